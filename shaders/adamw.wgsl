@@ -1,0 +1,95 @@
+// AdamW (Loshchilov & Hutter 2019) with clipping by the global norm, in the order of operations of torch.optim.AdamW:
+//   g = grad * scale,  scale = min(1, max_norm / (norm + 1e-6))
+//   p = p (1 - lr wd);  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
+//   p = p - (lr / (1 - b1^t)) m / (sqrt(v) / sqrt(1 - b2^t) + eps)
+// A step whose norm is not finite changes nothing: the weights stay those of the last good step.
+
+#import grid
+#import sum
+
+#import schedule
+
+struct Params {
+    n: u32,
+    first: u32, // norms: where this tensor's partial sums begin
+}
+
+var<immediate> params: Params;
+
+@group(0) @binding(0) var<storage, read> grad: array<f32>;
+@group(0) @binding(1) var<storage, read_write> partials: array<f32>;
+
+const BLOCK = 64u; // values that one invocation squares; a workgroup sums 64 * BLOCK
+
+// partials[first + group] = sum of squares of 4,096 gradients.
+@compute @workgroup_size(64)
+fn square_sum(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let block = group_index(group, groups);
+    var sum = 0.0;
+    for (var k = 0u; k < BLOCK; k++) {
+        let i = (block * BLOCK + k) * 64u + lane;
+        if i < params.n {
+            sum += grad[i] * grad[i];
+        }
+    }
+    let total = workgroup_sum(sum, lane);
+    if lane == 0u && block * BLOCK * 64u < params.n {
+        partials[params.first + block] = total;
+    }
+}
+
+@group(0) @binding(2) var<storage, read> schedule: array<f32>;
+@group(0) @binding(3) var<storage, read_write> norm: array<f32>; // [norm, scale], scale < 0: not finite
+
+// One workgroup; params.n partial sums. Trips: n / 64.
+@compute @workgroup_size(64)
+fn clip(@builtin(local_invocation_index) lane: u32) {
+    var sum = 0.0;
+    for (var i = lane; i < params.n; i += 64u) {
+        sum += partials[i];
+    }
+    let total = sqrt(workgroup_sum(sum, lane));
+    if lane == 0u {
+        var scale = 1.0;
+        let most = schedule[MAX_NORM];
+        if most > 0.0 {
+            scale = min(1.0, most / (total + 1e-6));
+        }
+        // Compilers fold comparisons with NaN: look at the exponent's bits.
+        if (bitcast<u32>(total) & 0x7f800000u) == 0x7f800000u {
+            scale = -1.0;
+        }
+        norm[0] = total;
+        norm[1] = scale;
+    }
+}
+
+@group(0) @binding(4) var<storage, read_write> weight: array<f32>;
+@group(0) @binding(5) var<storage, read_write> moment1: array<f32>;
+@group(0) @binding(6) var<storage, read_write> moment2: array<f32>;
+@group(0) @binding(7) var<storage, read> clipped: array<f32>; // as `norm`
+
+@compute @workgroup_size(64)
+fn step(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = group_index(group, groups) * 64u + lane;
+    let scale = clipped[1];
+    if i >= params.n || scale < 0.0 {
+        return;
+    }
+    let lr = schedule[LR];
+    let g = grad[i] * scale;
+    let m = schedule[BETA1] * moment1[i] + (1.0 - schedule[BETA1]) * g;
+    let v = schedule[BETA2] * moment2[i] + (1.0 - schedule[BETA2]) * g * g;
+    moment1[i] = m;
+    moment2[i] = v;
+    let decayed = weight[i] * (1.0 - lr * schedule[WEIGHT_DECAY]);
+    weight[i] = decayed - (lr / schedule[CORRECTION1]) * m / (sqrt(v) / schedule[CORRECTION2] + schedule[EPS]);
+}

@@ -1,0 +1,366 @@
+// Attention: causal, grouped-query, over packed documents, nothing of size [T, T] in memory (flash form, Dao et al. 2022).
+//
+//   q, o: [Tq, H D]   k, v: [Tk, K D]   lse: [Tq, H]   spans: [Tq], query i sees keys spans[i].x <= j < spans[i].y
+//
+// In training spans[i] = (start of i's document, i + 1); in decoding the rows of its sequence's cache.
+//
+// A thread owns 8 rows (queries; keys in backward_kv) of one head and walks over the other side 16 or 8 at a time,
+// the tile of scores in registers. Neighbouring threads are neighbouring heads of the same rows, so that all of them
+// see the same keys and nothing is computed for a document that ended. No workgroup memory, no barriers.
+
+struct Params {
+    q_len: u32, // Tq
+    kv_len: u32, // Tk
+    q_heads: u32, // H, a multiple of K
+    kv_heads: u32, // K
+    head_dim: u32, // D, a multiple of 4
+    begin: u32, // forward, backward_q: only keys begin <= j < end count; backward_kv: only such queries
+    end: u32, // <= kv_len (backward_kv: q_len)
+    accumulate: u32, // forward: carry on from o and lse; backward: add to the gradients. 0: overwrite
+    tile_rows: u32, // forward: queries per thread, 8; 1 for decoding, where the queries' keys lie far apart
+    scale: f32,
+}
+
+var<immediate> params: Params;
+
+@group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> k: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> v: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> o: array<vec4<f32>>;
+
+@group(0) @binding(0) var<storage, read> out: array<vec4<f32>>; // o again, for backward_delta
+@group(0) @binding(3) var<storage, read> dout: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> dq: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> dk: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> dv: array<vec4<f32>>;
+
+@group(0) @binding(4) var<storage, read_write> lse: array<f32>; // [Tq, H]
+@group(0) @binding(4) var<storage, read> stats: array<vec2<f32>>; // [Tq, H]: lse, delta
+@group(0) @binding(5) var<storage, read> spans: array<vec2<u32>>; // [Tq]
+@group(0) @binding(5) var<storage, read> ends: array<u32>; // [Tk]
+@group(0) @binding(1) var<storage, read> out_lse: array<f32>; // lse again, for backward_delta
+@group(0) @binding(2) var<storage, read_write> new_stats: array<vec2<f32>>; // stats again, for backward_delta
+
+const ROWS = 8u;
+const THREADS = 32u;
+const FEW = vec4(0u, 1u, 2u, 3u);
+
+alias Rows = array<u32, 8>; // something per row
+
+// Groups of four numbers in a head.
+fn quads() -> u32 {
+    return params.head_dim / 4u;
+}
+
+fn q_head(i: u32, head: u32) -> u32 {
+    return (min(i, params.q_len - 1u) * params.q_heads + head) * quads();
+}
+
+fn kv_head(j: u32, head: u32) -> u32 {
+    return (min(j, params.kv_len - 1u) * params.kv_heads + head) * quads();
+}
+
+fn q_heads_at(i: u32, head: u32) -> vec4<u32> {
+    return (min(i + FEW, vec4(params.q_len - 1u)) * params.q_heads + head) * quads();
+}
+
+fn kv_heads_at(j: u32, head: u32) -> vec4<u32> {
+    return (min(j + FEW, vec4(params.kv_len - 1u)) * params.kv_heads + head) * quads();
+}
+
+// Four rows of an array as the columns of a matrix.
+fn q_block(heads: vec4<u32>, d: u32) -> mat4x4<f32> {
+    return mat4x4(q[heads.x + d], q[heads.y + d], q[heads.z + d], q[heads.w + d]);
+}
+
+fn k_block(heads: vec4<u32>, d: u32) -> mat4x4<f32> {
+    return mat4x4(k[heads.x + d], k[heads.y + d], k[heads.z + d], k[heads.w + d]);
+}
+
+fn v_block(heads: vec4<u32>, d: u32) -> mat4x4<f32> {
+    return mat4x4(v[heads.x + d], v[heads.y + d], v[heads.z + d], v[heads.w + d]);
+}
+
+fn dout_block(heads: vec4<u32>, d: u32) -> mat4x4<f32> {
+    return mat4x4(dout[heads.x + d], dout[heads.y + d], dout[heads.z + d], dout[heads.w + d]);
+}
+
+// Which of x .. x + 4 lie in low <= x < high.
+fn within(x: u32, low: u32, high: u32) -> vec4<bool> {
+    return (x + FEW >= vec4(low)) & (x + FEW < vec4(high));
+}
+
+// The first place from `x` on that a row of the tile needs; params.end where there is none.
+fn next_needed(x: u32, low: ptr<function, Rows>, high: ptr<function, Rows>) -> u32 {
+    var next = params.end;
+    for (var r = 0u; r < ROWS; r++) {
+        let first = max(x, (*low)[r]);
+        next = select(next, min(next, first), first < (*high)[r]);
+    }
+    return next;
+}
+
+// Forward.
+//
+// o[i,h] = sum_j p_ij v[j,h'],   p_ij = exp(scale q[i,h].k[j,h'] - lse[i,h]),   h' = floor(h K / H),
+// over the keys spans[i].x <= j < spans[i].y, with lse[i,h] the logarithm of what makes the p_ij add up to 1.
+//
+// A thread: `tile_rows` queries of one head; grid = ceil(ceil(Tq / tile_rows) H / 32). After every 16 keys o and the
+// running sum are normalised anew, so (o, lse) is the whole state between dispatches. A query that sees no key gets
+// o = 0, lse = -1e30. Trips per invocation <= ceil((end - begin) / 16) (1 + 2 ceil(D / 4)).
+
+const NONE = -1e30;
+
+alias Tile = array<array<vec4<f32>, 4>, 8>;
+
+@compute @workgroup_size(32)
+fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let index = group.x * THREADS + thread;
+    let head = index % params.q_heads;
+    let head_kv = head / (params.q_heads / params.kv_heads);
+    let first = index / params.q_heads * params.tile_rows;
+    if first >= params.q_len {
+        return;
+    }
+    let past = min(first + params.tile_rows, params.q_len);
+    var low: Rows;
+    var high: Rows;
+    var heads: Rows;
+    var top: array<f32, 8>; // sum exp(scores so far) = total exp(top)
+    var total: array<f32, 8>;
+    for (var r = 0u; r < ROWS; r++) {
+        let i = min(first + r, params.q_len - 1u);
+        heads[r] = q_head(i, head);
+        low[r] = max(spans[i].x, params.begin);
+        high[r] = select(0u, min(spans[i].y, params.end), first + r < past);
+        top[r] = NONE;
+        if params.accumulate != 0u && first + r < past {
+            top[r] = lse[i * params.q_heads + head];
+            total[r] = select(0.0, 1.0, top[r] > NONE);
+        }
+    }
+    var key = next_needed(0u, &low, &high);
+    loop {
+        var keys: array<vec4<u32>, 4>;
+        for (var c = 0u; c < 4u; c++) {
+            keys[c] = kv_heads_at(key + c * 4u, head_kv);
+        }
+        var s: Tile;
+        for (var d = 0u; d < quads(); d++) {
+            var kd: array<mat4x4<f32>, 4>;
+            for (var c = 0u; c < 4u; c++) {
+                kd[c] = k_block(keys[c], d);
+            }
+            for (var r = 0u; r < ROWS; r++) {
+                let qd = q[heads[r] + d];
+                for (var c = 0u; c < 4u; c++) {
+                    s[r][c] += qd * kd[c];
+                }
+            }
+        }
+        var keep: array<f32, 8>; // what remains of o
+        for (var r = 0u; r < ROWS; r++) {
+            var most = vec4(NONE);
+            for (var c = 0u; c < 4u; c++) {
+                s[r][c] = select(vec4(2.0 * NONE), s[r][c] * params.scale, within(key + c * 4u, low[r], high[r]));
+                most = max(most, s[r][c]);
+            }
+            let now = max(top[r], max(max(most.x, most.y), max(most.z, most.w)));
+            var added = vec4<f32>();
+            for (var c = 0u; c < 4u; c++) {
+                s[r][c] = select(exp(s[r][c] - now), vec4<f32>(), s[r][c] < vec4(NONE));
+                added += s[r][c];
+            }
+            let old = total[r] * exp(top[r] - now);
+            top[r] = now;
+            total[r] = old + (added.x + added.y) + (added.z + added.w);
+            let part = select(0.0, 1.0 / total[r], total[r] > 0.0);
+            keep[r] = old * part;
+            for (var c = 0u; c < 4u; c++) {
+                s[r][c] *= part;
+            }
+        }
+        for (var d = 0u; d < quads(); d++) {
+            var vd: array<mat4x4<f32>, 4>;
+            for (var c = 0u; c < 4u; c++) {
+                vd[c] = v_block(keys[c], d);
+            }
+            for (var r = 0u; r < ROWS; r++) {
+                if first + r < past {
+                    // Where nothing remains, o may hold anything, NaN too.
+                    var od = select(vec4<f32>(), o[heads[r] + d] * keep[r], keep[r] > 0.0);
+                    for (var c = 0u; c < 4u; c++) {
+                        od += vd[c] * s[r][c];
+                    }
+                    o[heads[r] + d] = od;
+                }
+            }
+        }
+        key = next_needed(key + 16u, &low, &high);
+        if key >= params.end {
+            break;
+        }
+    }
+    for (var r = 0u; r < ROWS; r++) {
+        if first + r < past {
+            lse[(first + r) * params.q_heads + head] = select(NONE, top[r] + log(total[r]), total[r] > 0.0);
+        }
+    }
+}
+
+// Backward.
+//
+// With p_ij as in the forward pass, g_ij = dout[i,h].v[j,h'] and delta[i,h] = sum_d o dout:
+//
+//   ds_ij = p_ij (g_ij - delta_i) scale,   dq_i = sum_j ds_ij k_j,   dk_j = sum_i ds_ij q_i,   dv_j = sum_i p_ij dout_i
+//
+// p is computed anew from lse, in backward_q and again in backward_kv: no atomics, a fixed order of sums.
+
+alias Half = array<array<vec4<f32>, 2>, 8>; // 8 rows by 8 places of the other side
+
+// stats[i,h] = (lse, delta); grid = ceil(Tq H / 32), ceil(D / 4) trips. Packed so that backward_kv binds 8 buffers.
+@compute @workgroup_size(32)
+fn backward_delta(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let index = group.x * THREADS + thread;
+    if index < params.q_len * params.q_heads {
+        var delta = 0.0;
+        for (var d = 0u; d < quads(); d++) {
+            delta += dot(out[index * quads() + d], dout[index * quads() + d]);
+        }
+        new_stats[index] = vec2(out_lse[index], delta);
+    }
+}
+
+// A thread: 8 queries of one head; grid = ceil(ceil(Tq / 8) H / 32). Trips <= ceil((end - begin) / 8)
+// (1 + 2 ceil(D / 4)).
+@compute @workgroup_size(32)
+fn backward_q(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let index = group.x * THREADS + thread;
+    let head = index % params.q_heads;
+    let head_kv = head / (params.q_heads / params.kv_heads);
+    let first = index / params.q_heads * ROWS;
+    if first >= params.q_len {
+        return;
+    }
+    var low: Rows;
+    var high: Rows;
+    var heads: Rows;
+    var stat: array<vec2<f32>, 8>;
+    for (var r = 0u; r < ROWS; r++) {
+        let i = min(first + r, params.q_len - 1u);
+        heads[r] = q_head(i, head);
+        low[r] = max(spans[i].x, params.begin);
+        high[r] = select(0u, min(spans[i].y, params.end), first + r < params.q_len);
+        stat[r] = stats[i * params.q_heads + head];
+    }
+    var fresh = params.accumulate == 0u;
+    var key = next_needed(0u, &low, &high);
+    loop {
+        let keys = array(kv_heads_at(key, head_kv), kv_heads_at(key + 4u, head_kv));
+        var s: Half;
+        var g: Half;
+        for (var d = 0u; d < quads(); d++) {
+            let kd = array(k_block(keys[0], d), k_block(keys[1], d));
+            let vd = array(v_block(keys[0], d), v_block(keys[1], d));
+            for (var r = 0u; r < ROWS; r++) {
+                let qd = q[heads[r] + d];
+                let gd = dout[heads[r] + d];
+                for (var c = 0u; c < 2u; c++) {
+                    s[r][c] += qd * kd[c];
+                    g[r][c] += gd * vd[c];
+                }
+            }
+        }
+        for (var r = 0u; r < ROWS; r++) {
+            for (var c = 0u; c < 2u; c++) {
+                let seen = within(key + c * 4u, low[r], high[r]);
+                let p = select(vec4<f32>(), exp(s[r][c] * params.scale - stat[r].x), seen);
+                s[r][c] = p * (g[r][c] - stat[r].y) * params.scale;
+            }
+        }
+        for (var d = 0u; d < quads(); d++) {
+            let kd = array(k_block(keys[0], d), k_block(keys[1], d));
+            for (var r = 0u; r < ROWS; r++) {
+                if first + r < params.q_len {
+                    let old = select(dq[heads[r] + d], vec4<f32>(), fresh);
+                    dq[heads[r] + d] = old + kd[0] * s[r][0] + kd[1] * s[r][1];
+                }
+            }
+        }
+        fresh = false;
+        key = next_needed(key + 8u, &low, &high);
+        if key >= params.end {
+            break;
+        }
+    }
+}
+
+// A thread: 8 keys of one kv head, over the query heads that share it and the queries j <= i < ends[j], so queries
+// and keys must be the same tokens (Tq = Tk); grid = ceil(ceil(Tk / 8) K / 32). Trips <= H / K (1 +
+// ceil((end - begin) / 8) (1 + 2 ceil(D / 4))).
+@compute @workgroup_size(32)
+fn backward_kv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let index = group.x * THREADS + thread;
+    let head_kv = index % params.kv_heads;
+    let shared_by = params.q_heads / params.kv_heads;
+    let first = index / params.kv_heads * ROWS;
+    if first >= params.kv_len {
+        return;
+    }
+    var low: Rows;
+    var high: Rows;
+    var heads: Rows;
+    for (var r = 0u; r < ROWS; r++) {
+        let j = min(first + r, params.kv_len - 1u);
+        heads[r] = kv_head(j, head_kv);
+        low[r] = max(j, params.begin);
+        high[r] = select(0u, min(ends[j], params.end), first + r < params.kv_len);
+    }
+    var fresh = params.accumulate == 0u;
+    for (var head = head_kv * shared_by; head < (head_kv + 1u) * shared_by; head++) {
+        var query = next_needed(0u, &low, &high);
+        loop {
+            let queries = array(q_heads_at(query, head), q_heads_at(query + 4u, head));
+            var s: Half;
+            var g: Half;
+            for (var d = 0u; d < quads(); d++) {
+                let qd = array(q_block(queries[0], d), q_block(queries[1], d));
+                let gd = array(dout_block(queries[0], d), dout_block(queries[1], d));
+                for (var r = 0u; r < ROWS; r++) {
+                    let kd = k[heads[r] + d];
+                    let vd = v[heads[r] + d];
+                    for (var c = 0u; c < 2u; c++) {
+                        s[r][c] += kd * qd[c];
+                        g[r][c] += vd * gd[c];
+                    }
+                }
+            }
+            for (var c = 0u; c < 2u; c++) {
+                let at = queries[c] / quads();
+                let stat = transpose(mat4x2(stats[at.x], stats[at.y], stats[at.z], stats[at.w])); // lse, delta
+                for (var r = 0u; r < ROWS; r++) {
+                    let seen = within(query + c * 4u, low[r], high[r]);
+                    s[r][c] = select(vec4<f32>(), exp(s[r][c] * params.scale - stat[0]), seen);
+                    g[r][c] = s[r][c] * (g[r][c] - stat[1]) * params.scale;
+                }
+            }
+            for (var d = 0u; d < quads(); d++) {
+                let qd = array(q_block(queries[0], d), q_block(queries[1], d));
+                let gd = array(dout_block(queries[0], d), dout_block(queries[1], d));
+                for (var r = 0u; r < ROWS; r++) {
+                    if first + r < params.kv_len {
+                        let old_k = select(dk[heads[r] + d], vec4<f32>(), fresh);
+                        let old_v = select(dv[heads[r] + d], vec4<f32>(), fresh);
+                        dk[heads[r] + d] = old_k + qd[0] * g[r][0] + qd[1] * g[r][1];
+                        dv[heads[r] + d] = old_v + gd[0] * s[r][0] + gd[1] * s[r][1];
+                    }
+                }
+            }
+            fresh = false;
+            query = next_needed(query + 8u, &low, &high);
+            if query >= params.end {
+                break;
+            }
+        }
+    }
+}

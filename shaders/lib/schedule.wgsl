@@ -1,0 +1,11 @@
+// Columns of the row of scalars that the host writes before every optimizer step.
+const LAMBDA = 0u; // share of the strong model in mixed logits
+const LR = 1u;
+const BETA1 = 2u;
+const BETA2 = 3u;
+const EPS = 4u;
+const WEIGHT_DECAY = 5u;
+const CORRECTION1 = 6u; // 1 - b1^t
+const CORRECTION2 = 7u; // sqrt(1 - b2^t)
+const MAX_NORM = 8u; // 0: no clipping
+const SCALARS = 16u; // columns in all

@@ -1,0 +1,39 @@
+//! `y = a + b`; both inputs share the gradient `dy`.
+
+use super::{expect_shape, size};
+use crate::{
+    gpu::kernels::add::{Accumulate, Forward, Params},
+    tape::{Backward, Grid, Op, Tape},
+    tensor::Tensor,
+};
+
+struct Add;
+
+/// The sum of two tensors of one shape.
+pub fn add(tape: &mut Tape, a: Tensor, b: Tensor) -> Tensor {
+    expect_shape("add", "b", b, a.rows, a.cols);
+    tape.apply(Add, &[a, b])
+}
+
+impl Op for Add {
+    fn forward(&self, tape: &mut Tape, inputs: &[Tensor]) -> Vec<Tensor> {
+        let &[a, b] = inputs else { unreachable!("add has two inputs") };
+        let y = tape.transient(a.rows, a.cols);
+        let n = a.len();
+        tape.run(Forward { a, b, y }, Params { n: size(n) }, Grid::items(n, 64));
+        vec![y]
+    }
+
+    fn backward(&self, back: &mut Backward<'_>) {
+        for i in 0..2 {
+            if back.alias(i) {
+                continue;
+            }
+            if let Some(grad) = back.gradient(i) {
+                let (a, n) = (back.dy, back.dy.len());
+                let launch = Accumulate { a, y: grad.tensor };
+                back.tape.run(launch, Params { n: size(n) }, Grid::items(n, 64));
+            }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Writes keys and values of new tokens into a cache; no gradient.
+
+use super::size;
+use crate::{
+    gpu::kernels::cache::{Append, Params},
+    tape::{Grid, Tape},
+    tensor::Tensor,
+};
+
+/// Sets row `rows[t]` of `cache` `[capacity, C]` to row `t` of `x` `[T, C]`.
+pub fn append(tape: &mut Tape, x: Tensor, rows: Tensor, cache: Tensor) {
+    let params = Params { tokens: size(x.rows), cols: size(x.cols) };
+    tape.run(Append { x, rows, cache }, params, Grid::items(x.len(), 64));
+}

@@ -1,0 +1,110 @@
+//! Matrix products as the kernels of `linear.wgsl` take them; `linear` and the loss head are made of these.
+
+use super::size;
+use crate::{
+    gpu::kernels::linear::{Nn, Nn4, Nt, Nt4, Nt4Row, Params, Tn, Tn4},
+    tape::{Grid, Tape},
+    tensor::Tensor,
+};
+
+/// Terms that one dispatch sums: drivers end longer loops silently (Mesa 22.3 after 65,535 trips of all loops together).
+const MAX_TERMS: usize = 32_000;
+
+/// With fewer rows than this, a tile of rows would be mostly empty.
+const FEW_ROWS: usize = 8;
+
+/// Extents of a product `Y[m, n] (+)= sum over k`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Product {
+    m: usize,
+    n: usize,
+    k: usize,
+    accumulate: u32,
+    /// Row strides of X, W and Y, where they are not dense.
+    strides: Option<[usize; 3]>,
+}
+
+impl Product {
+    /// All operands dense, Y overwritten.
+    pub(super) fn dense(m: usize, n: usize, k: usize) -> Self {
+        Self { m, n, k, accumulate: 0, strides: None }
+    }
+
+    /// 1: adds to Y.
+    #[must_use]
+    pub(super) fn accumulate(self, accumulate: u32) -> Self {
+        Self { accumulate, ..self }
+    }
+
+    /// Elements from one row to the next of X, W and Y.
+    #[must_use]
+    pub(super) fn strides(self, x: usize, w: usize, y: usize) -> Self {
+        Self { strides: Some([x, w, y]), ..self }
+    }
+
+    fn params(&self, [ldx, ldw, ldy]: [usize; 3], has_bias: bool) -> Params {
+        Params {
+            m: size(self.m),
+            n: size(self.n),
+            k: size(self.k),
+            ldx: size(ldx),
+            ldw: size(ldw),
+            ldy: size(ldy),
+            accumulate: self.accumulate,
+            has_bias: u32::from(has_bias),
+        }
+    }
+
+    /// A workgroup makes 32 rows by 128 columns of Y.
+    fn grid(&self) -> Grid {
+        Grid::plane(self.n.div_ceil(128), self.m.div_ceil(32))
+    }
+}
+
+/// Whether the kernels that read four numbers at a time can be used.
+fn by_four(sizes: &[usize]) -> bool {
+    sizes.iter().all(|n| n.is_multiple_of(4))
+}
+
+/// `Y[m, n] = sum_k X[m, k] W[n, k] + bias[n]`
+pub(super) fn nt(tape: &mut Tape, x: Tensor, w: Tensor, bias: Option<Tensor>, y: Tensor, product: Product) {
+    let Product { m, n, k, .. } = product;
+    assert!(k <= MAX_TERMS, "matmul: sums of {k} terms");
+    let strides @ [ldx, ldw, ldy] = product.strides.unwrap_or([k, k, n]);
+    let params = product.params(strides, bias.is_some());
+    let bias = bias.unwrap_or(w);
+    if by_four(&[n, k, ldx, ldw, ldy]) && m < FEW_ROWS {
+        let grid = Grid::plane(n.div_ceil(128), m);
+        tape.run(Nt4Row { x4: x, w4: w, y4: y, bias4: bias }, params, grid);
+    } else if by_four(&[n, k, ldx, ldw, ldy]) {
+        tape.run(Nt4 { x4: x, w4: w, y4: y, bias4: bias }, params, product.grid());
+    } else {
+        tape.run(Nt { x, w, y, bias }, params, product.grid());
+    }
+}
+
+/// `Y[m, n] (+)= sum_k X[m, k] W[k, n]`
+pub(super) fn nn(tape: &mut Tape, x: Tensor, w: Tensor, y: Tensor, product: Product) {
+    let Product { n, k, .. } = product;
+    assert!(k <= MAX_TERMS, "matmul: sums of {k} terms");
+    let strides @ [ldx, ldw, ldy] = product.strides.unwrap_or([k, n, n]);
+    let params = product.params(strides, false);
+    if by_four(&[n, k, ldx, ldw, ldy]) {
+        tape.run(Nn4 { x4: x, w4: w, y4: y }, params, product.grid());
+    } else {
+        tape.run(Nn { x, w, y }, params, product.grid());
+    }
+}
+
+/// `Y[m, n] (+)= sum_k X[k, m] W[k, n]`
+pub(super) fn tn(tape: &mut Tape, x: Tensor, w: Tensor, y: Tensor, product: Product) {
+    let Product { m, n, k, .. } = product;
+    assert!(k <= MAX_TERMS, "matmul: sums of {k} terms");
+    let strides @ [ldx, ldw, ldy] = product.strides.unwrap_or([m, n, n]);
+    let params = product.params(strides, false);
+    if by_four(&[m, n, ldx, ldw, ldy]) {
+        tape.run(Tn4 { x4: x, w4: w, y4: y }, params, product.grid());
+    } else {
+        tape.run(Tn { x, w, y }, params, product.grid());
+    }
+}

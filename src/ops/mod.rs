@@ -1,0 +1,41 @@
+//! Differentiable operations, one a file: forward and backward beside each other, the kernels in the WGSL file of the same
+//! name. Ops know shapes and tensors, not models.
+
+mod add;
+mod attention;
+mod cache;
+mod column_sum;
+mod embedding;
+mod gated_mlp;
+pub mod head_loss;
+mod linear;
+mod matmul;
+mod rms_norm;
+mod rope;
+
+pub use add::add;
+pub use attention::{Heads, attention, attention_forward};
+pub use cache::append;
+pub use embedding::{embedding, gather};
+pub use gated_mlp::gated_mlp;
+pub use linear::linear;
+pub use rms_norm::rms_norm;
+pub use rope::{Rotary, rope};
+
+use crate::tensor::Tensor;
+
+/// Fails with the op, the argument, what was expected and what came: a mistake in model code, never in a user's file.
+#[track_caller]
+fn expect_shape(op: &str, argument: &str, tensor: Tensor, rows: usize, cols: usize) {
+    assert!(
+        tensor.rows == rows && tensor.cols == cols,
+        "{op}: `{argument}` must be [{rows}, {cols}], is [{}, {}]",
+        tensor.rows,
+        tensor.cols
+    );
+}
+
+/// A size as kernels take it. Shapes are bounded when a model is declared.
+fn size(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or_else(|_| panic!("{n} does not fit in a kernel's parameter"))
+}

@@ -1,0 +1,119 @@
+//! AdamW (Loshchilov & Hutter 2019), as torch.optim.AdamW with one parameter group: decay applies to every tensor.
+
+use crate::{
+    gpu::kernels::adamw as kernels,
+    tape::{Grid, Tape},
+    tensor::{Role, Store, Tensor},
+};
+
+/// What changes from step to step, as the kernels read it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scalars {
+    /// Share of the strong model in mixed logits; 1 without a weak one.
+    pub lambda: f64,
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay rates of the moments.
+    pub betas: [f64; 2],
+    /// Added to the denominator.
+    pub eps: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Largest global norm; 0: none.
+    pub clip: f64,
+}
+
+impl Scalars {
+    /// The row of step `step`, counted from 0.
+    pub fn row(&self, step: u64) -> [f32; kernels::SCALARS] {
+        let t = i32::try_from(step + 1).unwrap_or(i32::MAX);
+        let corrections = self.betas.map(|beta| 1.0 - beta.powi(t));
+        let mut row = [0.0; kernels::SCALARS];
+        row[kernels::LAMBDA] = self.lambda as f32;
+        row[kernels::LR] = self.lr as f32;
+        row[kernels::BETA1] = self.betas[0] as f32;
+        row[kernels::BETA2] = self.betas[1] as f32;
+        row[kernels::EPS] = self.eps as f32;
+        row[kernels::WEIGHT_DECAY] = self.weight_decay as f32;
+        row[kernels::CORRECTION1] = corrections[0] as f32;
+        row[kernels::CORRECTION2] = corrections[1].sqrt() as f32;
+        row[kernels::MAX_NORM] = self.clip as f32;
+        row
+    }
+}
+
+/// Declares the tensor that holds [`Scalars::row`].
+pub fn schedule_tensor(store: &mut Store) -> Tensor {
+    store.declare("schedule", Role::Inputs, 1, kernels::SCALARS)
+}
+
+struct Slot {
+    weight: Tensor,
+    grad: Tensor,
+    moments: [Tensor; 2],
+    /// Where its partial sums of squares begin.
+    first: usize,
+}
+
+/// The optimizer's state over a set of parameters.
+pub struct AdamW {
+    slots: Vec<Slot>,
+    partials: Tensor,
+    norm: Tensor,
+    schedule: Tensor,
+}
+
+/// Squares that one workgroup sums.
+const SQUARES: usize = 64 * kernels::BLOCK;
+
+impl AdamW {
+    /// Declares moments for `(weight, gradient)` pairs. `schedule` is read at every step.
+    pub fn declare(store: &mut Store, pairs: &[(Tensor, Tensor)], schedule: Tensor) -> Self {
+        let mut first = 0;
+        let slots = pairs
+            .iter()
+            .map(|&(weight, grad)| {
+                let mut moment = |name| store.declare(name, Role::Optimizer, weight.rows, weight.cols);
+                let moments = [moment("moment1"), moment("moment2")];
+                let slot = Slot { weight, grad, moments, first };
+                first += weight.len().div_ceil(SQUARES);
+                slot
+            })
+            .collect();
+        let partials = store.declare("norm partials", Role::Optimizer, 1, first.max(1));
+        let norm = store.declare("gradient norm", Role::Optimizer, 1, 2);
+        Self { slots, partials, norm, schedule }
+    }
+
+    /// Moments of each parameter, in the order of the pairs.
+    pub fn moments(&self) -> impl Iterator<Item = [Tensor; 2]> {
+        self.slots.iter().map(|slot| slot.moments)
+    }
+
+    /// `[norm, scale]` of the last step's gradient, before clipping; a negative scale: it was not finite and the step
+    /// changed nothing.
+    pub fn norm(&self) -> Tensor {
+        self.norm
+    }
+
+    /// Records one update of all parameters, after which all gradients are 0.
+    pub fn record(&self, tape: &mut Tape) {
+        let (partials, schedule, norm) = (self.partials, self.schedule, self.norm);
+        let params = |n: usize, first: usize| kernels::Params { n: size(n), first: size(first) };
+        for &Slot { grad, first, .. } in &self.slots {
+            let grid = Grid::items(grad.len(), SQUARES);
+            tape.run(kernels::SquareSum { grad, partials }, params(grad.len(), first), grid);
+        }
+        let clip = kernels::Clip { partials, schedule, norm };
+        tape.run(clip, params(partials.len(), 0), Grid::linear(1));
+        for &Slot { weight, grad, moments: [moment1, moment2], .. } in &self.slots {
+            let step = kernels::Step { grad, schedule, weight, moment1, moment2, clipped: norm };
+            tape.run(step, params(grad.len(), 0), Grid::items(grad.len(), 64));
+            tape.clear(grad);
+        }
+    }
+}
+
+fn size(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or_else(|_| panic!("{n} does not fit in a kernel's parameter"))
+}

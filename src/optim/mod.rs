@@ -1,0 +1,8 @@
+//! AdamW with clipping by the global norm, and the schedule of its learning rate. Records onto a tape; steps nothing by
+//! itself.
+
+mod adamw;
+mod schedule;
+
+pub use adamw::{AdamW, Scalars, schedule_tensor};
+pub use schedule::{Decay, Schedule};

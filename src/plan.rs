@@ -1,0 +1,145 @@
+//! From a recording to ordered dispatches with memory: drops what nobody reads, and lets tensors whose lives do not
+//! overlap share a slot. The peak is known before anything is allocated.
+//!
+//! A slot is a buffer of its own, so a tensor that is read and one that is written never meet in one buffer, which WebGPU
+//! forbids within a dispatch.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::{
+    gpu::{self, Buffer, Gpu, Program, Slice, Step},
+    tape::{Command, Recording},
+    tensor::{ELEMENT, Memory, Place, Tensor, allocation},
+};
+
+/// Commands and the memory they need.
+#[derive(Debug)]
+pub struct Plan {
+    commands: Vec<Command>,
+    slots: Vec<u64>,
+    slot_of: HashMap<u32, usize>,
+}
+
+/// First and last command that touch a tensor.
+struct Life {
+    tensor: u32,
+    bytes: u64,
+    first: usize,
+    last: usize,
+}
+
+impl Plan {
+    /// Plans the memory of a recording.
+    pub fn new(recording: Recording) -> Self {
+        let commands = live(recording.commands);
+        let mut lives: HashMap<u32, Life> = HashMap::new();
+        for (at, command) in commands.iter().enumerate() {
+            command.touches(|tensor, _, _| {
+                if let Place::Tape(id) = tensor.place {
+                    let life = lives.entry(id).or_insert_with(|| Life {
+                        tensor: id,
+                        bytes: allocation(recording.transients[id as usize]),
+                        first: at,
+                        last: at,
+                    });
+                    life.last = at;
+                }
+            });
+        }
+        let (slots, slot_of) = assign(lives.into_values().collect());
+        Self { commands, slots, slot_of }
+    }
+
+    /// Bytes of all slots: what the computation needs beside the store.
+    pub fn bytes(&self) -> u64 {
+        self.slots.iter().sum()
+    }
+
+    /// Bytes of the largest slot; it must be bindable.
+    pub fn largest(&self) -> u64 {
+        self.slots.iter().copied().max().unwrap_or(0)
+    }
+
+    /// Number of commands.
+    pub fn len(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// Allocates the slots and makes a program over them and `memory`.
+    pub fn load(&self, gpu: &Gpu, memory: &Memory) -> Result<Program, gpu::Error> {
+        let slots = self
+            .slots
+            .iter()
+            .enumerate()
+            .map(|(i, bytes)| gpu.buffer(&format!("slot {i}"), *bytes))
+            .collect::<Result<Vec<_>, _>>()?;
+        let place = |tensor: &Tensor| self.slice(tensor, &slots, memory);
+        let steps = self.commands.iter().map(|command| match command {
+            Command::Dispatch { kernel, bindings, params, grid } => Step::Dispatch {
+                kernel,
+                bindings: bindings.iter().map(place).collect(),
+                params: params.clone(),
+                grid: grid.0,
+            },
+            Command::Clear(tensor) => Step::Clear(place(tensor)),
+            Command::Copy(from, to) => Step::Copy(place(from), place(to)),
+        });
+        Ok(Program::new(gpu, steps.collect()))
+    }
+
+    fn slice(&self, tensor: &Tensor, slots: &[Buffer], memory: &Memory) -> Slice {
+        match tensor.place {
+            Place::Store(_) => memory.slice(*tensor),
+            Place::Tape(id) => Slice {
+                buffer: slots[self.slot_of[&id]].clone(),
+                offset: tensor.offset as u64 * ELEMENT,
+                size: tensor.bytes(),
+            },
+        }
+    }
+}
+
+/// The commands that something reads the result of: another live command, or whoever owns the store.
+fn live(commands: Vec<Command>) -> Vec<Command> {
+    let mut read: HashSet<Place> = HashSet::new();
+    let mut kept: Vec<Command> = Vec::with_capacity(commands.len());
+    for command in commands.into_iter().rev() {
+        let mut wanted = false;
+        command.touches(|tensor, _, writes| {
+            wanted |= writes && (matches!(tensor.place, Place::Store(_)) || read.contains(&tensor.place));
+        });
+        if wanted {
+            command.touches(|tensor, reads, _| {
+                if reads {
+                    read.insert(tensor.place);
+                }
+            });
+            kept.push(command);
+        }
+    }
+    kept.reverse();
+    kept
+}
+
+/// Greedy by size: each tensor, largest first, takes the smallest slot that is free for all of its life.
+fn assign(mut lives: Vec<Life>) -> (Vec<u64>, HashMap<u32, usize>) {
+    lives.sort_by_key(|life| (std::cmp::Reverse(life.bytes), life.first, life.tensor));
+    let mut slots: Vec<(u64, Vec<(usize, usize)>)> = Vec::new();
+    let mut slot_of = HashMap::with_capacity(lives.len());
+    for life in lives {
+        let free = |taken: &[(usize, usize)]| taken.iter().all(|(f, l)| life.last < *f || *l < life.first);
+        // Slots are in order of falling size, so the last free one wastes least.
+        let slot = slots.iter().rposition(|(_, taken)| free(taken)).unwrap_or_else(|| {
+            slots.push((life.bytes, Vec::new()));
+            slots.len() - 1
+        });
+        slots[slot].1.push((life.first, life.last));
+        slot_of.insert(life.tensor, slot);
+    }
+    (slots.into_iter().map(|(bytes, _)| bytes).collect(), slot_of)
+}

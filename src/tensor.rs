@@ -1,0 +1,165 @@
+//! Shapes and storage handles. A [`Tensor`] is a name for memory, not the memory.
+//!
+//! Every element is four bytes (f32 or u32); every tensor is a matrix `[rows, cols]`, row-major and dense. Nothing here
+//! needs a GPU except [`Memory`], so a plan can be made for a machine that is not here.
+
+use crate::gpu::{self, BINDING_ALIGN, Buffer, Gpu, Slice};
+
+/// Bytes of an element.
+pub const ELEMENT: u64 = 4;
+
+/// Where a tensor's elements live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// Declared in a [`Store`]: lives as long as the run.
+    Store(u32),
+    /// Made by a tape: the plan decides which memory it shares with whom.
+    Tape(u32),
+}
+
+/// A matrix `[rows, cols]`, or some of the rows of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tensor {
+    /// Its storage.
+    pub place: Place,
+    /// Elements before the first.
+    pub offset: usize,
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+}
+
+impl Tensor {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.rows * self.cols
+    }
+
+    /// Whether it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The same elements as `[rows, cols]`.
+    ///
+    /// # Panics
+    /// If the number of elements differs.
+    pub fn reshape(self, rows: usize, cols: usize) -> Self {
+        assert_eq!(self.len(), rows * cols, "reshape {self:?} to [{rows}, {cols}]");
+        Self { rows, cols, ..self }
+    }
+
+    /// Rows `start..start + count`.
+    ///
+    /// # Panics
+    /// If they are not inside, or do not start where a binding may start ([`BINDING_ALIGN`]).
+    pub fn slice_rows(self, start: usize, count: usize) -> Self {
+        let offset = self.offset + start * self.cols;
+        assert!(start + count <= self.rows, "rows {start}+{count} of {self:?}");
+        assert!((offset as u64 * ELEMENT).is_multiple_of(BINDING_ALIGN), "rows {start} of {self:?} not aligned");
+        Self { offset, rows: count, ..self }
+    }
+
+    /// Size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.len() as u64 * ELEMENT
+    }
+}
+
+/// What a stored tensor is for; the lines of an itemised plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Trained or frozen parameters.
+    Weights,
+    /// Their gradients.
+    Gradients,
+    /// Adam's moments.
+    Optimizer,
+    /// Weights of the weak model.
+    Weak,
+    /// Batches, tables and results.
+    Inputs,
+    /// Keys and values of generated tokens.
+    Cache,
+}
+
+/// The declared tensors of a run: shapes and roles, no memory.
+#[derive(Debug, Default)]
+pub struct Store {
+    entries: Vec<(String, Role, usize)>,
+}
+
+impl Store {
+    /// Declares `[rows, cols]` elements.
+    pub fn declare(&mut self, label: impl Into<String>, role: Role, rows: usize, cols: usize) -> Tensor {
+        let place = Place::Store(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+        self.entries.push((label.into(), role, rows * cols));
+        Tensor { place, offset: 0, rows, cols }
+    }
+
+    /// Bytes of everything declared as `role`.
+    pub fn bytes(&self, role: Role) -> u64 {
+        let of_role = self.entries.iter().filter(|(_, r, _)| *r == role);
+        of_role.map(|(_, _, n)| allocation(*n)).sum()
+    }
+}
+
+/// Bytes that `elements` occupy on a device.
+pub fn allocation(elements: usize) -> u64 {
+    (elements as u64 * ELEMENT).max(16).next_multiple_of(16)
+}
+
+/// The memory of a [`Store`] on a device.
+pub struct Memory {
+    buffers: Vec<Buffer>,
+}
+
+impl Memory {
+    /// Allocates everything declared so far, zeroed.
+    pub fn allocate(gpu: &Gpu, store: &Store) -> Result<Self, gpu::Error> {
+        let mut memory = Self { buffers: Vec::new() };
+        memory.extend(gpu, store)?;
+        Ok(memory)
+    }
+
+    /// Allocates what was declared since.
+    pub fn extend(&mut self, gpu: &Gpu, store: &Store) -> Result<(), gpu::Error> {
+        for (label, _, elements) in &store.entries[self.buffers.len()..] {
+            self.buffers.push(gpu.buffer(label, allocation(*elements))?);
+        }
+        Ok(())
+    }
+
+    /// The bytes of a stored tensor.
+    ///
+    /// # Panics
+    /// If the tensor belongs to a tape.
+    pub fn slice(&self, tensor: Tensor) -> Slice {
+        let Place::Store(index) = tensor.place else {
+            panic!("{tensor:?} is not stored");
+        };
+        Slice {
+            buffer: self.buffers[index as usize].clone(),
+            offset: tensor.offset as u64 * ELEMENT,
+            size: tensor.bytes(),
+        }
+    }
+
+    /// Copies `data` to the elements of `tensor` from `start` on.
+    pub fn write<T: bytemuck::NoUninit>(&self, gpu: &Gpu, tensor: Tensor, start: usize, data: &[T]) {
+        let slice = self.slice(tensor);
+        let bytes: &[u8] = bytemuck::cast_slice(data);
+        let offset = start as u64 * ELEMENT;
+        debug_assert!(offset + bytes.len() as u64 <= slice.size, "write past the end of {tensor:?}");
+        gpu.write(&slice.buffer, slice.offset + offset, bytes);
+    }
+
+    /// Reads a stored tensor back.
+    pub fn read<T: bytemuck::Pod>(&self, gpu: &Gpu, tensor: Tensor) -> Result<Vec<T>, gpu::Error> {
+        let slice = self.slice(tensor);
+        let bytes = gpu.read(&slice.buffer, slice.offset, slice.size)?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes))
+    }
+}
