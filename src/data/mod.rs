@@ -1,0 +1,18 @@
+//! Data: model folders' tokenizers and chat templates, data files, masks, packed batches, and the order of examples.
+//!
+//! Everything here runs on the CPU, gives the same for the same input on every machine, prints nothing and knows no
+//! other room. Files come from strangers: what they can cost is bounded, and what is wrong with them is a typed error.
+
+pub mod arithmetic;
+pub mod dataset;
+mod error;
+mod files;
+pub mod pack;
+pub mod preview;
+pub mod sampler;
+pub mod template;
+pub mod tokenizer;
+
+pub use dataset::{Counts, Dataset, Example, Options, Overlength, load};
+pub use error::Error;
+pub use pack::{Batch, pack};
