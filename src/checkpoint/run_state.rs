@@ -1,0 +1,254 @@
+//! Checkpoints of a training run: `checkpoint-N/`, whole or not there at all.
+//!
+//! Each is a model folder in f32, further files of named tensors (optimizer moments, a second model), `state.json` with
+//! whatever the run keeps beside tensors, and `MANIFEST.json`, written last, with the length and SHA-256 of every
+//! file. One process at a time may save into a run's folder; whoever runs the training sees to that.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::aside::{Aside, MARK, Record, folders, hex, hidden, sweep};
+use super::save::put_model;
+use super::{BoxError, Dtype, Entry, Error, Folder, ModelFiles, SHARD_BYTES, io, is_basename, read_small};
+
+const PREFIX: &str = "checkpoint-";
+const STATE: &str = "state.json";
+const MANIFEST: &str = "MANIFEST.json";
+const FORMAT: u32 = 1;
+/// Largest manifest or state that is read.
+const MAX_JSON_BYTES: u64 = 256 << 20;
+/// Bytes hashed at a time.
+const PIECE: usize = 1 << 20;
+
+/// What a checkpoint holds, apart from the values.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'a> {
+    /// Optimizer steps taken.
+    pub step: u64,
+    /// The model, saved in f32 so that a resumed run has the same bits.
+    pub model: ModelFiles<'a>,
+    /// Further tensors.
+    pub tensors: &'a [TensorFile<'a>],
+    /// Everything else that the run needs to go on.
+    pub state: &'a Value,
+}
+
+/// A safetensors file beside the model, in f32.
+#[derive(Debug, Clone, Copy)]
+pub struct TensorFile<'a> {
+    /// The file's name without `.safetensors`, e.g. `optimizer`; not `model`.
+    pub stem: &'a str,
+    /// Its tensors.
+    pub entries: &'a [Entry],
+}
+
+/// A whole checkpoint.
+#[derive(Debug)]
+pub struct Restored {
+    /// Optimizer steps taken.
+    pub step: u64,
+    /// The checkpoint's folder.
+    pub path: PathBuf,
+    /// What was given as [`Run::state`].
+    pub state: Value,
+    /// The model's weights.
+    pub model: Folder,
+}
+
+/// A checkpoint that cannot be used.
+#[derive(Debug)]
+pub struct Skipped {
+    /// Its folder.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub error: Error,
+}
+
+/// What [`latest`] found.
+#[derive(Debug)]
+pub struct Latest {
+    /// The newest whole checkpoint.
+    pub found: Option<Restored>,
+    /// Newer ones that are damaged, newest first. They are left as they are.
+    pub skipped: Vec<Skipped>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Manifest {
+    format: u32,
+    step: u64,
+    files: BTreeMap<String, Record>,
+}
+
+/// Writes `folder/checkpoint-N` and returns its path.
+///
+/// `read` is asked once for each tensor, in order: first with the file `model`, then with each [`TensorFile::stem`].
+/// A checkpoint of the same step is replaced; a kill at any moment leaves every other one whole. What killed saves left
+/// behind is removed.
+///
+/// # Errors
+/// The disk refuses, `read` fails or gives another number of values than the entry has, or a value is not finite. No
+/// checkpoint is then lost or half written.
+pub fn save_run<E: Into<BoxError>>(
+    folder: &Path,
+    run: &Run,
+    mut read: impl FnMut(&str, &Entry) -> Result<Vec<f32>, E>,
+) -> Result<PathBuf, Error> {
+    sweep(folder, is_leftover)?;
+    let name = format!("{PREFIX}{}", run.step);
+    let mut aside = Aside::create(folder, &name)?;
+    put_model(&mut aside, &run.model, Dtype::F32, SHARD_BYTES, &mut |entry| {
+        read("model", entry).map_err(Into::into)
+    })?;
+    for TensorFile { stem, entries } in run.tensors {
+        let file = format!("{stem}.safetensors");
+        aside.put_tensors(&file, entries, Dtype::F32, &mut |entry| read(stem, entry).map_err(Into::into))?;
+    }
+    aside.put(STATE, run.state.to_string().as_bytes())?;
+    let manifest = Manifest { format: FORMAT, step: run.step, files: aside.files.clone() };
+    let text = serde_json::to_vec_pretty(&manifest)
+        .map_err(|error| Error::Damaged { path: folder.join(MANIFEST), reason: error.to_string() })?;
+    aside.put(MANIFEST, &text)?;
+    let path = folder.join(&name);
+    let old = folder.join(hidden(&name));
+    let replaces = path.symlink_metadata().is_ok();
+    if replaces {
+        std::fs::rename(&path, &old).map_err(io(&path, "replace"))?;
+    }
+    if let Err(error) = aside.rename(&path) {
+        if replaces {
+            // Best effort: the error that led here is the one to report.
+            let _ = std::fs::rename(&old, &path);
+        }
+        return Err(error);
+    }
+    if replaces {
+        std::fs::remove_dir_all(&old).map_err(io(&old, "remove"))?;
+    }
+    Ok(path)
+}
+
+/// The newest checkpoint in `folder` whose every file has the length and hash of its manifest.
+///
+/// # Errors
+/// The folder cannot be read. A damaged checkpoint is no error: it is passed over and listed.
+pub fn latest(folder: &Path) -> Result<Latest, Error> {
+    let mut skipped = Vec::new();
+    for (_, path) in list(folder)? {
+        match Restored::open(&path) {
+            Ok(restored) => {
+                return Ok(Latest { found: Some(restored), skipped });
+            }
+            Err(error) => skipped.push(Skipped { path, error }),
+        }
+    }
+    Ok(Latest { found: None, skipped })
+}
+
+/// Removes all but the `keep` newest whole checkpoints, and at least one stays. Returns what was removed.
+///
+/// Folders without a manifest that fits are not ours to remove and do not count.
+///
+/// # Errors
+/// The folder cannot be read or a checkpoint cannot be removed.
+pub fn prune(folder: &Path, keep: usize) -> Result<Vec<PathBuf>, Error> {
+    sweep(folder, is_leftover)?;
+    let whole = list(folder)?.into_iter().filter(|(_, path)| check_sizes(path).is_ok());
+    let mut removed = Vec::new();
+    for (step, path) in whole.skip(keep.max(1)) {
+        // Hidden first, so that a kill halfway leaves no checkpoint that looks damaged.
+        let doomed = folder.join(hidden(&format!("{PREFIX}{step}")));
+        std::fs::rename(&path, &doomed).map_err(io(&path, "remove"))?;
+        std::fs::remove_dir_all(&doomed).map_err(io(&doomed, "remove"))?;
+        removed.push(path);
+    }
+    Ok(removed)
+}
+
+impl Restored {
+    /// Opens one checkpoint, verifying length and hash of every file.
+    ///
+    /// # Errors
+    /// A file is missing, cannot be read or is not what the manifest says.
+    pub fn open(path: &Path) -> Result<Restored, Error> {
+        let manifest = check_sizes(path)?;
+        for (name, record) in &manifest.files {
+            let file = path.join(name);
+            if hash(&file)? != record.sha256 {
+                let reason = "its contents have changed since it was saved (SHA-256)".into();
+                return Err(Error::Damaged { path: file, reason });
+            }
+        }
+        let state = path.join(STATE);
+        let damaged = |reason| Error::Damaged { path: state.clone(), reason };
+        let state = serde_json::from_slice(&read_small(&state, MAX_JSON_BYTES)?)
+            .map_err(|error| damaged(error.to_string()))?;
+        let model = Folder::open(path)?;
+        Ok(Restored { step: manifest.step, path: path.into(), state, model })
+    }
+
+    /// Opens the tensors that were saved as [`TensorFile::stem`].
+    ///
+    /// # Errors
+    /// As [`Folder::open_file`].
+    pub fn tensors(&self, stem: &str) -> Result<Folder, Error> {
+        Folder::open_file(&self.path.join(format!("{stem}.safetensors")))
+    }
+}
+
+/// The checkpoints in `folder`, newest first, whole or not.
+fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
+    let step = |name: &str| {
+        let step = name.strip_prefix(PREFIX)?.parse().ok()?;
+        (name == format!("{PREFIX}{step}")).then_some(step)
+    };
+    let mut found: Vec<_> =
+        folders(folder)?.into_iter().filter_map(|(name, path)| Some((step(&name)?, path))).collect();
+    found.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(found)
+}
+
+/// Whether a hidden folder is a checkpoint that a kill left half written or half removed.
+fn is_leftover(name: &str) -> bool {
+    name.starts_with(&format!(".{PREFIX}")) && name.contains(MARK)
+}
+
+/// The manifest of a checkpoint, if every file has the length that it says.
+fn check_sizes(path: &Path) -> Result<Manifest, Error> {
+    let at = path.join(MANIFEST);
+    let damaged = |reason| Error::Damaged { path: at.clone(), reason };
+    let manifest: Manifest =
+        serde_json::from_slice(&read_small(&at, MAX_JSON_BYTES)?).map_err(|error| damaged(error.to_string()))?;
+    if manifest.format != FORMAT {
+        return Err(damaged(format!("format {} is not one this version reads", manifest.format)));
+    }
+    for (name, record) in &manifest.files {
+        if !is_basename(name) {
+            return Err(damaged(format!("{name:?} is not the name of a file in this folder")));
+        }
+        let file = path.join(name);
+        let actual = std::fs::metadata(&file).map_err(io(&file, "read"))?.len();
+        if actual != record.bytes {
+            return Err(Error::Length { path: file, expected: record.bytes, actual });
+        }
+    }
+    Ok(manifest)
+}
+
+fn hash(path: &Path) -> Result<String, Error> {
+    let mut file = File::open(path).map_err(io(path, "read"))?;
+    let mut hash = Sha256::new();
+    let mut bytes = vec![0; PIECE];
+    loop {
+        match file.read(&mut bytes).map_err(io(path, "read"))? {
+            0 => return Ok(hex(&hash.finalize())),
+            count => hash.update(&bytes[..count]),
+        }
+    }
+}

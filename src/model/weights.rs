@@ -1,0 +1,187 @@
+//! Declared parameters by Hugging Face name: where each one's elements and gradients live.
+
+use std::collections::HashMap;
+
+use super::config::{Config, Parameter};
+use crate::{
+    checkpoint::{self, Folder},
+    gpu::{self, Gpu},
+    tape::Tape,
+    tensor::{ELEMENT, Memory, Role, Store, Tensor},
+};
+
+/// A split table's shards have a multiple of this many rows, so that the logits of each can be bound.
+const SHARD_ALIGN: usize = 64;
+/// Rows of a shard: the gradient of hidden states sums over them in one loop, which drivers end silently when long.
+const SHARD_ROWS: usize = 31 << 10;
+
+/// Uploaded bytes after which the device is given time to take them, so that staging memory stays small.
+const UPLOAD_BYTES: usize = 64 << 20;
+
+/// Why a model's weights cannot be declared or loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A matrix exceeds what the device can bind at once.
+    #[error(
+        "{name} has {bytes} bytes, and this device binds at most {limit} at a time; choose a smaller model or another device"
+    )]
+    TooLarge {
+        /// Parameter.
+        name: String,
+        /// Its size.
+        bytes: u64,
+        /// The device's limit.
+        limit: u64,
+    },
+    /// A folder's weights cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] checkpoint::Error),
+    /// The device failed.
+    #[error(transparent)]
+    Gpu(#[from] gpu::Error),
+}
+
+/// One parameter's storage.
+#[derive(Debug)]
+pub struct Stored {
+    /// Name, shape and initial distribution.
+    pub parameter: Parameter,
+    /// Its rows, in one tensor or several.
+    pub shards: Vec<Tensor>,
+    /// The gradient of each shard; empty if frozen.
+    pub gradients: Vec<Tensor>,
+}
+
+/// All parameters of a model.
+pub struct Weights {
+    stored: Vec<Stored>,
+    by_name: HashMap<String, usize>,
+}
+
+impl Weights {
+    pub(super) fn declare(
+        store: &mut Store,
+        config: &Config,
+        role: Role,
+        trained: bool,
+        max_binding: u64,
+    ) -> Result<Self, Error> {
+        let mut stored = Vec::new();
+        for parameter in config.parameters() {
+            let rows = shard_rows(&parameter, max_binding)?;
+            let mut declare = |role| -> Vec<Tensor> {
+                let starts = (0..parameter.rows()).step_by(rows);
+                let lengths = starts.map(|start| rows.min(parameter.rows() - start));
+                lengths.map(|n| store.declare(&parameter.name, role, n, parameter.cols())).collect()
+            };
+            let shards = declare(role);
+            let gradients = if trained { declare(Role::Gradients) } else { Vec::new() };
+            stored.push(Stored { parameter, shards, gradients });
+        }
+        let by_name = stored.iter().enumerate().map(|(i, s)| (s.parameter.name.clone(), i)).collect();
+        Ok(Self { stored, by_name })
+    }
+
+    /// In the order of Hugging Face.
+    pub fn iter(&self) -> impl Iterator<Item = &Stored> {
+        self.stored.iter()
+    }
+
+    /// Every trained tensor with its gradient.
+    pub fn trained(&self) -> Vec<(Tensor, Tensor)> {
+        let pairs = |s: &Stored| s.shards.iter().copied().zip(s.gradients.clone()).collect::<Vec<_>>();
+        self.stored.iter().flat_map(pairs).collect()
+    }
+
+    /// Copies all weights from a Hugging Face folder to the device.
+    ///
+    /// # Errors
+    /// If a tensor is missing, misshapen or damaged, or the device fails.
+    pub fn load(&self, gpu: &Gpu, memory: &Memory, folder: &Folder) -> Result<(), Error> {
+        let mut pending = 0;
+        for stored in &self.stored {
+            let mut flushed = Ok(());
+            folder.read_f32(&stored.parameter.name, &stored.parameter.dims, |start, values| {
+                stored.write(gpu, memory, start, values);
+                pending += size_of_val(values);
+                if pending > UPLOAD_BYTES && flushed.is_ok() {
+                    pending = 0;
+                    flushed = gpu.flush();
+                }
+            })?;
+            flushed?;
+        }
+        Ok(gpu.flush()?)
+    }
+
+    pub(super) fn train(&self, tape: &mut Tape) {
+        for (weight, gradient) in self.trained() {
+            tape.train(weight, gradient);
+        }
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<Tensor> {
+        self.by_name.get(name).map(|i| self.stored[*i].shards[0])
+    }
+
+    /// # Panics
+    /// If the family's parameter list lacks `name`.
+    pub(super) fn get(&self, name: &str) -> Tensor {
+        self.find(name).unwrap_or_else(|| panic!("no parameter {name}"))
+    }
+
+    pub(super) fn shards(&self, name: &str) -> &[Tensor] {
+        self.by_name.get(name).map_or(&[], |i| &self.stored[*i].shards)
+    }
+}
+
+impl Stored {
+    /// Copies `values`, which begin at element `start` of the parameter, to the device.
+    pub fn write(&self, gpu: &Gpu, memory: &Memory, start: usize, values: &[f32]) {
+        let mut first = 0;
+        for shard in &self.shards {
+            let from = start.max(first);
+            let to = (start + values.len()).min(first + shard.len());
+            if from < to {
+                memory.write(gpu, *shard, from - first, &values[from - start..to - start]);
+            }
+            first += shard.len();
+        }
+    }
+
+    /// Reads the parameter back.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn read(&self, gpu: &Gpu, memory: &Memory) -> Result<Vec<f32>, gpu::Error> {
+        read_all(gpu, memory, &self.shards)
+    }
+
+    /// Reads its gradient back; empty if frozen.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn read_gradient(&self, gpu: &Gpu, memory: &Memory) -> Result<Vec<f32>, gpu::Error> {
+        read_all(gpu, memory, &self.gradients)
+    }
+}
+
+fn read_all(gpu: &Gpu, memory: &Memory, shards: &[Tensor]) -> Result<Vec<f32>, gpu::Error> {
+    let parts = shards.iter().map(|shard| memory.read(gpu, *shard));
+    Ok(parts.collect::<Result<Vec<Vec<f32>>, _>>()?.concat())
+}
+
+/// Rows of each shard of a parameter; only tables indexed by token can be split.
+fn shard_rows(parameter: &Parameter, max_binding: u64) -> Result<usize, Error> {
+    let row = parameter.cols() as u64 * ELEMENT;
+    let splittable = matches!(parameter.name.as_str(), "model.embed_tokens.weight" | "lm_head.weight");
+    if splittable {
+        let fit = usize::try_from(max_binding / row).unwrap_or(usize::MAX).min(SHARD_ROWS);
+        return Ok((fit / SHARD_ALIGN * SHARD_ALIGN).max(SHARD_ALIGN));
+    }
+    let bytes = row * parameter.rows() as u64;
+    if bytes > max_binding {
+        return Err(Error::TooLarge { name: parameter.name.clone(), bytes, limit: max_binding });
+    }
+    Ok(parameter.rows().max(1))
+}

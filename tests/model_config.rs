@@ -1,0 +1,361 @@
+//! `config.json` of every supported family: shapes, refusals, the parameter list, rotary tables, initial values.
+
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+use serde_json::{Value, json};
+use underdog::checkpoint::Folder;
+use underdog::model::config::{Config, Error, Init, Parameter, Rope, RopeScaling};
+
+fn parse(value: &Value) -> Result<Config, Error> {
+    Config::from_json(&value.to_string(), Path::new("config.json"))
+}
+
+/// A small valid config of a family, with some fields replaced.
+fn with(model_type: &str, changes: Value) -> Value {
+    let mut config = json!({
+        "model_type": model_type, "vocab_size": 96, "hidden_size": 24, "num_hidden_layers": 2,
+        "num_attention_heads": 6, "num_key_value_heads": 2, "intermediate_size": 40
+    });
+    let changes = changes.as_object().unwrap().clone();
+    config.as_object_mut().unwrap().extend(changes);
+    config
+}
+
+fn told(value: &Value) -> String {
+    parse(value).expect_err("should be refused").to_string()
+}
+
+/// The folder of real config files, or a visible skip.
+fn real_configs(test: &str) -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let folder = std::env::var_os("UNDERDOG_DATA").map_or_else(beside, PathBuf::from).join("hf_configs");
+    if !folder.is_dir() {
+        eprintln!("SKIPPED: {test}: wants {}", folder.display());
+        return None;
+    }
+    Some(folder)
+}
+
+fn json_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|kind| kind == "json")).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn every_real_dense_config_loads_and_every_other_is_refused() {
+    let Some(root) = real_configs("every_real_dense_config_loads_and_every_other_is_refused") else { return };
+    let (mut loaded, mut refused) = (0, 0);
+    for folder in ["", "v5_resaved", "maxtext_kwargs", "transformers_class_defaults", "partial"] {
+        for path in json_files(&root.join(folder)) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            // One of them holds `-Infinity`, which Python writes and JSON has not.
+            let value: Value = serde_json::from_str(&text).unwrap_or_default();
+            let dense = matches!(value["model_type"].as_str(), Some("qwen3" | "qwen2" | "llama"));
+            match Config::from_json(&text, &path) {
+                Ok(config) => {
+                    assert!(dense, "{} loaded", path.display());
+                    assert!(config.parameter_count() > 50_000_000, "{}", path.display());
+                    loaded += 1;
+                }
+                Err(error) => {
+                    assert!(!dense, "{error}");
+                    assert!(matches!(error, Error::Architecture { .. } | Error::Json { .. }), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(loaded >= 45 && refused >= 30, "{loaded} loaded, {refused} refused");
+}
+
+#[test]
+fn keyword_arguments_load_once_their_class_is_named() {
+    let Some(root) = real_configs("keyword_arguments_load_once_their_class_is_named") else { return };
+    let classes = [("qwen25", "qwen2"), ("qwen3_30b", "qwen3_moe"), ("qwen3", "qwen3"), ("llama", "llama")];
+    let mut loaded = 0;
+    for path in json_files(&root.join("maxtext_kwargs")) {
+        let name = path.file_name().unwrap().to_string_lossy();
+        let Some((_, class)) = classes.iter().find(|(start, _)| name.starts_with(start)) else { continue };
+        let mut value: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        value["model_type"] = json!(class);
+        assert_eq!(parse(&value).is_ok(), *class != "qwen3_moe", "{name}");
+        loaded += 1;
+    }
+    assert!(loaded >= 11, "{loaded}");
+}
+
+#[test]
+fn both_forms_of_a_config_are_the_same_model() {
+    let Some(root) = real_configs("both_forms_of_a_config_are_the_same_model") else { return };
+    let mut compared = 0;
+    for new in json_files(&root.join("v5_resaved")) {
+        let old = root.join(new.file_name().unwrap());
+        let open = |path: &Path| Config::from_json(&std::fs::read_to_string(path).unwrap(), path);
+        if let (Ok(old), Ok(new)) = (open(&old), open(&new)) {
+            assert_eq!(old, new);
+            compared += 1;
+        }
+    }
+    assert!(compared >= 20, "{compared}");
+}
+
+#[test]
+fn parameter_counts_are_the_published_ones() {
+    let Some(root) = real_configs("parameter_counts_are_the_published_ones") else { return };
+    for (name, count) in [
+        ("Qwen--Qwen3-0.6B", 596_049_920),
+        ("Qwen--Qwen2.5-0.5B-Instruct", 494_032_768),
+        ("meta-llama--Llama-3.2-1B", 1_235_814_400),
+        ("meta-llama--Meta-Llama-3.1-8B", 8_030_261_248),
+        ("HuggingFaceTB--SmolLM2-135M.readme", 134_515_008),
+    ] {
+        let path = root.join(format!("{name}.json"));
+        let config = Config::from_json(&std::fs::read_to_string(&path).unwrap(), &path).unwrap();
+        assert_eq!(config.parameter_count(), count, "{name}");
+    }
+}
+
+#[test]
+fn families_differ_in_norms_biases_and_head_size() {
+    let names = |config: &Config| config.parameters().into_iter().map(|p| p.name).collect::<Vec<_>>();
+    let qwen3 = parse(&with("qwen3", json!({}))).unwrap();
+    assert_eq!((qwen3.head_dim, qwen3.qk_norm, qwen3.qkv_bias, qwen3.out_bias), (128, true, false, false));
+    let qwen2 = parse(&with("qwen2", json!({}))).unwrap();
+    assert_eq!((qwen2.head_dim, qwen2.qk_norm, qwen2.qkv_bias, qwen2.out_bias), (4, false, true, false));
+    let biased = json!({ "attention_bias": true, "mlp_bias": true, "num_key_value_heads": null });
+    let llama = parse(&with("llama", biased)).unwrap();
+    assert_eq!((llama.kv_heads, llama.qkv_bias, llama.out_bias, llama.mlp_bias), (6, true, true, true));
+    assert_eq!((llama.bos, llama.eos.as_slice(), llama.pad), (Some(1), &[2][..], None));
+    let layer = |names: &[String]| -> Vec<String> {
+        let own = names.iter().filter_map(|name| name.strip_prefix("model.layers.1."));
+        own.map(|name| name.trim_end_matches(".weight").to_string()).collect()
+    };
+    assert_eq!(
+        layer(&names(&qwen3)).join(" "),
+        "self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.o_proj self_attn.q_norm self_attn.k_norm \
+         mlp.gate_proj mlp.up_proj mlp.down_proj input_layernorm post_attention_layernorm"
+    );
+    assert_eq!(
+        layer(&names(&qwen2)).join(" "),
+        "self_attn.q_proj self_attn.q_proj.bias self_attn.k_proj self_attn.k_proj.bias self_attn.v_proj \
+         self_attn.v_proj.bias self_attn.o_proj mlp.gate_proj mlp.up_proj mlp.down_proj input_layernorm \
+         post_attention_layernorm"
+    );
+    assert_eq!(names(&qwen3).last().unwrap(), "lm_head.weight");
+    let tied = parse(&with("qwen3", json!({ "tie_word_embeddings": true }))).unwrap();
+    assert_eq!(names(&tied).last().unwrap(), "model.norm.weight");
+}
+
+#[test]
+fn the_class_in_architectures_serves_where_model_type_is_missing() {
+    let mut value = with("qwen2", json!({ "architectures": ["Qwen2ForCausalLM"] }));
+    value.as_object_mut().unwrap().remove("model_type");
+    assert_eq!(parse(&value).unwrap().family.model_type, "qwen2");
+}
+
+#[test]
+fn what_is_not_built_is_refused_by_name() {
+    let sliding = ["full_attention", "sliding_attention"];
+    let cases = [
+        (json!({ "model_type": "gemma3_text" }), "known|qwen3, qwen2, llama"),
+        (json!({ "hidden_act": "gelu" }), "hidden_act|\"gelu\""),
+        (json!({ "use_sliding_window": true, "max_window_layers": 1 }), "sliding_window|4096"),
+        (json!({ "layer_types": sliding }), "layer_types|sliding_attention"),
+        (json!({ "layer_types": ["full_attention"] }), "layer_types|num_hidden_layers"),
+        (json!({ "rope_scaling": { "type": "yarn", "factor": 4.0 } }), "rope_scaling.rope_type|yarn"),
+        (json!({ "rope_parameters": { "rope_type": "dynamic" } }), "rope_parameters.rope_type|dynamic"),
+        (json!({ "rope_parameters": { "partial_rotary_factor": 0.5 } }), "partial_rotary_factor|0.5"),
+        (json!({ "rope_parameters": { "full_attention": {} } }), "rope_parameters.full_attention|{}"),
+        (json!({ "rope_theta": 1e6, "rope_parameters": { "rope_theta": 1e4 } }), "rope_parameters.rope_theta|10000"),
+        (json!({ "rope_scaling": { "rope_type": "llama3", "factor": 8 } }), "rope_scaling.low_freq_factor|missing"),
+        (json!({ "num_experts": 8 }), "num_experts|mixture"),
+        (json!({ "vision_config": {} }), "vision_config|images"),
+        (json!({ "quantization_config": { "bits": 4 } }), "quantization_config|unquantised"),
+        (json!({ "pretraining_tp": 2 }), "pretraining_tp|2"),
+        (json!({ "attention_dropout": 0.1 }), "attention_dropout|set it to 0"),
+        (json!({ "num_key_value_heads": 4 }), "num_key_value_heads|divisor"),
+        (json!({ "head_dim": 7 }), "head_dim|even"),
+        (
+            json!({ "num_attention_heads": 5, "num_key_value_heads": 5 }),
+            "num_attention_heads|divisor of `hidden_size`",
+        ),
+        (json!({ "num_attention_heads": 0 }), "num_attention_heads|is 0"),
+        (json!({ "num_attention_heads": 4096, "num_key_value_heads": 1 }), "num_attention_heads|divisor"),
+        (json!({ "vocab_size": 5_000_000_000_u64 }), "vocab_size|4194304"),
+        (json!({ "num_hidden_layers": -1 }), "num_hidden_layers|-1"),
+        (json!({ "intermediate_size": "40" }), "intermediate_size|\"40\""),
+        (json!({ "hidden_size": 24.5 }), "hidden_size|24.5"),
+        (json!({ "rms_norm_eps": 0 }), "rms_norm_eps|is 0"),
+        (json!({ "rope_theta": -1 }), "rope_theta|-1"),
+        (json!({ "tie_word_embeddings": "yes" }), "tie_word_embeddings|true or false"),
+        (json!({ "eos_token_id": [1, "x"] }), "eos_token_id|a token id"),
+    ];
+    for (changes, wants) in cases {
+        let message = told(&with("llama", changes));
+        assert!(message.starts_with("config.json: "), "{message}");
+        for part in wants.split('|').filter(|part| *part != "known") {
+            assert!(message.contains(part), "{message} lacks {part}");
+        }
+    }
+    for text in ["", "[]", "{", "null", "{\"model_type\": 1}"] {
+        assert!(Config::from_json(text, Path::new("config.json")).is_err(), "{text}");
+    }
+    let long = told(&with("llama", json!({ "hidden_act": "x".repeat(100_000) })));
+    assert!(long.len() < 300, "{}", long.len());
+}
+
+#[test]
+fn windows_that_no_layer_uses_do_not_matter() {
+    for changes in [
+        json!({ "use_sliding_window": false, "sliding_window": 32768, "max_window_layers": 0 }),
+        json!({ "use_sliding_window": true, "sliding_window": null, "max_window_layers": 0 }),
+        json!({ "use_sliding_window": true, "sliding_window": 32768, "max_window_layers": 2 }),
+        json!({ "layer_types": ["full_attention", "full_attention"] }),
+    ] {
+        parse(&with("qwen2", changes)).unwrap();
+    }
+}
+
+const LLAMA3: RopeScaling =
+    RopeScaling::Llama3 { factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_positions: 8192 };
+
+/// Frequencies in f64 from the published description of Llama 3.1's scaling: a wavelength is kept below
+/// `context / high`, divided by `factor` above `context / low`, and blended linearly in `context / wavelength` between.
+fn published(theta: f64, head_dim: usize, scaling: &RopeScaling) -> Vec<f64> {
+    let pairs = (0..head_dim / 2).map(|pair| theta.powf(-2.0 * pair as f64 / head_dim as f64));
+    let RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_positions } = *scaling else {
+        return pairs.collect();
+    };
+    let scaled = pairs.map(|freq| {
+        let turns = original_max_positions as f64 * freq / std::f64::consts::TAU;
+        let kept = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
+        freq * (kept + (1.0 - kept) / factor)
+    });
+    scaled.collect()
+}
+
+#[test]
+fn rotary_frequencies_follow_the_published_formula() {
+    for (theta, scaling) in [(1e4, RopeScaling::Default), (1e6, RopeScaling::Default), (5e5, LLAMA3)] {
+        for head_dim in [2, 64, 96, 128] {
+            let wants = published(theta, head_dim, &scaling);
+            let found = Rope { theta, scaling: scaling.clone() }.inv_freq(head_dim);
+            assert_eq!(found.len(), head_dim / 2);
+            for (found, wants) in found.iter().zip(&wants) {
+                assert!((f64::from(*found) / wants - 1.0).abs() < 3e-6, "{theta} {head_dim}: {found} {wants}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rotary_tables_are_cosine_and_sine_of_position_times_frequency() {
+    let rope = Rope { theta: 1e4, scaling: RopeScaling::Default };
+    let (cos, sin) = rope.tables(8, 300);
+    assert_eq!((cos.len(), sin.len()), (1200, 1200));
+    assert_eq!((&cos[..4], &sin[..4]), (&[1.0; 4][..], &[0.0; 4][..]));
+    for (position, pair) in [(1, 0), (1, 3), (299, 0), (299, 2)] {
+        let angle = f64::from(position as f32 * rope.inv_freq(8)[pair]);
+        assert_eq!(cos[position * 4 + pair], angle.cos() as f32);
+        assert_eq!(sin[position * 4 + pair], angle.sin() as f32);
+    }
+}
+
+#[test]
+fn initial_values_depend_on_seed_and_name_alone() {
+    let of = |name: &str, dims: &[usize], init| Parameter { name: name.into(), dims: dims.to_vec(), init };
+    let weight = of("a.weight", &[301, 333], Init::Normal(0.02));
+    let values = weight.init_values(7);
+    assert_eq!(values, weight.init_values(7));
+    assert_eq!(values.len(), 301 * 333);
+    assert_ne!(values, weight.init_values(8));
+    assert_ne!(values, of("b.weight", &[301, 333], Init::Normal(0.02)).init_values(7));
+    assert_eq!(of("n.weight", &[3], Init::Ones).init_values(7), [1.0; 3]);
+    assert_eq!(of("n.bias", &[3], Init::Zeros).init_values(7), [0.0; 3]);
+
+    let count = values.len() as f64;
+    let moment = |power: i32| values.iter().map(|v| (f64::from(*v) / 0.02).powi(power)).sum::<f64>() / count;
+    let wants = [(1, 0.0, 0.015), (2, 1.0, 0.025), (3, 0.0, 0.05), (4, 3.0, 0.2)];
+    for (power, wants, within) in wants {
+        assert!((moment(power) - wants).abs() < within, "moment {power}: {}", moment(power));
+    }
+}
+
+#[test]
+fn a_parameter_is_a_matrix_of_rows_and_columns() {
+    let sizes = |dims: &[usize]| {
+        let parameter = Parameter { name: "w".into(), dims: dims.to_vec(), init: Init::Zeros };
+        (parameter.rows(), parameter.cols(), parameter.count())
+    };
+    assert_eq!(sizes(&[5]), (1, 5, 5));
+    assert_eq!(sizes(&[4, 5]), (4, 5, 20));
+}
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// `[name]` of the rotary golden file, which PyTorch and transformers computed.
+fn rotary_golden(name: &str, dims: &[usize]) -> Vec<f32> {
+    Folder::open_file(&golden().join("rope.safetensors")).unwrap().read_vec(name, dims).unwrap()
+}
+
+#[test]
+fn rotary_frequencies_are_those_of_transformers_to_the_last_bit() {
+    for (name, theta, scaling, head_dim) in [("llama3", 5e5, LLAMA3, 64), ("default", 1e6, RopeScaling::Default, 128)]
+    {
+        let wants = rotary_golden(&format!("{name}.inv_freq"), &[head_dim / 2]);
+        let found = Rope { theta, scaling }.inv_freq(head_dim);
+        for (pair, (found, wants)) in found.iter().zip(&wants).enumerate() {
+            let apart = found.to_bits().abs_diff(wants.to_bits());
+            assert!(apart <= 1, "{name} {pair}: {found} and {wants} are {apart} steps apart");
+        }
+    }
+}
+
+#[test]
+fn rotary_tables_are_those_of_transformers() {
+    let positions = [0, 1, 17, 4095, 100_000];
+    let (cos, sin) = Rope { theta: 1e6, scaling: RopeScaling::Default }.tables(128, 100_001);
+    for (name, found) in [("default.cos", cos), ("default.sin", sin)] {
+        let wants = rotary_golden(name, &[positions.len(), 64]);
+        for (position, wants) in positions.iter().zip(wants.chunks(64)) {
+            for (pair, wants) in wants.iter().enumerate() {
+                let apart = (found[position * 64 + pair] - wants).abs();
+                assert!(apart <= 1e-6, "{name} {position} {pair}: {apart}");
+            }
+        }
+    }
+}
+
+#[test]
+fn golden_models_have_the_listed_tensors_and_no_others() {
+    let text = std::fs::read(golden().join("cases.json")).unwrap();
+    let cases: Value = serde_json::from_slice(&text).unwrap();
+    for case in cases["families"].as_array().unwrap() {
+        let folder = golden().join(case["folder"].as_str().unwrap());
+        let config = Config::open(&folder).unwrap();
+        Folder::open(&folder).unwrap().check(&config.entries()).unwrap();
+        let bytes = std::fs::read(folder.join("model.safetensors")).unwrap();
+        let (_, stored) = SafeTensors::read_metadata(&bytes).unwrap();
+        assert_eq!(stored.tensors().len(), config.parameters().len(), "{}", folder.display());
+        for other in case["configs"].as_array().unwrap() {
+            let path = folder.join(other.as_str().unwrap());
+            let other = Config::from_json(&std::fs::read_to_string(&path).unwrap(), &path).unwrap();
+            assert_eq!(other, config, "{}", path.display());
+        }
+    }
+    for case in cases["narrow"].as_array().unwrap() {
+        let folder = golden().join(case["folder"].as_str().unwrap());
+        let (config, stored) = (Config::open(&folder).unwrap(), Folder::open(&folder).unwrap());
+        stored.check(&config.entries()).unwrap();
+        let wide = Folder::open(folder.parent().unwrap()).unwrap();
+        for Parameter { name, dims, .. } in config.parameters() {
+            let pairs = stored.read_vec(&name, &dims).unwrap().into_iter().zip(wide.read_vec(&name, &dims).unwrap());
+            assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() <= b.abs() / 256.0 + 1e-7), "{name}");
+        }
+    }
+}
