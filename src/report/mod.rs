@@ -1,0 +1,153 @@
+//! The only room that prints. Runs tell it what happens as [`Event`]s; verbs hand it their results.
+//!
+//! Progress goes to stderr, results go to stdout, the numbers of every step go to `metrics.jsonl`. Colours are for
+//! terminals, and not where `NO_COLOR` is set. A reader that closes its end of a pipe is no error. This room decides
+//! nothing: it gets numbers and shows them.
+
+mod console;
+mod format;
+mod metrics;
+mod print;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+pub use console::Console;
+pub use format::{Table, bytes, count, duration};
+pub use metrics::Metrics;
+pub use print::{error, json, preview, printable, render_preview, text};
+
+/// What can go wrong while reporting.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of metrics could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Metrics {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Standard output could not be written.
+    #[error("standard output: {0}")]
+    Stdout(#[source] std::io::Error),
+}
+
+/// Something that happened in a run.
+#[derive(Debug, Clone)]
+pub enum Event<'a> {
+    /// A run begins.
+    RunStarted {
+        /// What it is, in a few words.
+        title: &'a str,
+        /// What a reader should know of it: names and values.
+        facts: &'a [(&'a str, String)],
+    },
+    /// A phase of it begins.
+    PhaseStarted {
+        /// Its name.
+        name: &'a str,
+        /// What it counts: `step`, `sample`.
+        unit: &'a str,
+        /// How many of them there are.
+        total: u64,
+        /// How many of them a former run has already done.
+        done: u64,
+    },
+    /// An optimizer step is done.
+    Step(Step),
+    /// Part of a phase without optimizer steps is done.
+    Progress {
+        /// Units done so far in this phase.
+        done: u64,
+        /// Tokens computed since the last event.
+        tokens: u64,
+        /// Seconds since the last event.
+        seconds: f64,
+    },
+    /// A checkpoint is whole.
+    CheckpointSaved {
+        /// Its folder.
+        path: &'a Path,
+        /// The step after which it was taken.
+        step: u64,
+    },
+    /// A phase ends.
+    PhaseFinished {
+        /// Its name.
+        name: &'a str,
+        /// How long it took.
+        seconds: f64,
+        /// What came of it, in a few words; may be empty.
+        summary: &'a str,
+    },
+    /// Something worth knowing.
+    Note(&'a str),
+    /// Something that may not be what the user wants.
+    Warning(&'a str),
+}
+
+/// One optimizer step: a line of `metrics.jsonl`, where a number that is not finite becomes `null`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Step {
+    /// Its number in the phase, from 1.
+    pub step: u64,
+    /// Mean loss over the step's target tokens.
+    pub loss: f64,
+    /// Global norm of the gradient, before clipping.
+    pub grad_norm: f64,
+    /// Learning rate of this step.
+    pub lr: f64,
+    /// Tokens computed in this step.
+    pub tokens: u64,
+    /// Seconds this step took.
+    pub seconds: f64,
+    /// What only joint training has.
+    #[serde(flatten)]
+    pub mix: Option<MixStep>,
+}
+
+/// The numbers of a step of joint training: means over its target tokens.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MixStep {
+    /// Share of the strong model in the mixed logits.
+    pub lambda: f64,
+    /// Predictive entropy of the strong model, in nats.
+    pub entropy_strong: f64,
+    /// Predictive entropy of the weak model, in nats.
+    pub entropy_weak: f64,
+    /// Target logit minus the largest other one, in the mixture.
+    pub margin: f64,
+}
+
+/// Where a run's events go.
+#[derive(Debug)]
+pub struct Report {
+    console: Console,
+    metrics: Option<Metrics>,
+}
+
+impl Report {
+    /// Events go to this console and to no file yet.
+    pub fn new(console: Console) -> Self {
+        Self { console, metrics: None }
+    }
+
+    /// From now on, steps go to this file too; None ends that.
+    pub fn log_steps_to(&mut self, metrics: Option<Metrics>) {
+        self.metrics = metrics;
+    }
+
+    /// Shows and logs what happened.
+    ///
+    /// # Errors
+    /// A step that cannot be written to the file of metrics. The console never fails.
+    pub fn event(&mut self, event: &Event<'_>) -> Result<(), Error> {
+        self.console.event(event);
+        match (event, &mut self.metrics) {
+            (Event::Step(step), Some(metrics)) => metrics.write(step),
+            _ => Ok(()),
+        }
+    }
+}
