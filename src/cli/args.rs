@@ -1,0 +1,450 @@
+//! The command line as `clap` reads it: verbs, flags and the words that teach them. Nothing runs here.
+//!
+//! A flag that is also a setting bears its name (`--max-length`, `max_length`) and has no default of its own: the flags
+//! are laid over the file and over the defaults of [`crate::config`], whose values the help shows.
+
+mod run;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use serde::Serialize;
+
+use crate::config::{self, ByteSize, Config, Error, Layers, Overlength};
+
+pub use run::{PlanArgs, RunFlags, Settings, TrainArgs, WmssArgs};
+
+const ABOUT: &str = "Trains language models on any GPU through Vulkan, Metal or DirectX 12";
+
+const LONG_ABOUT: &str = "\
+Trains language models on any GPU through Vulkan, Metal or DirectX 12: Hugging Face folders in, Hugging Face folders \
+out. Its heart is weak-driven learning (WMSS, arXiv 2602.08222), where an earlier, weaker checkpoint of a model makes \
+the model stronger.";
+
+const AFTER_HELP: &str = "\
+First steps:
+  underdog demo                                  the whole method on a built-in task, nothing needed
+  underdog devices                               which GPU would be used, and why
+  underdog data --model DIR --data FILE          what the model will see of your data
+  underdog plan --model DIR                      the memory a run needs, before it runs
+  underdog train --model DIR --data FILE --out DIR
+  underdog wmss --model DIR --data FILE --out DIR
+
+Data is JSONL: a row has `prompt` and `completion`, or `messages`, or `text`.
+
+Exit codes:
+  0    done
+  1    failed
+  2    a mistake in the command line or the settings
+  130  interrupted, after saving";
+
+const RUN_HELP: &str = "\
+Settings come from the defaults, then the TOML file, then the flags, then --set; later ones win. A setting is named in \
+the file as its flag, with underscores: --max-length 512 is `max_length = 512`. The run's folder holds them all as \
+config.toml. Exit codes: 0 done, 1 failed, 2 a mistake in flags or settings, 130 interrupted after saving (go on with \
+--resume).";
+
+const TRAIN_HELP: &str = "\
+Examples:
+  underdog train --model Qwen3-0.6B --data train.jsonl --out run
+  underdog train run.toml --lr 2e-5 --set adamw.beta2=0.95
+  underdog train --method mix --model sft --weak Qwen3-0.6B --weights curriculum.jsonl --data train.jsonl --out run";
+
+const WMSS_HELP: &str = "\
+Phases: fine-tune the model, score it before and after, weigh the samples, train jointly with the model from before as \
+the weak one. A phase already finished in --out is kept.
+
+Examples:
+  underdog wmss --model Qwen3-0.6B --data train.jsonl --out run
+  underdog wmss run.toml --rounds 2 --freeze-weak";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "underdog", version, about = ABOUT, long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+#[command(arg_required_else_help = true)]
+pub struct Cli {
+    /// Print the result as JSON on stdout; progress stays on stderr
+    #[arg(long, global = true, display_order = 1000)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the whole method on a tiny model and made-up word problems; needs nothing
+    #[command(
+        after_help = "Briefly pre-trains a model, fine-tunes it once plainly (SFT) and once with a weak model \
+        (WMSS), with equal updates, and prints what each reached on problems held out."
+    )]
+    Demo(DemoArgs),
+    /// List the GPUs, and say which one would be used and why
+    Devices(DevicesArgs),
+    /// Make a model folder with random weights
+    #[command(after_help = "Example:\n  underdog init --config config.json --tokenizer DIR --seed 1 --out tiny")]
+    Init(InitArgs),
+    /// Train one phase: plain fine-tuning, or jointly with a weak model
+    #[command(after_help = TRAIN_HELP, after_long_help = format!("{TRAIN_HELP}\n\n{RUN_HELP}"))]
+    Train(TrainArgs),
+    /// Write the predictive entropy and the loss of every sample under a model
+    #[command(after_help = "Writes a JSONL row per sample: idx, entropy, loss (nats per completion token), tokens.")]
+    Score(ScoreArgs),
+    /// Turn two files of entropies into the weights to draw samples by
+    #[command(
+        after_help = "With dH = strong - weak, a sample's weight is\n  alpha * weak / sum weak + beta * [-dH]+ / \
+        sum [-dH]+ + gamma * [dH]+ / sum [dH]+\nnormalised. Writes a JSONL row per sample: idx, weight, entropy_weak, \
+        entropy_strong."
+    )]
+    Curriculum(CurriculumArgs),
+    /// Run all phases of weak-driven learning, and write the strong model
+    #[command(after_help = WMSS_HELP, after_long_help = format!("{WMSS_HELP}\n\n{RUN_HELP}"))]
+    Wmss(WmssArgs),
+    /// Measure loss and perplexity of a model on a file
+    Eval(EvalArgs),
+    /// Write text with a model
+    #[command(after_help = "Example:\n  underdog generate --model run --chat --prompt \"What is 17 + 25?\"")]
+    Generate(GenerateArgs),
+    /// Show what a model will see of a data file: counts, lengths, trained and untrained tokens
+    Data(DataArgs),
+    /// Print the memory and the passes of a run, without weights or a GPU
+    #[command(
+        after_help = "Takes the flags of the run in question; of the model it reads config.json only.\n\nExample:\n  \
+        underdog plan --method mix --model Qwen3-0.6B --max-length 4096 --memory 8GiB"
+    )]
+    Plan(PlanArgs),
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Folder of the run
+    #[arg(long, value_name = "DIR", default_value = "underdog-demo")]
+    pub out: PathBuf,
+    /// Where all randomness starts
+    #[arg(long, value_name = "N", default_value_t = Config::default().seed)]
+    pub seed: u64,
+    /// The GPU: its index in `underdog devices`, or a part of its name [default: the best one]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+}
+
+/// `devices`.
+#[derive(Debug, Args)]
+pub struct DevicesArgs {
+    /// The GPU asked for: its index, or a part of its name [default: the best one]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+}
+
+/// `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The model's shape, as a Hugging Face config.json
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Folder whose tokenizer files to copy
+    #[arg(long, value_name = "DIR")]
+    pub tokenizer: PathBuf,
+    /// Where all randomness starts
+    #[arg(long, value_name = "N", default_value_t = Config::default().seed)]
+    pub seed: u64,
+    /// Folder to make
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// What every verb that reads data through a model needs.
+#[derive(Debug, Args, Serialize)]
+pub struct InputFlags {
+    /// Hugging Face folder of the model
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// JSONL file
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// Longest example in tokens
+    #[arg(long, value_name = "N")]
+    pub max_length: Option<u64>,
+    /// What becomes of longer ones
+    #[arg(long, value_name = "HOW")]
+    pub overlength: Option<Overlength>,
+}
+
+/// Where a verb that computes without training does it.
+#[derive(Debug, Args, Serialize)]
+pub struct DeviceFlags {
+    /// The GPU: its index in `underdog devices`, or a part of its name [default: the best one]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+    /// Most device memory to use, as in 8GiB [default: what the device has]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<ByteSize>,
+}
+
+/// `score`.
+#[derive(Debug, Args)]
+pub struct ScoreArgs {
+    /// What to score.
+    #[command(flatten)]
+    pub input: InputFlags,
+    /// JSONL file to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceFlags,
+}
+
+/// `curriculum`.
+#[derive(Debug, Args)]
+pub struct CurriculumArgs {
+    /// What `score` wrote of the weak model
+    #[arg(long, value_name = "FILE")]
+    pub weak: PathBuf,
+    /// What `score` wrote of the strong model
+    #[arg(long, value_name = "FILE")]
+    pub strong: PathBuf,
+    /// Weight of the weak model's entropy
+    #[arg(long, value_name = "X", default_value_t = Config::default().curriculum.alpha)]
+    pub alpha: f64,
+    /// Weight of entropy that the strong model has lost
+    #[arg(long, value_name = "X", default_value_t = Config::default().curriculum.beta)]
+    pub beta: f64,
+    /// Weight of entropy that the strong model has gained
+    #[arg(long, value_name = "X", default_value_t = Config::default().curriculum.gamma)]
+    pub gamma: f64,
+    /// JSONL file to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// `eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// What to measure.
+    #[command(flatten)]
+    pub input: InputFlags,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceFlags,
+}
+
+/// `generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// Hugging Face folder of the model
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Text to go on from
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: String,
+    /// Give the prompt as a user's turn, through the model's chat template
+    #[arg(long)]
+    pub chat: bool,
+    /// Stop after so many tokens, if not at the end of the text
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub max_new_tokens: usize,
+    /// 0 always takes the likeliest token; higher ones draw more freely
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = number_from_zero)]
+    pub temperature: f64,
+    /// Draw only from the likeliest tokens that make up this share, above 0, up to 1
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = share)]
+    pub top_p: f64,
+    /// Draw only from so many likeliest tokens; 0 from all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub top_k: usize,
+    /// Where all randomness starts
+    #[arg(long, value_name = "N", default_value_t = Config::default().seed)]
+    pub seed: u64,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceFlags,
+}
+
+/// `data`.
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    /// What to show.
+    #[command(flatten)]
+    pub input: InputFlags,
+    /// Examples to preview; --json gives them all
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub preview: usize,
+}
+
+impl Cli {
+    /// Reads the command line of this process; prints help, version or a usage error and exits where one is due.
+    pub fn read() -> Self {
+        Self::try_read(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Reads these arguments, the first of which is the program's name.
+    ///
+    /// # Errors
+    /// What is to be printed instead: a usage error, help or the version.
+    pub fn try_read(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&command().try_get_matches_from(args)?)
+    }
+}
+
+impl InputFlags {
+    /// The settings that these flags make, with defaults for all others.
+    ///
+    /// # Errors
+    /// See [`Layers`].
+    pub fn config(&self, device: Option<&DeviceFlags>) -> Result<Config, Error> {
+        let mut layers = Layers::new();
+        layers.flags(self)?;
+        device.into_iter().try_for_each(|device| layers.flags(device))?;
+        layers.resolve()
+    }
+}
+
+/// All verbs and flags, with the defaults of the settings in the help of their flags.
+fn command() -> Command {
+    let with_default = |arg: Arg| {
+        let is_setting =
+            arg.get_action().takes_values() && !arg.is_required_set() && arg.get_default_values().is_empty();
+        let default = config::default_of(arg.get_id().as_str()).filter(|_| is_setting);
+        match (default, arg.get_help().map(ToString::to_string)) {
+            (Some(default), Some(help)) => arg.help(format!("{help} [default: {default}]")),
+            _ => arg,
+        }
+    };
+    Cli::command().mut_subcommands(|verb| verb.mut_args(with_default))
+}
+
+fn number_from_zero(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if number.is_finite() && number >= 0.0 { Ok(number) } else { Err("must be 0 or more".to_owned()) }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number = number_from_zero(text)?;
+    if number > 0.0 && number <= 1.0 { Ok(number) } else { Err("must be above 0 and at most 1".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::error::ErrorKind;
+
+    use super::*;
+    use crate::config::Method;
+
+    fn read(line: &str) -> Result<Verb, clap::Error> {
+        Cli::try_read(line.split(' ')).map(|cli| cli.verb)
+    }
+
+    fn train(line: &str) -> Result<Config, Error> {
+        match read(&format!("underdog train {line}")).unwrap() {
+            Verb::Train(args) => args.config(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definitions_hold_together() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn help_shows_the_defaults_of_the_settings() {
+        for verb in ["train", "wmss", "plan"] {
+            let help = command().find_subcommand_mut(verb).unwrap().render_long_help().to_string();
+            let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+            for want in [
+                "Peak learning rate [default: 1e-5]",
+                "[default: cosine]",
+                "Longest example in tokens [default: 2048]",
+            ] {
+                assert!(help.contains(want), "{verb}: {want}\n{help}");
+            }
+            assert_eq!(help.matches("[default: [default").count() + help.matches("] [default").count(), 0, "{help}");
+        }
+    }
+
+    #[test]
+    fn no_flags_say_nothing() {
+        assert_eq!(train("--set seed=42").unwrap(), Config::default());
+        match read("underdog eval --model m --data d").unwrap() {
+            Verb::Eval(args) => {
+                let want = Config { model: Some("m".into()), data: Some("d".into()), ..Config::default() };
+                assert_eq!(args.input.config(Some(&args.device)).unwrap(), want);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_flag_of_a_run_reaches_its_setting() {
+        let flags = "--method mix --model m --weak w --data d --out o --weights c --lambda 0.4 --freeze-weak --max-length 64 \
+            --overlength drop --no-shuffle --seed 7 --batch-size 4 --epochs 2 --max-steps 9 --lr 1e-3 --lr-scheduler linear \
+            --warmup 5 --weight-decay 0.1 --clip 0 --device 1 --memory 2GiB --recompute on --tokens-per-pass 128 --dtype bf16 \
+            --save-every 3 --keep 1 --resume";
+        let config = train(flags).unwrap();
+        let default = serde_json::to_value(Config::default()).unwrap();
+        let got = serde_json::to_value(&config).unwrap();
+        let same: Vec<&String> = got
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(key, value)| default[*key] == **value)
+            .map(|(key, _)| key)
+            .collect();
+        assert_eq!(same, ["rounds", "curriculum", "adamw"], "only what belongs to wmss and the file is as it was");
+        assert!(!config.shuffle && config.freeze_weak && config.resume);
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_set_over_flags() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("run.toml");
+        fs::write(&file, "lr = 1e-3\nepochs = 5\nshuffle = false\nmethod = \"sft\"\n").unwrap();
+        let line = format!("{} --epochs 6 --seed 1 --set seed=2", file.display());
+        let config = train(&line).unwrap();
+        assert_eq!((config.lr, config.epochs, config.seed, config.shuffle), (1e-3, 6, 2, false));
+        match read(&format!("underdog wmss {line} --alpha 0.3 --rounds 2")).unwrap() {
+            Verb::Wmss(args) => {
+                let config = args.config().unwrap();
+                assert_eq!((config.method, config.curriculum.alpha, config.rounds), (Method::Wmss, 0.3, 2));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn mistakes_are_refused() {
+        for (line, want) in [
+            ("underdog train --method wmss", ErrorKind::InvalidValue),
+            ("underdog train --epochs -3", ErrorKind::UnknownArgument),
+            ("underdog train --epochs many", ErrorKind::ValueValidation),
+            ("underdog train --memory much", ErrorKind::ValueValidation),
+            ("underdog train --learning-rate 1", ErrorKind::UnknownArgument),
+            ("underdog trian", ErrorKind::InvalidSubcommand),
+            ("underdog eval --model m", ErrorKind::MissingRequiredArgument),
+            ("underdog generate --model m --prompt p --top-p 0", ErrorKind::ValueValidation),
+            ("underdog generate --model m --prompt p --temperature nan", ErrorKind::ValueValidation),
+        ] {
+            let error = read(line).unwrap_err();
+            assert_eq!((error.kind(), error.exit_code()), (want, 2), "{line}");
+        }
+        let error = train("--set method=wmss").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "method `wmss` is all phases at once, which `underdog train` does not run; use `underdog wmss`"
+        );
+        assert!(train("--lr 7").unwrap_err().to_string().starts_with("--lr: `lr` = 7.0: lr must be between 0 and 1"));
+    }
+
+    #[test]
+    fn json_is_taken_before_and_after_the_verb() {
+        for line in ["underdog --json devices", "underdog devices --json"] {
+            assert!(Cli::try_read(line.split(' ')).unwrap().json);
+        }
+    }
+}

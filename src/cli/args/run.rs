@@ -1,0 +1,243 @@
+//! The verbs whose flags are settings of a run: `train`, `wmss`, `plan`. Each flag is named like its setting.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueEnum};
+use serde::{Serialize, Serializer};
+
+use crate::config::{ByteSize, Config, Dtype, Error, Layers, LrScheduler, Method, Overlength, Recompute};
+
+const JOINT: &str = "Joint training";
+const DATA: &str = "Data";
+const OPTIMIZER: &str = "Optimizer";
+const MACHINE: &str = "Machine";
+const SAVING: &str = "Saving";
+
+/// `train`.
+#[derive(Debug, Args, Serialize)]
+pub struct TrainArgs {
+    /// sft: plain fine-tuning; mix: joint training on logits mixed with a weak model's
+    #[arg(long, value_name = "METHOD", value_parser = one_phase())]
+    pub method: Option<Method>,
+    /// Hugging Face folder of the weak model; for mix
+    #[arg(long, value_name = "DIR")]
+    pub weak: Option<PathBuf>,
+    /// A file of `curriculum` to draw the epoch's examples by
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// The flags of every run.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub run: RunFlags,
+    /// Where settings beyond flags come from.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub settings: Settings,
+}
+
+/// `wmss`.
+#[derive(Debug, Args, Serialize)]
+pub struct WmssArgs {
+    /// Rounds; each takes the new strong model and the one before it as the weak
+    #[arg(long, value_name = "N")]
+    pub rounds: Option<u64>,
+    /// Weight of the weak model's entropy
+    #[arg(long, value_name = "X")]
+    #[serde(rename = "curriculum.alpha")]
+    pub alpha: Option<f64>,
+    /// Weight of entropy that the strong model has lost
+    #[arg(long, value_name = "X")]
+    #[serde(rename = "curriculum.beta")]
+    pub beta: Option<f64>,
+    /// Weight of entropy that the strong model has gained
+    #[arg(long, value_name = "X")]
+    #[serde(rename = "curriculum.gamma")]
+    pub gamma: Option<f64>,
+    /// Examples drawn per epoch, as a multiple of the samples there are
+    #[arg(long, value_name = "X")]
+    #[serde(rename = "curriculum.multiplier")]
+    pub multiplier: Option<f64>,
+    /// The flags of every run.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub run: RunFlags,
+    /// Where settings beyond flags come from.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub settings: Settings,
+}
+
+/// `plan`.
+#[derive(Debug, Args, Serialize)]
+pub struct PlanArgs {
+    /// The kind of run
+    #[arg(long, value_name = "METHOD", value_enum)]
+    pub method: Option<Method>,
+    /// Hugging Face folder of the weak model; for mix, where its shape differs [default: as the model]
+    #[arg(long, value_name = "DIR")]
+    pub weak: Option<PathBuf>,
+    /// The flags of every run.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub run: RunFlags,
+    /// Where settings beyond flags come from.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub settings: Settings,
+}
+
+/// Settings that do not come as flags of their own.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// A TOML file of settings
+    #[arg(value_name = "RUN.TOML")]
+    pub file: Option<PathBuf>,
+    /// Set any key of the TOML file, as in --set curriculum.beta=0.7; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", display_order = 900)]
+    pub set: Vec<String>,
+}
+
+/// The flags of every run.
+#[derive(Debug, Args, Serialize)]
+pub struct RunFlags {
+    /// Hugging Face folder of the model
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// JSONL file to train on
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// Folder of the run: metrics, checkpoints, the final model
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Share of the strong model in the mixed logits, above 0, up to 1
+    #[arg(long, value_name = "X", help_heading = JOINT)]
+    pub lambda: Option<f64>,
+    /// Keep the weak model as it is, instead of training both
+    #[arg(long, help_heading = JOINT)]
+    #[serde(skip_serializing_if = "is_absent")]
+    pub freeze_weak: bool,
+    /// Longest example in tokens
+    #[arg(long, value_name = "N", help_heading = DATA)]
+    pub max_length: Option<u64>,
+    /// What becomes of longer ones
+    #[arg(long, value_name = "HOW", help_heading = DATA)]
+    pub overlength: Option<Overlength>,
+    /// Keep the order of the file
+    #[arg(long, help_heading = DATA)]
+    #[serde(rename = "shuffle", serialize_with = "negated", skip_serializing_if = "is_absent")]
+    pub no_shuffle: bool,
+    /// Where all randomness starts
+    #[arg(long, value_name = "N", help_heading = DATA)]
+    pub seed: Option<u64>,
+    /// Examples per optimizer step, however many passes memory makes of them
+    #[arg(long, value_name = "N", help_heading = OPTIMIZER)]
+    pub batch_size: Option<u64>,
+    /// Passes over the data, per phase
+    #[arg(long, value_name = "N", help_heading = OPTIMIZER)]
+    pub epochs: Option<u64>,
+    /// Stop each phase after so many optimizer steps [default: no limit]
+    #[arg(long, value_name = "N", help_heading = OPTIMIZER)]
+    pub max_steps: Option<u64>,
+    /// Peak learning rate
+    #[arg(long, value_name = "X", help_heading = OPTIMIZER)]
+    pub lr: Option<f64>,
+    /// How it moves after the warmup
+    #[arg(long, value_name = "HOW", help_heading = OPTIMIZER)]
+    pub lr_scheduler: Option<LrScheduler>,
+    /// Linear warmup: steps if 1 or more, else a share of all steps
+    #[arg(long, value_name = "X", help_heading = OPTIMIZER)]
+    pub warmup: Option<f64>,
+    /// Decoupled weight decay of AdamW
+    #[arg(long, value_name = "X", help_heading = OPTIMIZER)]
+    pub weight_decay: Option<f64>,
+    /// Largest global norm of the gradient; 0 turns clipping off
+    #[arg(long, value_name = "X", help_heading = OPTIMIZER)]
+    pub clip: Option<f64>,
+    /// The GPU: its index in `underdog devices`, or a part of its name [default: the best one]
+    #[arg(long, value_name = "NAME", help_heading = MACHINE)]
+    pub device: Option<String>,
+    /// Most device memory to use, as in 8GiB [default: what the device has]
+    #[arg(long, value_name = "SIZE", help_heading = MACHINE)]
+    pub memory: Option<ByteSize>,
+    /// Compute activations twice instead of keeping them (gradient checkpointing)
+    #[arg(long, value_name = "WHEN", help_heading = MACHINE)]
+    pub recompute: Option<Recompute>,
+    /// Tokens computed at once; 0 chooses by memory. The result does not depend on it
+    #[arg(long, value_name = "N", help_heading = MACHINE)]
+    pub tokens_per_pass: Option<u64>,
+    /// Number format of the final model; auto is the source's
+    #[arg(long, value_name = "FORMAT", help_heading = SAVING)]
+    pub dtype: Option<Dtype>,
+    /// Write a checkpoint every so many steps; 0 only at the end
+    #[arg(long, value_name = "N", help_heading = SAVING)]
+    pub save_every: Option<u64>,
+    /// Checkpoints to keep, the newest
+    #[arg(long, value_name = "N", help_heading = SAVING)]
+    pub keep: Option<u64>,
+    /// Go on from the last checkpoint in --out
+    #[arg(long, help_heading = SAVING)]
+    #[serde(skip_serializing_if = "is_absent")]
+    pub resume: bool,
+}
+
+impl TrainArgs {
+    /// The settings of this run.
+    ///
+    /// # Errors
+    /// See [`Layers`]; and settings of a run of all phases, which `train` is not.
+    pub fn config(&self) -> Result<Config, Error> {
+        let config = self.settings.under(self, None)?;
+        match config.method {
+            Method::Wmss => Err(Error::WrongVerb),
+            Method::Sft | Method::Mix => Ok(config),
+        }
+    }
+}
+
+impl WmssArgs {
+    /// The settings of this run.
+    ///
+    /// # Errors
+    /// See [`Layers`].
+    pub fn config(&self) -> Result<Config, Error> {
+        self.settings.under(self, Some(Method::Wmss))
+    }
+}
+
+impl PlanArgs {
+    /// The settings of the run in question.
+    ///
+    /// # Errors
+    /// See [`Layers`].
+    pub fn config(&self) -> Result<Config, Error> {
+        self.settings.under(self, None)
+    }
+}
+
+impl Settings {
+    /// File, flags, `--set` and what the verb itself says, laid over the defaults in this order.
+    fn under(&self, flags: &impl Serialize, method: Option<Method>) -> Result<Config, Error> {
+        let mut layers = Layers::new();
+        self.file.iter().try_for_each(|file| layers.file(file))?;
+        layers.flags(flags)?;
+        self.set.iter().try_for_each(|argument| layers.set(argument))?;
+        method.into_iter().try_for_each(|method| layers.method(method))?;
+        layers.resolve()
+    }
+}
+
+/// The methods of a single phase.
+fn one_phase() -> impl TypedValueParser<Value = Method> {
+    let methods = Method::value_variants().iter().filter(|method| **method != Method::Wmss);
+    PossibleValuesParser::new(methods.filter_map(Method::to_possible_value))
+        .try_map(|name| Method::from_str(&name, false))
+}
+
+fn is_absent(switch: &bool) -> bool {
+    !switch
+}
+
+fn negated<S: Serializer>(switch: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(!switch)
+}

@@ -1,0 +1,90 @@
+//! `underdog generate`
+
+use std::{
+    io::IsTerminal,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use serde_json::json;
+
+use super::args::GenerateArgs;
+use crate::{
+    checkpoint::Folder,
+    data::{
+        template::{Chat, Moment},
+        tokenizer::Tokenizer,
+    },
+    generate::{Generator, Sampling},
+    gpu::Gpu,
+    model::Config,
+    report,
+    run::Error,
+};
+
+pub(super) fn run(args: &GenerateArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
+    let config = Config::open(&args.model)?;
+    let folder = Folder::open(&args.model)?;
+    folder.check(&config.entries())?;
+    let tokenizer = Tokenizer::open(&args.model)?;
+    let prompt = prompt(args, &tokenizer)?;
+    if let Some(id) = prompt.iter().find(|id| **id as usize >= config.vocab) {
+        return Err(Error::User(format!("the tokenizer gives token {id}, the model has {} of them", config.vocab)));
+    }
+    let gpu = Gpu::open(args.device.device.as_deref())?;
+    let capacity = prompt.len() + args.max_new_tokens;
+    let mut generator = Generator::new(&gpu, config, &folder, 1, capacity)?;
+    let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
+    let ends = tokenizer.eos_ids();
+    // People watch the text grow; whoever reads a pipe gets the same bytes.
+    let live = !json && std::io::stdout().is_terminal();
+    let mut stream = tokenizer.stream(true);
+    let mut failed = None;
+    let written = generator.generate(&[prompt], args.max_new_tokens, sampling, ends, |_, token| {
+        if live && !ends.contains(&token) {
+            let shown = stream.push(token).map_err(Error::from).and_then(|text| show(&text));
+            failed = failed.take().or(shown.err());
+        }
+        failed.is_none() && !stop.load(Ordering::Relaxed)
+    })?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let mut ids = written.into_iter().next().unwrap_or_default();
+    let ended = ids.last().is_some_and(|id| ends.contains(id));
+    if ended {
+        ids.pop();
+    }
+    if json {
+        let text = tokenizer.decode(&ids, true)?;
+        return Ok(report::json(&json!({ "text": text, "ids": ids, "ended": ended }))?);
+    }
+    match live {
+        true => show(&stream.finish()?)?,
+        false => show(&tokenizer.decode(&ids, true)?)?,
+    }
+    report::text("\n")?;
+    match stop.load(Ordering::Relaxed) {
+        true => Err(Error::Interrupted(String::new())),
+        false => Ok(()),
+    }
+}
+
+fn show(text: &str) -> Result<(), Error> {
+    Ok(report::text(&report::printable(text))?)
+}
+
+fn prompt(args: &GenerateArgs, tokenizer: &Tokenizer) -> Result<Vec<u32>, Error> {
+    let ids = if args.chat {
+        let messages = [json!({ "role": "user", "content": args.prompt })];
+        let chat =
+            Chat { messages: &messages, tools: None, add_generation_prompt: true, extra: None, now: Moment::now() };
+        let rendered = tokenizer.chat_template(false)?.render(chat)?;
+        tokenizer.encode(&rendered.text, false)?
+    } else {
+        tokenizer.encode_prefix(&args.prompt)?
+    };
+    match ids.is_empty() {
+        true => Err(Error::User("the prompt has no tokens; give at least one word with --prompt".into())),
+        false => Ok(ids),
+    }
+}

@@ -1,0 +1,16 @@
+//! `underdog init`
+
+use super::args::InitArgs;
+use crate::{
+    report::{self, count},
+    run::{self, Error},
+};
+
+pub(super) fn run(args: &InitArgs) -> Result<(), Error> {
+    let (file, out) = (&args.config, &args.out);
+    let text = std::fs::read_to_string(file).map_err(|e| Error::User(format!("{}: {e}", file.display())))?;
+    let config = run::init(&text, file, &args.tokenizer, args.seed, out)?;
+    let parameters = count(config.parameter_count() as u64);
+    let text = format!("{}: {parameters} parameters with random weights (seed {})\n", out.display(), args.seed);
+    Ok(report::text(&text)?)
+}

@@ -1,0 +1,39 @@
+//! `underdog train`
+
+use std::sync::atomic::AtomicBool;
+
+use serde_json::json;
+
+use super::{args::TrainArgs, with_device};
+use crate::{
+    config::{Config, Method},
+    curriculum, report,
+    run::{self, Context, Error, Mixture, Source},
+};
+
+pub(super) fn run(args: &TrainArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
+    let config = args.config()?;
+    let loss = with_device(config.device.as_deref(), stop, |context| phase(context, &config))?;
+    let out = config.out()?;
+    if json {
+        return Ok(report::json(&json!({ "out": out, "loss": loss }))?);
+    }
+    Ok(report::text(&format!("the trained model is in {}\n", out.display()))?)
+}
+
+fn phase(context: &mut Context<'_>, config: &Config) -> Result<Option<f64>, Error> {
+    let out = config.out()?;
+    let strong = Source::open(config.model()?)?;
+    let weak = match config.method {
+        Method::Mix => Some(Source::open(config.weak()?)?),
+        _ => None,
+    };
+    let mixture = weak.as_ref().map(|weak| Mixture { weak, lambda: config.lambda, frozen: config.freeze_weak });
+    let dataset = run::dataset(context.report, config, &strong.tokenizer, strong.config.vocab)?;
+    let rows = config.weights.as_deref().map(curriculum::read_curriculum).transpose()?;
+    let order = run::choose_order(config, &dataset.examples, rows.as_deref())?;
+    run::claim(config, config.resume)?;
+    let name = if weak.is_some() { "mix" } else { "sft" };
+    let examples = &dataset.examples;
+    run::train(context, config, name, &strong, mixture.as_ref(), examples, order, out, config.dtype, config.resume)
+}

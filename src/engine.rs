@@ -1,0 +1,343 @@
+//! A loss, declared, planned and loaded: what training, scoring and evaluation run.
+//!
+//! A [`Blueprint`] needs no GPU and knows the exact memory; [`Blueprint::build`] allocates it. One packed row of fixed
+//! length goes through at a time ([`Engine::pass`]); gradients add up over passes until [`Engine::update`].
+
+use crate::{
+    checkpoint::Folder,
+    data::pack::Batch,
+    gpu::{self, Gpu, Program},
+    method::{Method, Mix, Row, Settings, Sft},
+    model::{self, Config, Model},
+    ops::head_loss::{self, STATS},
+    optim::{AdamW, Scalars, schedule_tensor},
+    plan::Plan,
+    tape::Tape,
+    tensor::{Memory, Role, Store, Tensor},
+};
+
+/// Logits of a chunk of tokens that exist at a time, in bytes.
+const LOGITS_BYTES: u64 = 96 << 20;
+
+/// What can stop an engine.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A model does not fit the device's bindings, or its folder cannot be read.
+    #[error(transparent)]
+    Model(#[from] model::Error),
+    /// The device failed.
+    #[error(transparent)]
+    Gpu(#[from] gpu::Error),
+    /// Two models of one loss have different vocabularies.
+    #[error(
+        "the strong model has {strong} tokens in its vocabulary, the weak one {weak}; mixed logits need one vocabulary"
+    )]
+    Vocabulary {
+        /// Rows of the strong model's head.
+        strong: usize,
+        /// Rows of the weak model's head.
+        weak: usize,
+    },
+    /// Even the smallest arrangement is larger than the memory.
+    #[error("this needs {needed} and there are {available}: {advice}")]
+    Memory {
+        /// Bytes, for people.
+        needed: String,
+        /// Bytes, for people.
+        available: String,
+        /// The cheapest change that would help.
+        advice: String,
+    },
+    /// A tensor of a packed row is larger than a binding.
+    #[error(
+        "rows of {tokens} tokens need a tensor of {bytes} bytes, and this device binds at most {limit}; lower max_length"
+    )]
+    Row {
+        /// Tokens of a row.
+        tokens: usize,
+        /// Size of the largest tensor.
+        bytes: u64,
+        /// What the device binds.
+        limit: u64,
+    },
+}
+
+/// The weak model of a mixed loss.
+#[derive(Clone, Debug)]
+pub struct Weak {
+    /// Its shape.
+    pub config: Config,
+    /// Whether it keeps its weights.
+    pub frozen: bool,
+}
+
+/// What to build.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// The model that is trained or measured.
+    pub strong: Config,
+    /// The weak model of mixed logits.
+    pub weak: Option<Weak>,
+    /// Whether anything learns.
+    pub train: bool,
+    /// Tokens of a packed row.
+    pub tokens: usize,
+    /// Compute activations again in backward instead of keeping them.
+    pub recompute: bool,
+    /// Bytes that one binding of the device may span.
+    pub max_binding: u64,
+}
+
+/// Device memory of a blueprint, itemised, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Footprint {
+    /// Weights of the strong model.
+    pub weights: u64,
+    /// Gradients of whatever learns.
+    pub gradients: u64,
+    /// Adam's moments.
+    pub optimizer: u64,
+    /// Weights of the weak model.
+    pub weak: u64,
+    /// One packed row, tables and statistics.
+    pub inputs: u64,
+    /// Activations and workspaces, sharing memory over time.
+    pub activations: u64,
+}
+
+impl Footprint {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.weights + self.gradients + self.optimizer + self.weak + self.inputs + self.activations
+    }
+}
+
+/// Everything declared and planned, nothing allocated.
+pub struct Blueprint {
+    store: Store,
+    strong: Model,
+    weak: Option<Model>,
+    row: Row,
+    adamw: Option<AdamW>,
+    pass: Plan,
+    update: Option<Plan>,
+    tokens: usize,
+}
+
+impl Blueprint {
+    /// Declares models, inputs and optimizer, and plans a pass and an update.
+    ///
+    /// # Errors
+    /// If the vocabularies differ or something exceeds a binding.
+    pub fn new(spec: &Spec) -> Result<Self, Error> {
+        if let Some(weak) = &spec.weak
+            && weak.config.vocab != spec.strong.vocab
+        {
+            return Err(Error::Vocabulary { strong: spec.strong.vocab, weak: weak.config.vocab });
+        }
+        let mut store = Store::default();
+        let schedule = schedule_tensor(&mut store);
+        let row = Row::declare(&mut store, spec.tokens, schedule);
+        let mut declare = |config: &Config, role, trained| {
+            Model::declare(&mut store, config.clone(), role, trained, spec.tokens, spec.max_binding)
+        };
+        let strong = declare(&spec.strong, Role::Weights, spec.train)?;
+        let weak = match &spec.weak {
+            Some(weak) => Some(declare(&weak.config, Role::Weak, spec.train && !weak.frozen)?),
+            None => None,
+        };
+        let chunk = head_loss::chunk_rows(spec.tokens, spec.strong.vocab, LOGITS_BYTES.min(spec.max_binding));
+        let settings = Settings { recompute: spec.recompute, chunk };
+        let mut tape = Tape::new();
+        match &weak {
+            Some(weak) => Mix { strong: &strong, weak }.record(&mut tape, row, settings),
+            None => Sft(&strong).record(&mut tape, row, settings),
+        }
+        tape.backward();
+        let pass = Plan::new(tape.finish());
+        if pass.largest() > spec.max_binding {
+            return Err(Error::Row { tokens: spec.tokens, bytes: pass.largest(), limit: spec.max_binding });
+        }
+        let adamw = spec.train.then(|| {
+            let mut pairs = strong.weights.trained();
+            pairs.extend(weak.iter().flat_map(|weak| weak.weights.trained()));
+            AdamW::declare(&mut store, &pairs, schedule)
+        });
+        let update = adamw.as_ref().map(|adamw| {
+            let mut tape = Tape::new();
+            adamw.record(&mut tape);
+            Plan::new(tape.finish())
+        });
+        Ok(Self { store, strong, weak, row, adamw, pass, update, tokens: spec.tokens })
+    }
+
+    /// The device memory that [`Self::build`] takes.
+    pub fn footprint(&self) -> Footprint {
+        Footprint {
+            weights: self.store.bytes(Role::Weights),
+            gradients: self.store.bytes(Role::Gradients),
+            optimizer: self.store.bytes(Role::Optimizer),
+            weak: self.store.bytes(Role::Weak),
+            inputs: self.store.bytes(Role::Inputs),
+            activations: self.pass.bytes(),
+        }
+    }
+
+    /// Dispatches of one pass and of one update.
+    pub fn dispatches(&self) -> [usize; 2] {
+        [self.pass.len(), self.update.as_ref().map_or(0, Plan::len)]
+    }
+
+    /// Allocates everything; weights are 0 until loaded.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn build(self, gpu: &Gpu) -> Result<Engine<'_>, Error> {
+        let memory = Memory::allocate(gpu, &self.store)?;
+        for model in [Some(&self.strong), self.weak.as_ref()].into_iter().flatten() {
+            for (tensor, values) in model.rotary_tables() {
+                memory.write(gpu, tensor, 0, &values);
+            }
+        }
+        let pass = self.pass.load(gpu, &memory)?;
+        let update = self.update.as_ref().map(|plan| plan.load(gpu, &memory)).transpose()?;
+        let Self { strong, weak, row, adamw, tokens, .. } = self;
+        Ok(Engine { gpu, memory, strong, weak, row, adamw, pass, update, tokens })
+    }
+}
+
+/// A loaded loss.
+pub struct Engine<'g> {
+    gpu: &'g Gpu,
+    memory: Memory,
+    strong: Model,
+    weak: Option<Model>,
+    row: Row,
+    adamw: Option<AdamW>,
+    pass: Program,
+    update: Option<Program>,
+    tokens: usize,
+}
+
+/// Which of an engine's models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The model that is kept.
+    Strong,
+    /// The weak model.
+    Weak,
+}
+
+/// Statistics of one token, as the loss head leaves them.
+pub type TokenStats = [f32; STATS];
+
+impl Engine<'_> {
+    /// Tokens of a packed row.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// One of the models.
+    pub fn model(&self, side: Side) -> Option<&Model> {
+        match side {
+            Side::Strong => Some(&self.strong),
+            Side::Weak => self.weak.as_ref(),
+        }
+    }
+
+    /// Loads a model's weights from a Hugging Face folder.
+    ///
+    /// # Errors
+    /// If a tensor is missing, misshapen or damaged; nothing was written to disk then.
+    pub fn load(&self, side: Side, folder: &Folder) -> Result<(), Error> {
+        self.model(side).map_or(Ok(()), |model| Ok(model.weights.load(self.gpu, &self.memory, folder)?))
+    }
+
+    /// Sets the step's scalars.
+    pub fn set_scalars(&self, step: u64, scalars: &Scalars) {
+        self.memory.write(self.gpu, self.row.targets.schedule, 0, &scalars.row(step));
+    }
+
+    /// Computes one packed row: its statistics, and gradients added to those that are there.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn pass(&mut self, batch: &Batch) -> Result<Vec<TokenStats>, Error> {
+        self.row.upload(self.gpu, &self.memory, batch);
+        self.pass.run(self.gpu)?;
+        Ok(self.memory.read(self.gpu, self.row.targets.stats)?)
+    }
+
+    /// Steps the optimizer with the gradients so far and clears them. Returns the gradient's norm before clipping; if it
+    /// is not finite, nothing was changed.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn update(&mut self) -> Result<f32, Error> {
+        let (Some(program), Some(adamw)) = (&mut self.update, &self.adamw) else {
+            return Ok(0.0);
+        };
+        program.run(self.gpu)?;
+        let norm: Vec<f32> = self.memory.read(self.gpu, adamw.norm())?;
+        Ok(norm[0])
+    }
+
+    /// Reads a parameter or its gradient back by name; `None` if there is none of that name.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn read(&self, side: Side, name: &str, gradient: bool) -> Result<Option<Vec<f32>>, Error> {
+        let Some(stored) = self.model(side).and_then(|m| m.weights.iter().find(|s| s.parameter.name == name)) else {
+            return Ok(None);
+        };
+        Ok(Some(match gradient {
+            false => stored.read(self.gpu, &self.memory)?,
+            true => stored.read_gradient(self.gpu, &self.memory)?,
+        }))
+    }
+
+    /// The tensors beside the strong model's weights that a resumed run needs, by name: both moments of everything
+    /// that learns, and a weak model that learns.
+    pub fn state(&self) -> Vec<(String, Vec<Tensor>)> {
+        let mut state = Vec::new();
+        let Some(adamw) = &self.adamw else { return state };
+        let mut moments = adamw.moments();
+        for (prefix, model) in [("", Some(&self.strong)), ("weak.", self.weak.as_ref())] {
+            for stored in model.iter().flat_map(|model| model.weights.iter()) {
+                let name = format!("{prefix}{}", stored.parameter.name);
+                let count = stored.gradients.len();
+                let (first, second) = moments.by_ref().take(count).map(|[m, v]| (m, v)).unzip();
+                if count > 0 && prefix == "weak." {
+                    state.push((name.clone(), stored.shards.clone()));
+                }
+                if count > 0 {
+                    state.push((format!("{name}.moment1"), first));
+                    state.push((format!("{name}.moment2"), second));
+                }
+            }
+        }
+        state
+    }
+
+    /// Reads tensors of [`Self::state`] back, one after another.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn read_tensors(&self, tensors: &[Tensor]) -> Result<Vec<f32>, Error> {
+        let parts = tensors.iter().map(|tensor| self.memory.read(self.gpu, *tensor));
+        Ok(parts.collect::<Result<Vec<Vec<f32>>, _>>()?.concat())
+    }
+
+    /// Writes tensors of [`Self::state`].
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn write_tensors(&self, tensors: &[Tensor], values: &[f32]) -> Result<(), Error> {
+        let mut first = 0;
+        for tensor in tensors {
+            self.memory.write(self.gpu, *tensor, 0, &values[first..first + tensor.len()]);
+            first += tensor.len();
+        }
+        Ok(self.gpu.flush()?)
+    }
+}

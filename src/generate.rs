@@ -1,0 +1,252 @@
+//! Text from a model: prompts of several sequences into a key-value cache, then token after token for all of them.
+
+use rand_chacha::{
+    ChaCha8Rng,
+    rand_core::{Rng, SeedableRng},
+};
+
+use crate::{
+    checkpoint::Folder,
+    engine::Error,
+    gpu::{Gpu, Program},
+    model::{Config, Inputs, Model},
+    ops::{self, head_loss::Head},
+    plan::Plan,
+    tape::Tape,
+    tensor::{Memory, Role, Store, Tensor},
+};
+
+/// Prompt tokens that go through at a time.
+const PREFILL: usize = 64;
+
+/// How tokens are chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Sampling {
+    /// 0: always the likeliest token.
+    pub temperature: f64,
+    /// Draw only from this many likeliest tokens; 0: from all.
+    pub top_k: usize,
+    /// Draw only from the likeliest tokens that make up this share.
+    pub top_p: f64,
+    /// Where randomness starts.
+    pub seed: u64,
+}
+
+/// The tensors of tokens on their way into the cache.
+struct Lane {
+    inputs: Inputs,
+    /// `[1, T]` cache row of each token.
+    rows: Tensor,
+    program: Program,
+    size: usize,
+}
+
+/// A token on its way: which, where in its text, its cache row, and the first row of its sequence.
+#[derive(Clone, Copy)]
+struct Feed {
+    token: u32,
+    position: usize,
+    first: usize,
+}
+
+/// A loaded model with room for several sequences.
+pub struct Generator<'g> {
+    gpu: &'g Gpu,
+    memory: Memory,
+    prefill: Lane,
+    decode: Lane,
+    logits: Tensor,
+    sequences: usize,
+    capacity: usize,
+}
+
+impl<'g> Generator<'g> {
+    /// Loads a model with room for `sequences` texts of `capacity` tokens.
+    ///
+    /// # Errors
+    /// If the weights cannot be read or the device has no room.
+    pub fn new(
+        gpu: &'g Gpu,
+        config: Config,
+        folder: &Folder,
+        sequences: usize,
+        capacity: usize,
+    ) -> Result<Self, Error> {
+        let mut store = Store::default();
+        // One row more takes the keys of lanes that have nothing to say.
+        let (rows, width) = (sequences * capacity + 1, config.kv_heads * config.head_dim);
+        let mut cache = |name| store.declare(name, Role::Cache, rows, width);
+        let caches: Vec<[Tensor; 2]> = (0..config.layers).map(|_| [cache("keys"), cache("values")]).collect();
+        let max_binding = gpu.max_binding();
+        if let Some(bytes) = caches.first().map(|[keys, _]| keys.bytes()).filter(|bytes| *bytes > max_binding) {
+            return Err(Error::Row { tokens: rows, bytes, limit: max_binding });
+        }
+        let logits = store.declare("logits", Role::Inputs, sequences, config.vocab);
+        let model = Model::declare(&mut store, config, Role::Weights, false, capacity, max_binding)?;
+        let mut declare = |size| {
+            let inputs = Inputs::declare(&mut store, size);
+            (inputs, store.declare("cache rows", Role::Inputs, 1, size))
+        };
+        let (prefill, decode) = (declare(PREFILL), declare(sequences));
+        let memory = Memory::allocate(gpu, &store)?;
+        for (tensor, values) in model.rotary_tables() {
+            memory.write(gpu, tensor, 0, &values);
+        }
+        model.weights.load(gpu, &memory, folder)?;
+        let lane = |(inputs, rows): (Inputs, Tensor), to: Option<Tensor>| -> Result<Lane, Error> {
+            let mut tape = Tape::new();
+            let hidden = model.hidden_cached(&mut tape, inputs, rows, &caches);
+            if let Some(to) = to {
+                ops::head_loss::logits(&mut tape, Head { hidden, weight: model.head() }, to);
+            }
+            let program = Plan::new(tape.finish()).load(gpu, &memory)?;
+            Ok(Lane { inputs, rows, program, size: inputs.tokens.len() })
+        };
+        let (prefill, decode) = (lane(prefill, None)?, lane(decode, Some(logits))?);
+        Ok(Self { gpu, memory, prefill, decode, logits, sequences, capacity })
+    }
+
+    /// Continues `prompts` (one per sequence, none empty) until `stop` says a token ends its text, or `most` tokens are
+    /// written or the capacity is reached. `each(sequence, token)` sees tokens as they come, an ending one too; if it
+    /// returns false, all stop.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If a prompt is empty or longer than the capacity, or there are more prompts than sequences.
+    pub fn generate(
+        &mut self,
+        prompts: &[Vec<u32>],
+        most: usize,
+        sampling: Sampling,
+        stop: &[u32],
+        mut each: impl FnMut(usize, u32) -> bool,
+    ) -> Result<Vec<Vec<u32>>, Error> {
+        assert!(prompts.len() <= self.sequences && prompts.iter().all(|p| (1..=self.capacity).contains(&p.len())));
+        self.fill(prompts)?;
+        let mut random = ChaCha8Rng::seed_from_u64(sampling.seed);
+        let mut written: Vec<Vec<u32>> = vec![Vec::new(); prompts.len()];
+        let mut feeds: Vec<Option<Feed>> =
+            prompts.iter().enumerate().map(|(i, p)| Some(self.feed(i, p.len() - 1, *p.last()?))).collect();
+        for _ in 0..most {
+            if feeds.iter().all(Option::is_none) {
+                break;
+            }
+            let logits = self.step(&feeds)?;
+            for (i, feed) in feeds.iter_mut().enumerate() {
+                let Some(Feed { position, .. }) = *feed else { continue };
+                let token = choose(&logits[i * self.logits.cols..(i + 1) * self.logits.cols], sampling, &mut random);
+                written[i].push(token);
+                if !each(i, token) {
+                    return Ok(written);
+                }
+                let ended = stop.contains(&token) || position + 2 > self.capacity;
+                *feed = (!ended).then(|| self.feed(i, position + 1, token));
+            }
+        }
+        Ok(written)
+    }
+
+    fn feed(&self, sequence: usize, position: usize, token: u32) -> Feed {
+        Feed { token, position, first: sequence * self.capacity }
+    }
+
+    /// Puts all but the last token of every prompt into the cache.
+    fn fill(&mut self, prompts: &[Vec<u32>]) -> Result<(), Error> {
+        let all: Vec<Option<Feed>> = prompts
+            .iter()
+            .enumerate()
+            .flat_map(|(i, prompt)| {
+                let before_last = prompt[..prompt.len() - 1].iter().enumerate();
+                before_last.map(|(position, token)| Some(self.feed(i, position, *token))).collect::<Vec<_>>()
+            })
+            .collect();
+        let scratch = self.sequences * self.capacity;
+        for some in all.chunks(PREFILL) {
+            self.prefill.run(self.gpu, &self.memory, some, scratch)?;
+        }
+        Ok(())
+    }
+
+    /// One token of every sequence; the logits `[sequences, V]` that follow.
+    fn step(&mut self, feeds: &[Option<Feed>]) -> Result<Vec<f32>, Error> {
+        self.decode.run(self.gpu, &self.memory, feeds, self.sequences * self.capacity)?;
+        Ok(self.memory.read(self.gpu, self.logits)?)
+    }
+}
+
+impl Lane {
+    fn run(&mut self, gpu: &Gpu, memory: &Memory, feeds: &[Option<Feed>], scratch: usize) -> Result<(), Error> {
+        let (mut tokens, mut positions) = (vec![0u32; self.size], vec![0u32; self.size]);
+        let (mut rows, mut spans) = (vec![scratch as u32; self.size], vec![[0u32; 2]; self.size]);
+        for (i, feed) in feeds.iter().enumerate().filter_map(|(i, feed)| Some((i, (*feed)?))) {
+            let row = (feed.first + feed.position) as u32;
+            (tokens[i], positions[i], rows[i]) = (feed.token, feed.position as u32, row);
+            spans[i] = [feed.first as u32, row + 1];
+        }
+        memory.write(gpu, self.inputs.tokens, 0, &tokens);
+        memory.write(gpu, self.inputs.positions, 0, &positions);
+        memory.write(gpu, self.inputs.spans, 0, &spans);
+        memory.write(gpu, self.rows, 0, &rows);
+        Ok(self.program.run(gpu)?)
+    }
+}
+
+/// The next token by its logits.
+fn choose(logits: &[f32], sampling: Sampling, random: &mut ChaCha8Rng) -> u32 {
+    // The first of equals, as in PyTorch.
+    let best = logits.iter().enumerate().fold(0, |best, (i, z)| if *z > logits[best] { i } else { best });
+    if sampling.temperature == 0.0 {
+        return best as u32;
+    }
+    let most = f64::from(logits[best]);
+    let mut shares: Vec<(usize, f64)> =
+        logits.iter().map(|z| ((f64::from(*z) - most) / sampling.temperature).exp()).enumerate().collect();
+    shares.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    if sampling.top_k > 0 {
+        shares.truncate(sampling.top_k);
+    }
+    let total: f64 = shares.iter().map(|(_, share)| share).sum();
+    let mut kept = 0.0;
+    let reached = shares.iter().position(|(_, share)| {
+        kept += share;
+        kept >= sampling.top_p * total
+    });
+    shares.truncate(reached.map_or(shares.len(), |last| last + 1));
+    let mut rest = kept * (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+    for (token, share) in &shares {
+        rest -= share;
+        if rest < 0.0 {
+            return *token as u32;
+        }
+    }
+    shares.last().map_or(best as u32, |(token, _)| *token as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_follow_the_logits() {
+        let logits = [0.0, 1.0, 1.0, -1.0f32];
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let mut draw = |temperature, top_k, top_p| -> Vec<u32> {
+            let sampling = Sampling { temperature, top_k, top_p, seed: 0 };
+            let mut counts = vec![0; 4];
+            (0..4000).for_each(|_| counts[choose(&logits, sampling, &mut random) as usize] += 1);
+            counts
+        };
+        assert_eq!(draw(0.0, 0, 1.0), [0, 4000, 0, 0]);
+        assert_eq!(draw(1.0, 1, 1.0), [0, 4000, 0, 0]);
+        let two = draw(1.0, 0, 0.7);
+        assert!(two[0] == 0 && two[3] == 0 && two[1].abs_diff(2000) < 150, "{two:?}");
+        let all = draw(1.0, 0, 1.0);
+        let total: f64 = logits.iter().map(|z| f64::from(*z).exp()).sum();
+        for (count, z) in all.iter().zip(logits) {
+            let want = 4000.0 * f64::from(z).exp() / total;
+            assert!((f64::from(*count) - want).abs() < 130.0, "{all:?}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! From settings to phases: opens model folders and data, claims the run's folder, fits the memory, and runs the engine.
+//! Everything that can be wrong with a user's files is found here, before any long work.
+
+mod demo;
+mod folder;
+mod init;
+mod phase;
+mod source;
+mod wmss;
+
+use std::sync::atomic::AtomicBool;
+
+pub use demo::{DemoRow, demo};
+pub use folder::claim;
+pub use init::init;
+pub use phase::{Evaluation, Mixture, blueprint, choose_order, dataset, evaluate, score, train};
+pub use source::Source;
+pub use wmss::wmss;
+
+use crate::{
+    checkpoint, config, curriculum, data, engine,
+    gpu::{self, Gpu},
+    model,
+    report::{self, Report},
+    train::Error as TrainError,
+};
+
+/// What every phase works with.
+pub struct Context<'a> {
+    /// The device.
+    pub gpu: &'a Gpu,
+    /// Where events go.
+    pub report: &'a mut Report,
+    /// Set when the user wants to stop.
+    pub stop: &'a AtomicBool,
+}
+
+/// What can stop a run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Settings.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// A model's `config.json`.
+    #[error(transparent)]
+    Shape(#[from] model::config::Error),
+    /// Weights or checkpoints.
+    #[error(transparent)]
+    Checkpoint(#[from] checkpoint::Error),
+    /// Tokenizer, template or data file.
+    #[error(transparent)]
+    Data(#[from] data::Error),
+    /// Entropies or weights of samples.
+    #[error(transparent)]
+    Curriculum(#[from] curriculum::Error),
+    /// Memory or device.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+    /// Device.
+    #[error(transparent)]
+    Gpu(#[from] gpu::Error),
+    /// Training itself.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// Output.
+    #[error(transparent)]
+    Report(#[from] report::Error),
+    /// Something a user has to mend.
+    #[error("{0}")]
+    User(String),
+    /// Stopped on request; what was done is saved.
+    #[error("interrupted{0}")]
+    Interrupted(String),
+}

@@ -1,0 +1,314 @@
+//! One phase from settings: fitted to the memory, loaded, trained or scored.
+
+use std::{collections::HashMap, path::Path};
+
+use serde_json::json;
+
+use super::{Context, Error, Source};
+use crate::{
+    checkpoint, config,
+    config::{Config, LrScheduler, Recompute},
+    curriculum::CurriculumRow,
+    data::{
+        self, Dataset, Example,
+        sampler::{self, Epochs, Order},
+        template::Moment,
+        tokenizer::Tokenizer,
+    },
+    engine::{self, Blueprint, Engine, Side, Spec},
+    fit::{self, Bounds},
+    model,
+    optim::{Decay, Scalars, Schedule},
+    report::{Event, Report, bytes},
+    score::{self, Scored},
+    train::{self as training, Outcome, Phase},
+};
+
+/// Optimizer steps whose examples decide the length of a row.
+const STEPS_LOOKED_AT: u64 = 32;
+
+/// The weak model of a mixed phase.
+pub struct Mixture<'a> {
+    /// Its folder.
+    pub weak: &'a Source,
+    /// Share of the strong model.
+    pub lambda: f64,
+    /// Whether the weak model keeps its weights.
+    pub frozen: bool,
+}
+
+/// Reads the data of a run for a model of `vocab` tokens, and tells what became of its rows.
+///
+/// # Errors
+/// Names the line and what is wrong with it; also if nothing is left.
+pub fn dataset(report: &mut Report, config: &Config, tokenizer: &Tokenizer, vocab: usize) -> Result<Dataset, Error> {
+    let path = config.data()?;
+    let overlength = match config.overlength {
+        config::Overlength::Truncate => data::Overlength::Truncate,
+        config::Overlength::Drop => data::Overlength::Drop,
+        config::Overlength::Error => data::Overlength::Error,
+    };
+    let options = data::Options { max_length: config.max_length, overlength, vocab: Some(vocab), now: Moment::now() };
+    let dataset = data::load(path, tokenizer, &options)?;
+    let counts = dataset.counts;
+    for (count, what) in [
+        (counts.truncated, "cut to max_length"),
+        (counts.dropped, "left out: longer than max_length"),
+        (counts.empty, "left out: nothing of them is trained"),
+    ] {
+        if count > 0 {
+            let text = format!("{}: {count} of {} rows {what}", path.display(), counts.rows);
+            report.event(&Event::Warning(&text))?;
+        }
+    }
+    if dataset.examples.is_empty() {
+        return Err(Error::User(format!("{}: none of its {} rows can be trained on", path.display(), counts.rows)));
+    }
+    Ok(dataset)
+}
+
+/// What an epoch goes through: every example, or `multiplier` times as many drawn by a curriculum's weights.
+///
+/// # Errors
+/// If an example has no weight, or the weights cannot be drawn by.
+pub fn choose_order(config: &Config, examples: &[Example], rows: Option<&[CurriculumRow]>) -> Result<Order, Error> {
+    let Some(rows) = rows else {
+        return Ok(Order::All(examples.len()));
+    };
+    let by_idx: HashMap<u64, f64> = rows.iter().map(|row| (row.idx, row.weight)).collect();
+    let weight = |example: &Example| {
+        by_idx.get(&example.idx).copied().ok_or_else(|| {
+            Error::User(format!(
+                "the curriculum has no weight for sample idx {} (line {})",
+                example.idx, example.line
+            ))
+        })
+    };
+    let weights = examples.iter().map(weight).collect::<Result<Vec<f64>, _>>()?;
+    let count = (config.curriculum.multiplier * examples.len() as f64).round().max(1.0) as usize;
+    Ok(Order::Drawn(sampler::draw(&weights, count, config.seed)?))
+}
+
+/// Optimizer steps of a phase.
+fn steps(config: &Config, epochs: &Epochs) -> u64 {
+    let all = config.epochs.saturating_mul(epochs.per_epoch() as u64);
+    config.max_steps.map_or(all, |most| most.min(all))
+}
+
+fn bounds(config: &Config, available: Option<u64>) -> Bounds {
+    Bounds {
+        memory: config.memory.map(|size| size.0).or(available),
+        tokens: (config.tokens_per_pass > 0).then_some(config.tokens_per_pass),
+        recompute: match config.recompute {
+            Recompute::Auto => None,
+            Recompute::On => Some(true),
+            Recompute::Off => Some(false),
+        },
+    }
+}
+
+/// The arrangement a training phase would have on a device that binds `max_binding` bytes and has `available`.
+///
+/// # Errors
+/// If the models do not go together or nothing fits.
+pub fn blueprint(
+    config: &Config,
+    strong: &model::Config,
+    weak: Option<engine::Weak>,
+    batches: &[Vec<&Example>],
+    max_binding: u64,
+    available: Option<u64>,
+) -> Result<(Spec, Blueprint), Error> {
+    let spec = Spec { strong: strong.clone(), weak, train: true, tokens: 0, recompute: false, max_binding };
+    Ok(fit::choose(&spec, batches, bounds(config, available))?)
+}
+
+/// Trains one phase into `out`, going on from a checkpoint there if `resume`. Returns the loss of its last step.
+///
+/// # Errors
+/// Whatever stops it; [`Error::Interrupted`] after saving.
+#[allow(clippy::too_many_arguments, reason = "a phase is made of these; a struct would only rename them")]
+pub fn train(
+    context: &mut Context<'_>,
+    config: &Config,
+    name: &str,
+    strong: &Source,
+    mixture: Option<&Mixture<'_>>,
+    examples: &[Example],
+    order: Order,
+    out: &Path,
+    dtype: config::Dtype,
+    resume: bool,
+) -> Result<Option<f64>, Error> {
+    std::fs::create_dir_all(out).map_err(|e| Error::User(format!("{}: {e}", out.display())))?;
+    checkpoint::check_vacant(out)?;
+    let identity = identity(config, mixture, examples, &order);
+    let from = if resume { newest(context, out)? } else { None };
+    let mut epochs = Epochs::new(order, config.batch_size, config.seed, config.shuffle)?;
+    let steps = steps(config, &epochs);
+
+    let looked_at = (0..steps.min(STEPS_LOOKED_AT)).map(|step| epochs.batch(step));
+    let batches: Vec<Vec<&Example>> = looked_at.map(|batch| batch.iter().map(|i| &examples[*i]).collect()).collect();
+    let longest = examples.iter().max_by_key(|example| example.ids.len());
+    let batches: Vec<_> = batches.into_iter().chain(longest.map(|example| vec![example])).collect();
+    let weak = mixture.map(|m| engine::Weak { config: m.weak.config.clone(), frozen: m.frozen });
+    // A resumed run keeps its row length: the order of sums depends on it.
+    let row = from.as_ref().map(training::row_of).transpose()?;
+    let config = &Config { tokens_per_pass: row.unwrap_or(config.tokens_per_pass), ..config.clone() };
+    let gpu = context.gpu;
+    let (spec, blueprint) = blueprint(config, &strong.config, weak, &batches, gpu.max_binding(), gpu.available())?;
+    let memory = bytes(blueprint.footprint().total());
+    let how = if spec.recompute { ", activations computed twice" } else { "" };
+    context
+        .report
+        .event(&Event::Note(&format!("{name}: rows of {} tokens, {memory} of device memory{how}", spec.tokens)))?;
+
+    let mut engine = blueprint.build(gpu)?;
+    load(&mut engine, strong, mixture)?;
+    let decay = match config.lr_scheduler {
+        LrScheduler::Constant => Decay::Constant,
+        LrScheduler::Linear => Decay::Linear,
+        LrScheduler::Cosine => Decay::Cosine,
+    };
+    let phase = Phase {
+        name,
+        examples,
+        order: epochs,
+        steps,
+        schedule: Schedule::new(config.lr, decay, config.warmup, steps),
+        scalars: Scalars {
+            lambda: mixture.map_or(1.0, |m| m.lambda),
+            lr: config.lr,
+            betas: [config.adamw.beta1, config.adamw.beta2],
+            eps: config.adamw.eps,
+            weight_decay: config.weight_decay,
+            clip: config.clip,
+        },
+        identity,
+        out,
+        save_every: config.save_every,
+        keep: config.keep,
+        from,
+        files: strong.files(dtype),
+    };
+    match training::train(&mut engine, &phase, context.report, context.stop)? {
+        Outcome::Finished { loss } => Ok(loss),
+        Outcome::Interrupted { step } => {
+            Err(Error::Interrupted(format!(" after step {step} of {steps}; go on with --resume")))
+        }
+    }
+}
+
+fn load(engine: &mut Engine<'_>, strong: &Source, mixture: Option<&Mixture<'_>>) -> Result<(), Error> {
+    engine.load(Side::Strong, &strong.weights)?;
+    if let Some(mixture) = mixture {
+        engine.load(Side::Weak, &mixture.weak.weights)?;
+    }
+    Ok(())
+}
+
+fn newest(context: &mut Context<'_>, out: &Path) -> Result<Option<checkpoint::Restored>, Error> {
+    let latest = checkpoint::latest(out)?;
+    for skipped in &latest.skipped {
+        let text = format!("passed over {}: {}", skipped.path.display(), skipped.error);
+        context.report.event(&Event::Warning(&text))?;
+    }
+    Ok(latest.found)
+}
+
+/// Everything that decides a phase's result, by name.
+fn identity(
+    config: &Config,
+    mixture: Option<&Mixture<'_>>,
+    examples: &[Example],
+    order: &Order,
+) -> serde_json::Map<String, serde_json::Value> {
+    let drawn = match order {
+        Order::All(_) => None,
+        Order::Drawn(drawn) => Some(drawn),
+    };
+    let values = json!({
+        "method": if mixture.is_some() { "mix" } else { "sft" },
+        "lambda": mixture.map(|m| m.lambda),
+        "freeze_weak": mixture.map(|m| m.frozen),
+        "batch_size": config.batch_size,
+        "epochs": config.epochs,
+        "max_steps": config.max_steps,
+        "lr": config.lr,
+        "lr_scheduler": config.lr_scheduler,
+        "warmup": config.warmup,
+        "weight_decay": config.weight_decay,
+        "clip": config.clip,
+        "adamw": config.adamw,
+        "seed": config.seed,
+        "shuffle": config.shuffle,
+        "data": training::fingerprint(examples),
+        "drawn": drawn,
+    });
+    values.as_object().cloned().unwrap_or_default()
+}
+
+/// Scores every example under a model.
+///
+/// # Errors
+/// Whatever stops it; [`Error::Interrupted`] if asked to stop.
+pub fn score(
+    context: &mut Context<'_>,
+    config: &Config,
+    name: &str,
+    source: &Source,
+    examples: &[Example],
+) -> Result<Vec<Scored>, Error> {
+    let gpu = context.gpu;
+    let batches: Vec<Vec<&Example>> = examples.chunks(score::GROUP).map(|group| group.iter().collect()).collect();
+    let spec = Spec {
+        strong: source.config.clone(),
+        weak: None,
+        train: false,
+        tokens: 0,
+        recompute: false,
+        max_binding: gpu.max_binding(),
+    };
+    let (_, blueprint) = fit::choose(&spec, &batches, bounds(config, gpu.available()))?;
+    let mut engine = blueprint.build(gpu)?;
+    engine.load(Side::Strong, &source.weights)?;
+    score::score(&mut engine, name, examples, context.report, context.stop)?
+        .ok_or_else(|| Error::Interrupted(format!(" while scoring ({name})")))
+}
+
+/// What `eval` prints.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Evaluation {
+    /// Nats per target token.
+    pub loss: f64,
+    /// `e^loss`.
+    pub perplexity: f64,
+    /// Target tokens.
+    pub tokens: u64,
+    /// Samples.
+    pub samples: usize,
+    /// Samples whose every target token has the largest logit.
+    pub exact: usize,
+}
+
+/// Loss of a model over a data set.
+///
+/// # Errors
+/// As [`score`].
+pub fn evaluate(
+    context: &mut Context<'_>,
+    config: &Config,
+    name: &str,
+    source: &Source,
+    examples: &[Example],
+) -> Result<Evaluation, Error> {
+    let scored = score(context, config, name, source, examples)?;
+    let loss = score::mean_loss(&scored);
+    Ok(Evaluation {
+        loss,
+        perplexity: loss.exp(),
+        tokens: scored.iter().map(|s| s.row.tokens).sum(),
+        samples: scored.len(),
+        exact: scored.iter().filter(|s| s.exact).count(),
+    })
+}

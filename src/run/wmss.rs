@@ -1,0 +1,150 @@
+//! All phases of weak-driven learning (WMSS, arXiv 2602.08222):
+//!
+//! ```text
+//! M0 -> SFT -> M1 -> entropies of M0 and M1 -> curriculum -> joint training of (M1, M0) on drawn samples -> strong model
+//! ```
+//!
+//! A further round takes the new strong model as M1 and the previous M1 as the weak one. Each phase has a folder of its own
+//! under the run's; one that is finished is kept, one that was interrupted goes on.
+
+use std::path::{Path, PathBuf};
+
+use super::{Context, Error, Mixture, Source, folder, phase};
+use crate::{
+    checkpoint::{self, ModelFiles, SHARD_BYTES},
+    config::{self, Config},
+    curriculum::{self, CurriculumRow, EntropyRow},
+    data::{Example, sampler::Order},
+    report::{Event, count},
+};
+
+/// Runs what is not finished yet; the strong model then stands in `config.out` itself.
+///
+/// # Errors
+/// Whatever stops a phase; those before it stay.
+pub fn wmss(context: &mut Context<'_>, config: &Config) -> Result<(), Error> {
+    let out = config.out()?;
+    let start = Source::open(config.model()?)?;
+    let dataset = phase::dataset(context.report, config, &start.tokenizer, start.config.vocab)?;
+    let examples = &dataset.examples;
+    folder::claim(config, true)?;
+    if is_model(out) {
+        return Ok(context.report.event(&Event::Note("every phase is finished already"))?);
+    }
+
+    let sft = out.join("1-sft");
+    train(context, config, "1-sft", &start, None, examples, Order::All(examples.len()), &sft)?;
+    let (mut weak, mut strong) = (start, Source::open(&sft)?);
+    for round in 0..config.rounds {
+        let number = |phase: u64| 2 + 3 * round + phase;
+        let names =
+            [format!("{}-score", number(0)), format!("{}-curriculum", number(1)), format!("{}-mix", number(2))];
+        let entropies = score(context, config, &names[0], &weak, &strong, examples, out)?;
+        let order = draw(context, config, &names[1], &entropies, examples, out)?;
+        let mixture = Mixture { weak: &weak, lambda: config.lambda, frozen: config.freeze_weak };
+        let mix = out.join(&names[2]);
+        train(context, config, &names[2], &strong, Some(&mixture), examples, order, &mix)?;
+        (weak, strong) = (strong, Source::open(&mix)?);
+    }
+    export(config, &strong, out)
+}
+
+/// Whether a finished model stands in `folder`; its `config.json` is the last file to appear.
+fn is_model(folder: &Path) -> bool {
+    folder.join("config.json").exists()
+}
+
+#[allow(clippy::too_many_arguments, reason = "as `phase::train`")]
+fn train(
+    context: &mut Context<'_>,
+    config: &Config,
+    name: &str,
+    strong: &Source,
+    mixture: Option<&Mixture<'_>>,
+    examples: &[Example],
+    order: Order,
+    out: &Path,
+) -> Result<(), Error> {
+    if is_model(out) {
+        return Ok(context.report.event(&Event::Note(&format!("{name} is finished already")))?);
+    }
+    // Between phases nothing is rounded: bf16, if wanted, is for the final model.
+    phase::train(context, config, name, strong, mixture, examples, order, out, config::Dtype::F32, true)?;
+    Ok(())
+}
+
+/// Entropies under both models, from their files where those stand.
+fn score(
+    context: &mut Context<'_>,
+    config: &Config,
+    name: &str,
+    weak: &Source,
+    strong: &Source,
+    examples: &[Example],
+    out: &Path,
+) -> Result<[PathBuf; 2], Error> {
+    let folder = make(out, name)?;
+    let files = ["weak", "strong"].map(|side| folder.join(format!("{side}.jsonl")));
+    for (source, (file, side)) in [weak, strong].into_iter().zip(files.iter().zip(["weak", "strong"])) {
+        if file.exists() {
+            context.report.event(&Event::Note(&format!("{name} ({side}) is finished already")))?;
+            continue;
+        }
+        let scored = phase::score(context, config, &format!("{name} ({side})"), source, examples)?;
+        let rows: Vec<EntropyRow> = scored.into_iter().map(|s| s.row).collect();
+        curriculum::write_entropies(file, &rows)?;
+    }
+    Ok(files)
+}
+
+/// Weights and drawn samples, written down.
+fn draw(
+    context: &mut Context<'_>,
+    config: &Config,
+    name: &str,
+    [weak, strong]: &[PathBuf; 2],
+    examples: &[Example],
+    out: &Path,
+) -> Result<Order, Error> {
+    let folder = make(out, name)?;
+    let config::Curriculum { alpha, beta, gamma, .. } = config.curriculum;
+    let rows: Vec<CurriculumRow> = curriculum::from_files(weak, strong, alpha, beta, gamma)?;
+    curriculum::write_curriculum(&folder.join("weights.jsonl"), &rows)?;
+    let order = phase::choose_order(config, examples, Some(&rows))?;
+    let drawn = if let Order::Drawn(drawn) = &order { drawn.as_slice() } else { &[] };
+    let lines: String = drawn.iter().map(|i| format!("{{\"idx\":{}}}\n", examples[*i].idx)).collect();
+    let path = folder.join("drawn.jsonl");
+    std::fs::write(&path, lines).map_err(|e| Error::User(format!("{}: {e}", path.display())))?;
+    let weights: Vec<f64> = rows.iter().map(|row| row.weight).collect();
+    let effective = curriculum::effective_sample_size(&weights);
+    let (drawn, of) = (count(drawn.len() as u64), count(rows.len() as u64));
+    let text = format!("{name}: {drawn} samples drawn from {of}, which weigh as much as {effective:.0} equal ones");
+    context.report.event(&Event::Note(&text))?;
+    Ok(order)
+}
+
+fn make(out: &Path, name: &str) -> Result<PathBuf, Error> {
+    let folder = out.join(name);
+    std::fs::create_dir_all(&folder).map_err(|e| Error::User(format!("{}: {e}", folder.display())))?;
+    Ok(folder)
+}
+
+/// Writes the strong model into the run's own folder.
+fn export(config: &Config, strong: &Source, out: &Path) -> Result<(), Error> {
+    let dtype = match config.dtype {
+        config::Dtype::Auto => Source::open(config.model()?)?.files(config::Dtype::Auto).dtype,
+        chosen => strong.files(chosen).dtype,
+    };
+    let files = strong.files(config::Dtype::F32);
+    let entries = strong.config.entries();
+    let model = ModelFiles {
+        config_json: &files.config_json,
+        architecture: &files.architecture,
+        companions: &files.companions,
+        entries: &entries,
+    };
+    checkpoint::save_model(out, &model, dtype, SHARD_BYTES, |entry| {
+        strong.weights.read_vec(&entry.name, &entry.dims)
+    })?;
+    Ok(())
+}
