@@ -1,0 +1,24 @@
+# `make demo` and `make test` need git, make and a Rust toolchain; what else they need they install.
+
+.PHONY: demo test check portability setup
+
+# The main job on the built-in task.
+demo: setup
+	cargo run --release --locked -- demo
+
+test: setup
+	cargo test --locked
+
+# Format, lints, docs.
+check:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+# The tests on other drivers, the kernels through other compilers: see scripts/portability.sh.
+portability:
+	./scripts/portability.sh
+
+# A Vulkan driver for a Linux without one.
+setup:
+	@./scripts/setup.sh
