@@ -19,10 +19,10 @@ var<immediate> params: Params;
 @group(0) @binding(0) var<storage, read> grad: array<f32>;
 @group(0) @binding(1) var<storage, read_write> partials: array<f32>;
 
-const BLOCK = 64u; // values that one invocation squares; a workgroup sums 64 * BLOCK
+const BLOCK = 128u; // values that one invocation squares; a workgroup sums LANES * BLOCK
 
 // partials[first + group] = sum of squares of 4,096 gradients.
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn square_sum(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -31,13 +31,13 @@ fn square_sum(
     let block = group_index(group, groups);
     var sum = 0.0;
     for (var k = 0u; k < BLOCK; k++) {
-        let i = (block * BLOCK + k) * 64u + lane;
+        let i = (block * BLOCK + k) * LANES + lane;
         if i < params.n {
             sum += grad[i] * grad[i];
         }
     }
     let total = workgroup_sum(sum, lane);
-    if lane == 0u && block * BLOCK * 64u < params.n {
+    if lane == 0u && block * BLOCK * LANES < params.n {
         partials[params.first + block] = total;
     }
 }
@@ -45,11 +45,11 @@ fn square_sum(
 @group(0) @binding(2) var<storage, read> schedule: array<f32>;
 @group(0) @binding(3) var<storage, read_write> norm: array<f32>; // [norm, scale], scale < 0: not finite
 
-// One workgroup; params.n partial sums. Trips: n / 64.
-@compute @workgroup_size(64)
+// One workgroup; params.n partial sums. Trips: n / 32.
+@compute @workgroup_size(LANES)
 fn clip(@builtin(local_invocation_index) lane: u32) {
     var sum = 0.0;
-    for (var i = lane; i < params.n; i += 64u) {
+    for (var i = lane; i < params.n; i += LANES) {
         sum += partials[i];
     }
     let total = sqrt(workgroup_sum(sum, lane));
@@ -86,8 +86,8 @@ fn step(
     }
     let lr = schedule[LR];
     let g = grad[i] * scale;
-    let m = schedule[BETA1] * moment1[i] + (1.0 - schedule[BETA1]) * g;
-    let v = schedule[BETA2] * moment2[i] + (1.0 - schedule[BETA2]) * g * g;
+    let m = schedule[BETA1] * moment1[i] + schedule[GAIN1] * g;
+    let v = schedule[BETA2] * moment2[i] + schedule[GAIN2] * g * g;
     moment1[i] = m;
     moment2[i] = v;
     let decayed = weight[i] * (1.0 - lr * schedule[WEIGHT_DECAY]);

@@ -22,7 +22,7 @@ var<immediate> params: Params;
 @group(0) @binding(3) var<storage, read_write> rstd: array<f32>;
 
 // One workgroup per row.
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -33,7 +33,7 @@ fn forward(
     let inside = row < params.rows;
     var squares = 0.0;
     if inside {
-        for (var c = lane; c < params.cols; c += 64u) {
+        for (var c = lane; c < params.cols; c += LANES) {
             squares += x[base + c] * x[base + c];
         }
     }
@@ -41,7 +41,7 @@ fn forward(
     if !inside {
         return;
     }
-    for (var c = lane; c < params.cols; c += 64u) {
+    for (var c = lane; c < params.cols; c += LANES) {
         y[base + c] = x[base + c] * r * weight[c];
     }
     if lane == 0u {
@@ -54,7 +54,7 @@ fn forward(
 @group(0) @binding(6) var<storage, read_write> dx: array<f32>;
 
 // One workgroup per row.
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn backward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -67,7 +67,7 @@ fn backward(
     var r = 0.0;
     if inside {
         r = saved_rstd[row];
-        for (var c = lane; c < params.cols; c += 64u) {
+        for (var c = lane; c < params.cols; c += LANES) {
             dots += dy[base + c] * weight[c] * x[base + c];
         }
     }
@@ -75,7 +75,7 @@ fn backward(
     if !inside {
         return;
     }
-    for (var c = lane; c < params.cols; c += 64u) {
+    for (var c = lane; c < params.cols; c += LANES) {
         var d = r * (dy[base + c] * weight[c] - x[base + c] * r * mean);
         if params.accumulate != 0u {
             d += dx[base + c];

@@ -258,14 +258,20 @@ impl Engine<'_> {
         self.memory.write(self.gpu, self.row.targets.schedule, 0, &scalars.row(step));
     }
 
-    /// Computes one packed row: its statistics, and gradients added to those that are there.
+    /// Computes one packed row: the statistics of each token (zeros where it predicts no target), and gradients added to those that are there.
     ///
     /// # Errors
     /// If the device fails.
     pub fn pass(&mut self, batch: &Batch) -> Result<Vec<TokenStats>, Error> {
-        self.row.upload(self.gpu, &self.memory, batch);
-        self.pass.run(self.gpu)?;
-        Ok(self.memory.read(self.gpu, self.row.targets.stats)?)
+        let targets = self.row.upload(self.gpu, &self.memory, batch);
+        self.pass.run_rows(self.gpu, targets.len())?;
+        let mut stats = vec![[0.0; STATS]; self.tokens];
+        let used = self.row.targets.stats.slice_rows(0, targets.len());
+        if !targets.is_empty() {
+            let found: Vec<TokenStats> = self.memory.read(self.gpu, used)?;
+            targets.into_iter().zip(found).for_each(|(t, stat)| stats[t] = stat);
+        }
+        Ok(stats)
     }
 
     /// Steps the optimizer with the gradients so far and clears them. Returns the gradient's norm before clipping; if it

@@ -80,11 +80,12 @@ impl Plan {
             .collect::<Result<Vec<_>, _>>()?;
         let place = |tensor: &Tensor| self.slice(tensor, &slots, memory);
         let steps = self.commands.iter().map(|command| match command {
-            Command::Dispatch { kernel, bindings, params, grid } => Step::Dispatch {
+            Command::Dispatch { kernel, bindings, params, grid, from } => Step::Dispatch {
                 kernel,
                 bindings: bindings.iter().map(place).collect(),
                 params: params.clone(),
                 grid: grid.0,
+                from: *from,
             },
             Command::Clear(tensor) => Step::Clear(place(tensor)),
             Command::Copy(from, to) => Step::Copy(place(from), place(to)),

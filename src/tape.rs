@@ -65,6 +65,8 @@ pub enum Command {
         params: Vec<u8>,
         /// Workgroups.
         grid: Grid,
+        /// Needed only when more than this many rows of the loss head are in use; see [`Tape::rows_from`].
+        from: usize,
     },
     /// Fills a tensor with zeros.
     Clear(Tensor),
@@ -134,6 +136,7 @@ pub struct Tape {
     gradients: HashMap<Place, Tensor>,
     /// How many unconsumed gradients share a tensor (see [`Backward::alias`]).
     holders: HashMap<Place, u32>,
+    from: usize,
 }
 
 impl Tape {
@@ -167,7 +170,14 @@ impl Tape {
             bindings: launch.bindings(),
             params: bytemuck::bytes_of(&params).to_vec(),
             grid,
+            from: self.from,
         });
+    }
+
+    /// What is recorded from now on is run only when more than `row` rows are in use: how many, each replay says. Row 0 is
+    /// always run.
+    pub fn rows_from(&mut self, row: usize) {
+        self.from = row;
     }
 
     /// Records filling `tensor` with zeros.

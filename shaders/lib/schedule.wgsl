@@ -8,4 +8,6 @@ const WEIGHT_DECAY = 5u;
 const CORRECTION1 = 6u; // 1 - b1^t
 const CORRECTION2 = 7u; // sqrt(1 - b2^t)
 const MAX_NORM = 8u; // 0: no clipping
+const GAIN1 = 9u; // 1 - b1, rounded once: 1 - f32(0.999) is off by 1.3e-5
+const GAIN2 = 10u; // 1 - b2
 const SCALARS = 16u; // columns in all

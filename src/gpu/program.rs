@@ -45,6 +45,8 @@ pub enum Step {
         params: Vec<u8>,
         /// Workgroups along x, y, z.
         grid: [u32; 3],
+        /// Left out of replays with this many rows in use or fewer; 0: never.
+        from: usize,
     },
     /// Fills with zeros.
     Clear(Slice),
@@ -53,7 +55,7 @@ pub enum Step {
 }
 
 enum Prepared {
-    Dispatch { pipeline: Arc<Pipeline>, group: wgpu::BindGroup, params: Vec<u8>, grid: [u32; 3] },
+    Dispatch { pipeline: Arc<Pipeline>, group: wgpu::BindGroup, params: Vec<u8>, grid: [u32; 3], from: usize },
     Clear(Slice),
     Copy(Slice, Slice),
 }
@@ -74,7 +76,18 @@ impl Program {
     }
 
     /// Submits every step in order. Returns once all but the last few submissions are done.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub fn run(&mut self, gpu: &Gpu) -> Result<(), Error> {
+        self.run_rows(gpu, usize::MAX)
+    }
+
+    /// As [`Self::run`], without the steps that are only needed when more than `rows` rows are in use.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn run_rows(&mut self, gpu: &Gpu, rows: usize) -> Result<(), Error> {
         let mut durations = Vec::with_capacity(self.chunks.len());
         let mut in_flight = VecDeque::new();
         let mut last = Instant::now();
@@ -90,7 +103,7 @@ impl Program {
             {
                 finish(oldest)?;
             }
-            in_flight.push_back(self.submit(gpu, chunk.clone()));
+            in_flight.push_back(self.submit(gpu, chunk.clone(), rows));
         }
         self.runs += 1;
         if self.runs == MEASURED_RUN {
@@ -100,9 +113,11 @@ impl Program {
         Ok(())
     }
 
-    fn submit(&self, gpu: &Gpu, range: Range<usize>) -> wgpu::SubmissionIndex {
+    fn submit(&self, gpu: &Gpu, range: Range<usize>, rows: usize) -> wgpu::SubmissionIndex {
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
-        let mut steps = self.steps[range].iter().peekable();
+        let needed =
+            |step: &&Prepared| !matches!(step, Prepared::Dispatch { from, .. } if *from > 0 && *from >= rows);
+        let mut steps = self.steps[range].iter().filter(needed).peekable();
         while let Some(step) = steps.next() {
             match step {
                 Prepared::Clear(slice) => {
@@ -118,7 +133,7 @@ impl Program {
             }
             let mut pass = encoder.begin_compute_pass(&Default::default());
             let mut current = Some(step);
-            while let Some(Prepared::Dispatch { pipeline, group, params, grid }) = current {
+            while let Some(Prepared::Dispatch { pipeline, group, params, grid, .. }) = current {
                 pass.set_pipeline(&pipeline.raw);
                 pass.set_bind_group(0, group, &[]);
                 if !params.is_empty() {
@@ -136,7 +151,7 @@ fn prepare(gpu: &Gpu, step: Step) -> Prepared {
     match step {
         Step::Clear(slice) => Prepared::Clear(slice),
         Step::Copy(from, to) => Prepared::Copy(from, to),
-        Step::Dispatch { kernel, bindings, params, grid } => {
+        Step::Dispatch { kernel, bindings, params, grid, from } => {
             let pipeline = gpu.pipeline(kernel);
             let entries: Vec<_> = kernel
                 .bindings
@@ -156,7 +171,7 @@ fn prepare(gpu: &Gpu, step: Step) -> Prepared {
                 layout: &pipeline.layout,
                 entries: &entries,
             });
-            Prepared::Dispatch { pipeline, group, params, grid }
+            Prepared::Dispatch { pipeline, group, params, grid, from }
         }
     }
 }

@@ -4,7 +4,10 @@
 use super::{Method, Row, Settings};
 use crate::{
     model::Model,
-    ops::head_loss::{Head, head_loss},
+    ops::{
+        head_loss::{Head, head_loss},
+        pick,
+    },
     tape::Tape,
 };
 
@@ -18,9 +21,10 @@ pub struct Mix<'a> {
 
 impl Method for Mix<'_> {
     fn record(&self, tape: &mut Tape, row: Row, settings: Settings) {
-        let hidden = [self.strong, self.weak].map(|model| model.hidden(tape, row.inputs, settings.recompute));
-        let [strong, weak] = [(self.strong, hidden[0]), (self.weak, hidden[1])]
-            .map(|(model, hidden)| Head { hidden, weight: model.head() });
+        let [strong, weak] = [self.strong, self.weak].map(|model| {
+            let hidden = model.hidden(tape, row.inputs, settings.recompute);
+            Head { hidden: pick(tape, hidden, row.picked, row.slots), weight: model.head() }
+        });
         head_loss(tape, strong, Some(weak), row.targets, settings.chunk);
     }
 }

@@ -16,6 +16,9 @@ use crate::{
     tensor::{Memory, Role, Store, Tensor},
 };
 
+/// No position of a row.
+const NOWHERE: u32 = u32::MAX;
+
 /// A way to make a loss.
 pub trait Method {
     /// Records everything up to the loss of one packed row.
@@ -36,7 +39,11 @@ pub struct Settings {
 pub struct Row {
     /// For the model.
     pub inputs: Inputs,
-    /// For the loss.
+    /// `[1, T]` the positions that predict a target, first; then values beyond any position.
+    pub picked: Tensor,
+    /// `[1, T]` where in `picked` each position stands, or a value beyond.
+    pub slots: Tensor,
+    /// For the loss, in the order of `picked`.
     pub targets: Targets,
 }
 
@@ -51,18 +58,31 @@ impl Row {
             stats: declare("statistics", tokens, STATS),
             schedule,
         };
-        Self { inputs, targets }
+        let (picked, slots) = (declare("picked", 1, tokens), declare("slots", 1, tokens));
+        Self { inputs, picked, slots, targets }
     }
 
-    /// Copies a batch to the device.
-    pub fn upload(&self, gpu: &Gpu, memory: &Memory, batch: &Batch) {
+    /// Copies a batch to the device. Returns the positions that predict a target: the loss head sees only these, and its
+    /// statistics stand in their order.
+    pub fn upload(&self, gpu: &Gpu, memory: &Memory, batch: &Batch) -> Vec<usize> {
         let spans: Vec<[u32; 2]> = batch.start.iter().zip(1..).map(|(start, end)| [*start, end]).collect();
         memory.write(gpu, self.inputs.tokens, 0, &batch.tokens);
         memory.write(gpu, self.inputs.order, 0, &pack::order(&batch.tokens));
         memory.write(gpu, self.inputs.positions, 0, &batch.positions);
         memory.write(gpu, self.inputs.spans, 0, &spans);
         memory.write(gpu, self.inputs.ends, 0, &batch.end);
-        memory.write(gpu, self.targets.ids, 0, &batch.targets);
-        memory.write(gpu, self.targets.weights, 0, &batch.weights);
+        let tokens = batch.tokens.len();
+        let positions: Vec<usize> = (0..tokens).filter(|t| batch.weights[*t] != 0.0).collect();
+        let (mut picked, mut slots) = (vec![NOWHERE; tokens], vec![NOWHERE; tokens]);
+        let (mut ids, mut weights) = (vec![0u32; tokens], vec![0.0f32; tokens]);
+        for (slot, &t) in positions.iter().enumerate() {
+            (picked[slot], slots[t]) = (t as u32, slot as u32);
+            (ids[slot], weights[slot]) = (batch.targets[t], batch.weights[t]);
+        }
+        memory.write(gpu, self.picked, 0, &picked);
+        memory.write(gpu, self.slots, 0, &slots);
+        memory.write(gpu, self.targets.ids, 0, &ids);
+        memory.write(gpu, self.targets.weights, 0, &weights);
+        positions
     }
 }

@@ -3,7 +3,10 @@
 use super::{Method, Row, Settings};
 use crate::{
     model::Model,
-    ops::head_loss::{Head, head_loss},
+    ops::{
+        head_loss::{Head, head_loss},
+        pick,
+    },
     tape::Tape,
 };
 
@@ -13,6 +16,7 @@ pub struct Sft<'a>(pub &'a Model);
 impl Method for Sft<'_> {
     fn record(&self, tape: &mut Tape, row: Row, settings: Settings) {
         let hidden = self.0.hidden(tape, row.inputs, settings.recompute);
+        let hidden = pick(tape, hidden, row.picked, row.slots);
         let head = Head { hidden, weight: self.0.head() };
         head_loss(tape, head, None, row.targets, settings.chunk);
     }

@@ -20,13 +20,6 @@ pub fn embedding(tape: &mut Tape, tokens: Tensor, order: Tensor, table: &[Tensor
     tape.apply(Embedding { order }, &inputs)
 }
 
-/// Rows `indices` `[1, n]` of `x` `[T, C]`, without gradient.
-pub fn gather(tape: &mut Tape, x: Tensor, indices: Tensor) -> Tensor {
-    let y = tape.transient(indices.len(), x.cols);
-    forward(tape, indices, &[x], y);
-    y
-}
-
 fn forward(tape: &mut Tape, tokens: Tensor, shards: &[Tensor], y: Tensor) {
     let mut first = 0;
     for &table in shards {

@@ -79,7 +79,8 @@ pub fn logits(tape: &mut Tape, head: Head<'_>, to: Tensor) {
 }
 
 /// Records the loss of `strong`, mixed with `weak` if there is one, over chunks of `chunk` tokens, and seeds gradients
-/// wherever the tape wants them.
+/// wherever the tape wants them. A chunk is run only if a replay has more rows in use than it starts at: put targets
+/// first ([`super::pick`]).
 pub fn head_loss(tape: &mut Tape, strong: Head<'_>, weak: Option<Head<'_>>, targets: Targets, chunk: usize) {
     let (tokens, vocab) = (strong.hidden.rows, strong.vocab());
     if let Some(weak) = weak {
@@ -93,6 +94,7 @@ pub fn head_loss(tape: &mut Tape, strong: Head<'_>, weak: Option<Head<'_>>, targ
 
     for start in (0..tokens).step_by(chunk) {
         let rows = chunk.min(tokens - start);
+        tape.rows_from(start);
         for side in &sides {
             side.logits(tape, start, rows);
         }
@@ -101,6 +103,7 @@ pub fn head_loss(tape: &mut Tape, strong: Head<'_>, weak: Option<Head<'_>>, targ
             side.gradients(tape, start, rows);
         }
     }
+    tape.rows_from(0);
 }
 
 /// One model's part: its head, its logits, where its gradients go.

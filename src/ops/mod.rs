@@ -10,15 +10,17 @@ mod gated_mlp;
 pub mod head_loss;
 mod linear;
 mod matmul;
+mod pick;
 mod rms_norm;
 mod rope;
 
 pub use add::add;
 pub use attention::{Heads, attention, attention_forward};
 pub use cache::append;
-pub use embedding::{embedding, gather};
+pub use embedding::embedding;
 pub use gated_mlp::gated_mlp;
 pub use linear::linear;
+pub use pick::pick;
 pub use rms_norm::rms_norm;
 pub use rope::{Rotary, rope};
 

@@ -33,6 +33,8 @@ impl Scalars {
         row[kernels::LR] = self.lr as f32;
         row[kernels::BETA1] = self.betas[0] as f32;
         row[kernels::BETA2] = self.betas[1] as f32;
+        row[kernels::GAIN1] = (1.0 - self.betas[0]) as f32;
+        row[kernels::GAIN2] = (1.0 - self.betas[1]) as f32;
         row[kernels::EPS] = self.eps as f32;
         row[kernels::WEIGHT_DECAY] = self.weight_decay as f32;
         row[kernels::CORRECTION1] = corrections[0] as f32;
@@ -64,7 +66,7 @@ pub struct AdamW {
 }
 
 /// Squares that one workgroup sums.
-const SQUARES: usize = 64 * kernels::BLOCK;
+const SQUARES: usize = kernels::LANES * kernels::BLOCK;
 
 impl AdamW {
     /// Declares moments for `(weight, gradient)` pairs. `schedule` is read at every step.
