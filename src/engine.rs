@@ -9,7 +9,10 @@ use crate::{
     gpu::{self, Gpu, Program},
     method::{Method, Mix, Row, Settings, Sft},
     model::{self, Config, Model},
-    ops::head_loss::{self, STATS},
+    ops::{
+        MAX_TERMS,
+        head_loss::{self, STATS},
+    },
     optim::{AdamW, Scalars, schedule_tensor},
     plan::Plan,
     tape::Tape,
@@ -47,6 +50,14 @@ pub enum Error {
         available: String,
         /// The cheapest change that would help.
         advice: String,
+    },
+    /// A packed row has more tokens than the gradient of a weight can sum over.
+    #[error("rows of {tokens} tokens are not built, {most} are the most; lower max_length or tokens_per_pass")]
+    Tokens {
+        /// Tokens of a row.
+        tokens: usize,
+        /// The longest sum.
+        most: usize,
     },
     /// A tensor of a packed row is larger than a binding.
     #[error(
@@ -134,6 +145,9 @@ impl Blueprint {
             && weak.config.vocab != spec.strong.vocab
         {
             return Err(Error::Vocabulary { strong: spec.strong.vocab, weak: weak.config.vocab });
+        }
+        if spec.tokens > MAX_TERMS {
+            return Err(Error::Tokens { tokens: spec.tokens, most: MAX_TERMS });
         }
         let mut store = Store::default();
         let schedule = schedule_tensor(&mut store);

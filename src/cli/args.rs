@@ -245,8 +245,8 @@ pub struct GenerateArgs {
     #[arg(long)]
     pub chat: bool,
     /// Stop after so many tokens, if not at the end of the text
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    pub max_new_tokens: usize,
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_new_tokens: u32,
     /// 0 always takes the likeliest token; higher ones draw more freely
     #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = number_from_zero)]
     pub temperature: f64,
@@ -259,9 +259,9 @@ pub struct GenerateArgs {
     /// Where all randomness starts
     #[arg(long, value_name = "N", default_value_t = Config::default().seed)]
     pub seed: u64,
-    /// Where to compute.
-    #[command(flatten)]
-    pub device: DeviceFlags,
+    /// The GPU: its index in `underdog devices`, or a part of its name [default: the best one]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
 }
 
 /// `data`.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::args::CurriculumArgs;
+use super::{args::CurriculumArgs, check_new_file};
 use crate::{
     curriculum::{effective_sample_size, from_files, write_curriculum},
     report::{self, count},
@@ -10,9 +10,7 @@ use crate::{
 };
 
 pub(super) fn run(args: &CurriculumArgs, json: bool) -> Result<(), Error> {
-    if args.out.exists() {
-        return Err(Error::User(format!("{} is already there; nothing was overwritten", args.out.display())));
-    }
+    check_new_file(&args.out)?;
     let rows = from_files(&args.weak, &args.strong, args.alpha, args.beta, args.gamma)?;
     write_curriculum(&args.out, &rows)?;
     let weights: Vec<f64> = rows.iter().map(|row| row.weight).collect();

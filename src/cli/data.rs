@@ -27,7 +27,7 @@ pub(super) fn run(args: &DataArgs, json: bool, stop: &AtomicBool) -> Result<(), 
         }
         return Ok(());
     }
-    report::text(&counts(&dataset))?;
+    report::text(&counts(&dataset, &args.input.data.display().to_string()))?;
     for example in dataset.examples.iter().take(args.preview) {
         let (idx, tokens, targets) = (example.idx, example.ids.len(), example.targets());
         report::text(&format!("\nidx {idx}, line {}: {tokens} tokens, {targets} trained\n", example.line))?;
@@ -37,12 +37,12 @@ pub(super) fn run(args: &DataArgs, json: bool, stop: &AtomicBool) -> Result<(), 
     Ok(())
 }
 
-fn counts(dataset: &Dataset) -> String {
+fn counts(dataset: &Dataset, file: &str) -> String {
     let counts = dataset.counts;
     let mut lengths: Vec<usize> = dataset.examples.iter().map(|example| example.ids.len()).collect();
     lengths.sort_unstable();
     let quantile = |share: f64| lengths[((lengths.len() - 1) as f64 * share).round() as usize] as u64;
-    let mut table = Table::new(["", ""]);
+    let mut table = Table::new([file, ""]);
     for (name, value) in [
         ("rows", counts.rows as u64),
         ("examples", counts.kept as u64),

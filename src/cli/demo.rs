@@ -9,7 +9,8 @@ use crate::{
 };
 
 pub(super) fn run(args: &DemoArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
-    let rows = with_device(args.device.as_deref(), stop, |context| run::demo(context, &args.out, args.seed))?;
+    let rows = with_device(args.device.as_deref(), stop, |context| run::demo(context, &args.out, args.seed))
+        .map_err(|e| e.and("the same command goes on from there"))?;
     if json {
         return Ok(report::json(&rows)?);
     }

@@ -21,6 +21,6 @@ pub(super) fn run(args: &EvalArgs, json: bool, stop: &AtomicBool) -> Result<(), 
     let run::Evaluation { loss, perplexity, tokens, samples, exact } = result;
     let (tokens, samples) = (count(tokens), count(samples as u64));
     Ok(report::text(&format!(
-        "loss        {loss:.6}\nperplexity  {perplexity:.4}\ntokens      {tokens}\nsamples     {samples}\nexact       {exact}\n"
+        "loss        {loss:.6}\nperplexity  {perplexity:.4}\ntokens      {tokens}\nsamples     {samples}\nexact       {exact} (greedy decoding gives the whole completion)\n"
     ))?)
 }

@@ -14,6 +14,7 @@ use crate::{
         template::{Chat, Moment},
         tokenizer::Tokenizer,
     },
+    engine,
     generate::{Generator, Sampling},
     gpu::Gpu,
     model::Config,
@@ -30,16 +31,22 @@ pub(super) fn run(args: &GenerateArgs, json: bool, stop: &AtomicBool) -> Result<
     if let Some(id) = prompt.iter().find(|id| **id as usize >= config.vocab) {
         return Err(Error::User(format!("the tokenizer gives token {id}, the model has {} of them", config.vocab)));
     }
-    let gpu = Gpu::open(args.device.device.as_deref())?;
-    let capacity = prompt.len() + args.max_new_tokens;
-    let mut generator = Generator::new(&gpu, config, &folder, 1, capacity)?;
+    let gpu = Gpu::open(args.device.as_deref())?;
+    let most = args.max_new_tokens as usize;
+    let mut generator =
+        Generator::new(&gpu, config, &folder, 1, prompt.len() + most).map_err(|error| match error {
+            engine::Error::Row { tokens, .. } => Error::User(format!(
+                "a text of {tokens} tokens is more than this device can keep in one buffer; lower --max-new-tokens"
+            )),
+            other => other.into(),
+        })?;
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
     let ends = tokenizer.eos_ids();
     // People watch the text grow; whoever reads a pipe gets the same bytes.
     let live = !json && std::io::stdout().is_terminal();
     let mut stream = tokenizer.stream(true);
     let mut failed = None;
-    let written = generator.generate(&[prompt], args.max_new_tokens, sampling, ends, |_, token| {
+    let written = generator.generate(&[prompt], most, sampling, ends, |_, token| {
         if live && !ends.contains(&token) {
             let shown = stream.push(token).map_err(Error::from).and_then(|text| show(&text));
             failed = failed.take().or(shown.err());
@@ -56,13 +63,12 @@ pub(super) fn run(args: &GenerateArgs, json: bool, stop: &AtomicBool) -> Result<
     }
     if json {
         let text = tokenizer.decode(&ids, true)?;
-        return Ok(report::json(&json!({ "text": text, "ids": ids, "ended": ended }))?);
+        report::json(&json!({ "text": text, "ids": ids, "ended": ended }))?;
+    } else {
+        let rest = if live { stream.finish()? } else { tokenizer.decode(&ids, true)? };
+        show(&rest)?;
+        report::text("\n")?;
     }
-    match live {
-        true => show(&stream.finish()?)?,
-        false => show(&tokenizer.decode(&ids, true)?)?,
-    }
-    report::text("\n")?;
     match stop.load(Ordering::Relaxed) {
         true => Err(Error::Interrupted(String::new())),
         false => Ok(()),

@@ -14,6 +14,7 @@ mod train;
 mod wmss;
 
 use std::{
+    path::Path,
     process::ExitCode,
     sync::{
         Arc,
@@ -70,9 +71,9 @@ fn run(cli: &Cli, stop: &AtomicBool) -> Result<(), Error> {
     match &cli.verb {
         Verb::Demo(args) => demo::run(args, json, stop),
         Verb::Devices(args) => devices::run(args, json),
-        Verb::Init(args) => init::run(args),
+        Verb::Init(args) => init::run(args, json),
         Verb::Train(args) => train::run(args, json, stop),
-        Verb::Score(args) => score::run(args, stop),
+        Verb::Score(args) => score::run(args, json, stop),
         Verb::Curriculum(args) => curriculum::run(args, json),
         Verb::Wmss(args) => wmss::run(args, json, stop),
         Verb::Eval(args) => eval::run(args, json, stop),
@@ -91,4 +92,16 @@ fn with_device<T>(
     let gpu = Gpu::open(device)?;
     let mut report = Report::new(Console::stderr());
     work(&mut Context { gpu: &gpu, report: &mut report, stop })
+}
+
+/// Checks that a result can be written to `path` and overwrites nothing there.
+fn check_new_file(path: &Path) -> Result<(), Error> {
+    let shown = path.display();
+    if path.symlink_metadata().is_ok() {
+        return Err(Error::User(format!("{shown} is already there; nothing was overwritten. Choose another --out")));
+    }
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        Some(folder) => Err(Error::User(format!("{shown}: there is no folder {}; make it first", folder.display()))),
+        None => Ok(()),
+    }
 }

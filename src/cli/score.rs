@@ -2,24 +2,30 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::{args::ScoreArgs, with_device};
+use serde_json::json;
+
+use super::{args::ScoreArgs, check_new_file, with_device};
 use crate::{
     curriculum::{self, EntropyRow},
     report::{self, count},
     run::{self, Error, Source},
+    score,
 };
 
-pub(super) fn run(args: &ScoreArgs, stop: &AtomicBool) -> Result<(), Error> {
+pub(super) fn run(args: &ScoreArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
     let config = args.input.config(Some(&args.device))?;
-    if args.out.exists() {
-        return Err(Error::User(format!("{} is already there; nothing was overwritten", args.out.display())));
-    }
-    let rows = with_device(config.device.as_deref(), stop, |context| {
+    check_new_file(&args.out)?;
+    let scored = with_device(config.device.as_deref(), stop, |context| {
         let source = Source::open(config.model()?)?;
         let dataset = run::dataset(context.report, &config, &source.tokenizer, source.config.vocab)?;
-        let scored = run::score(context, &config, "score", &source, &dataset.examples)?;
-        Ok(scored.into_iter().map(|s| s.row).collect::<Vec<EntropyRow>>())
+        run::score(context, &config, "score", &source, &dataset.examples)
     })?;
+    let loss = score::mean_loss(&scored);
+    let rows: Vec<EntropyRow> = scored.into_iter().map(|s| s.row).collect();
     curriculum::write_entropies(&args.out, &rows)?;
-    Ok(report::text(&format!("{}: {} samples\n", args.out.display(), count(rows.len() as u64)))?)
+    if json {
+        return Ok(report::json(&json!({ "out": args.out, "samples": rows.len(), "loss": loss }))?);
+    }
+    let (out, samples) = (args.out.display(), count(rows.len() as u64));
+    Ok(report::text(&format!("{out}: {samples} samples, loss {loss:.6}\n"))?)
 }

@@ -7,14 +7,16 @@ use serde_json::json;
 use super::{args::TrainArgs, with_device};
 use crate::{
     config::{Config, Method},
-    curriculum, report,
-    run::{self, Context, Error, Mixture, Source},
+    curriculum,
+    report::{self, Event},
+    run::{self, Context, Error, Mixture, Source, Standing},
 };
 
 pub(super) fn run(args: &TrainArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
     let config = args.config()?;
-    let loss = with_device(config.device.as_deref(), stop, |context| phase(context, &config))?;
-    let out = config.out()?;
+    let (_model, _data, out) = (config.model()?, config.data()?, config.out()?);
+    let loss = with_device(config.device.as_deref(), stop, |context| phase(context, &config))
+        .map_err(|e| e.and("go on with --resume"))?;
     if json {
         return Ok(report::json(&json!({ "out": out, "loss": loss }))?);
     }
@@ -23,6 +25,10 @@ pub(super) fn run(args: &TrainArgs, json: bool, stop: &AtomicBool) -> Result<(),
 
 fn phase(context: &mut Context<'_>, config: &Config) -> Result<Option<f64>, Error> {
     let out = config.out()?;
+    if run::standing(config, config.resume)? == Standing::Finished {
+        context.report.event(&Event::Note("this run is finished already"))?;
+        return Ok(None);
+    }
     let strong = Source::open(config.model()?)?;
     let weak = match config.method {
         Method::Mix => Some(Source::open(config.weak()?)?),
@@ -32,7 +38,6 @@ fn phase(context: &mut Context<'_>, config: &Config) -> Result<Option<f64>, Erro
     let dataset = run::dataset(context.report, config, &strong.tokenizer, strong.config.vocab)?;
     let rows = config.weights.as_deref().map(curriculum::read_curriculum).transpose()?;
     let order = run::choose_order(config, &dataset.examples, rows.as_deref())?;
-    run::claim(config, config.resume)?;
     let name = if weak.is_some() { "mix" } else { "sft" };
     let examples = &dataset.examples;
     run::train(context, config, name, &strong, mixture.as_ref(), examples, order, out, config.dtype, config.resume)

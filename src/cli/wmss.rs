@@ -9,8 +9,9 @@ use crate::{report, run, run::Error};
 
 pub(super) fn run(args: &WmssArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
     let config = args.config()?;
-    with_device(config.device.as_deref(), stop, |context| run::wmss(context, &config))?;
-    let out = config.out()?;
+    let (_model, _data, out) = (config.model()?, config.data()?, config.out()?);
+    with_device(config.device.as_deref(), stop, |context| run::wmss(context, &config))
+        .map_err(|e| e.and("the same command goes on from there"))?;
     if json {
         return Ok(report::json(&json!({ "out": out }))?);
     }

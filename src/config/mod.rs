@@ -134,11 +134,11 @@ pub struct Config {
     pub recompute: Recompute,
     /// Tokens computed at once; 0 chooses by memory. The result does not depend on it.
     pub tokens_per_pass: usize,
-    /// Write a checkpoint every so many steps; 0 only at the end.
+    /// Write a checkpoint every so many steps; 0 only when interrupted.
     pub save_every: u64,
     /// Checkpoints to keep, the newest.
     pub keep: usize,
-    /// Go on from the last checkpoint in `out`.
+    /// Go on from the last checkpoint in `out`; where there is none, start.
     pub resume: bool,
     /// How a curriculum weighs and draws samples.
     pub curriculum: Curriculum,

@@ -6,6 +6,7 @@ use super::config::{Config, Parameter};
 use crate::{
     checkpoint::{self, Folder},
     gpu::{self, Gpu},
+    ops::MAX_TERMS,
     tape::Tape,
     tensor::{ELEMENT, Memory, Role, Store, Tensor},
 };
@@ -32,6 +33,18 @@ pub enum Error {
         bytes: u64,
         /// The device's limit.
         limit: u64,
+    },
+    /// A matrix is wider or taller than products can sum over.
+    #[error("{name} is {rows} by {cols}; models of more than {most} either way are not built, choose a smaller one")]
+    TooWide {
+        /// Parameter.
+        name: String,
+        /// Its outputs.
+        rows: usize,
+        /// Its inputs.
+        cols: usize,
+        /// The longest sum.
+        most: usize,
     },
     /// A folder's weights cannot be read.
     #[error(transparent)]
@@ -174,14 +187,18 @@ fn read_all(gpu: &Gpu, memory: &Memory, shards: &[Tensor]) -> Result<Vec<f32>, g
 /// Rows of each shard of a parameter; only tables indexed by token can be split.
 fn shard_rows(parameter: &Parameter, max_binding: u64) -> Result<usize, Error> {
     let row = parameter.cols() as u64 * ELEMENT;
+    let (rows, cols) = (parameter.rows(), parameter.cols());
     let splittable = matches!(parameter.name.as_str(), "model.embed_tokens.weight" | "lm_head.weight");
+    if cols > MAX_TERMS || (rows > MAX_TERMS && !splittable) {
+        return Err(Error::TooWide { name: parameter.name.clone(), rows, cols, most: MAX_TERMS });
+    }
     if splittable {
         let fit = usize::try_from(max_binding / row).unwrap_or(usize::MAX).min(SHARD_ROWS);
         return Ok((fit / SHARD_ALIGN * SHARD_ALIGN).max(SHARD_ALIGN));
     }
-    let bytes = row * parameter.rows() as u64;
+    let bytes = row * rows as u64;
     if bytes > max_binding {
         return Err(Error::TooLarge { name: parameter.name.clone(), bytes, limit: max_binding });
     }
-    Ok(parameter.rows().max(1))
+    Ok(rows.max(1))
 }

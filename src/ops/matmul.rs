@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Terms that one dispatch sums: drivers end longer loops silently (Mesa 22.3 after 65,535 trips of all loops together).
-const MAX_TERMS: usize = 32_000;
+pub const MAX_TERMS: usize = 32_000;
 
 /// With fewer rows than this, a tile of rows would be mostly empty.
 const FEW_ROWS: usize = 8;

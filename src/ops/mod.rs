@@ -20,6 +20,7 @@ pub use cache::append;
 pub use embedding::embedding;
 pub use gated_mlp::gated_mlp;
 pub use linear::linear;
+pub use matmul::MAX_TERMS;
 pub use pick::pick;
 pub use rms_norm::rms_norm;
 pub use rope::{Rotary, rope};

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 use serde_json::json;
 
-use super::{Context, Error, Source, claim, phase, wmss};
+use super::{Context, Error, Source, phase, wmss};
 use crate::{
     config::{self, Config},
     data::{
@@ -30,11 +30,11 @@ pub struct DemoRow {
     pub problems: usize,
 }
 
-const TRAIN: usize = 768;
+const TRAIN: usize = 1536;
 const HELD_OUT: usize = 192;
-const PRETRAIN_EPOCHS: u64 = 2;
-const EPOCHS: u64 = 2;
-const BATCH: usize = 16;
+const PRETRAIN_EPOCHS: u64 = 1;
+const EPOCHS: u64 = 1;
+const BATCH: usize = 8;
 
 /// Pre-trains M0, then fine-tunes it plainly and by weak-driven learning with equal updates.
 ///
@@ -58,7 +58,6 @@ pub fn demo(context: &mut Context<'_>, out: &Path, seed: u64) -> Result<Vec<Demo
     let train = |context: &mut Context<'_>, config: &Config, from: &Source, name: &str| -> Result<Source, Error> {
         let to = config.out()?;
         if !to.join("config.json").exists() {
-            claim(config, true)?;
             let dataset = phase::dataset(context.report, config, &from.tokenizer, from.config.vocab)?;
             let order = Order::All(dataset.examples.len());
             phase::train(context, config, name, from, None, &dataset.examples, order, to, config.dtype, true)?;

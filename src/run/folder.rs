@@ -1,46 +1,100 @@
 //! A run's folder: who may write into it.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use super::Error;
 use crate::{checkpoint, config::Config};
 
 const SETTINGS: &str = "config.toml";
+/// The last file of a model to appear.
+const MODEL: &str = "config.json";
+/// What runs leave beside their settings.
+const TRACES: &[&str] = &["metrics.jsonl", "1-sft"];
 /// Settings that may change between a run and its resumption: none of them touches the result.
 const FREE: &[&str] = &["device", "memory", "recompute", "tokens_per_pass", "save_every", "keep", "resume", "out"];
 
-/// Makes `config.out` the folder of this run and writes the settings into it, or finds that this very run stands there.
-/// `goes_on`: whether a run that stands there may go on.
+/// What stands in the folder of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing that a run would touch.
+    Vacant,
+    /// This very run, to go on.
+    Unfinished,
+    /// This very run with its model.
+    Finished,
+}
+
+/// Finds out whether `config.out` is free for this run. `goes_on`: whether a run that stands there may go on. Touches
+/// nothing.
 ///
 /// # Errors
-/// If another run or a model is there already; nothing is touched then.
-pub fn claim(config: &Config, goes_on: bool) -> Result<(), Error> {
+/// If another run or a model is there already.
+pub fn standing(config: &Config, goes_on: bool) -> Result<Standing, Error> {
     let out = config.out()?;
-    let path = out.join(SETTINGS);
-    let failed = |e: std::io::Error| Error::User(format!("{}: {e}", path.display()));
-    if path.exists() {
-        let was = fs::read_to_string(&path).map_err(failed)?;
-        if let Some(key) = difference(&was, &config.to_toml()?) {
+    let (path, shown) = (out.join(SETTINGS), out.display());
+    if !path.exists() {
+        checkpoint::check_vacant(out)?;
+        if let Some(file) = out.ancestors().find(|path| path.exists()).filter(|path| !path.is_dir()) {
             return Err(Error::User(format!(
-                "{} already holds another run (its `{key}` differs); nothing was touched. Choose another --out",
-                out.display()
+                "{shown}: {} is a file, not a folder; choose another --out",
+                file.display()
             )));
         }
-        if !goes_on {
-            return Err(Error::User(format!(
-                "{} already holds this run; go on with --resume, or choose another --out",
-                out.display()
-            )));
-        }
+        let is_run = TRACES.iter().any(|trace| out.join(trace).exists())
+            || checkpoint::latest(out).is_ok_and(|latest| latest.found.is_some());
+        return match is_run {
+            true => Err(Error::User(format!("{shown} holds a run without its {SETTINGS}; choose another --out"))),
+            false => Ok(Standing::Vacant),
+        };
+    }
+    let was = fs::read_to_string(&path).map_err(|e| Error::User(format!("cannot read {}: {e}", path.display())))?;
+    if let Some(key) = difference(&was, &config.to_toml()?) {
+        return Err(Error::User(format!(
+            "{shown} already holds another run (its `{key}` differs); nothing was touched. Choose another --out"
+        )));
+    }
+    match (is_model(out), goes_on) {
+        (true, true) => Ok(Standing::Finished),
+        (false, true) => Ok(Standing::Unfinished),
+        (true, false) => Err(Error::User(format!("{shown} already holds this run, finished; choose another --out"))),
+        (false, false) => Err(Error::User(format!(
+            "{shown} already holds this run, unfinished; go on with --resume, or choose another --out"
+        ))),
+    }
+}
+
+/// Makes `config.out` the folder of this run and writes the settings into it, unless this very run stands there.
+///
+/// # Errors
+/// Those of [`standing`]; if the folder cannot be written.
+pub(super) fn claim(config: &Config, goes_on: bool) -> Result<(), Error> {
+    if standing(config, goes_on)? != Standing::Vacant {
         return Ok(());
     }
-    checkpoint::check_vacant(out)?;
-    if out.join("metrics.jsonl").exists() || checkpoint::latest(out).is_ok_and(|latest| latest.found.is_some()) {
-        let out = out.display();
-        return Err(Error::User(format!("{out} already holds a run without its {SETTINGS}; choose another --out")));
-    }
+    let out = config.out()?;
+    let failed = |e: std::io::Error| Error::User(format!("cannot write into {}: {e}", out.display()));
     fs::create_dir_all(out).map_err(failed)?;
-    fs::write(&path, config.to_toml()?).map_err(failed)
+    fs::write(out.join(SETTINGS), config.to_toml()?).map_err(failed)
+}
+
+/// Whether a finished model stands in `folder`.
+pub(super) fn is_model(folder: &Path) -> bool {
+    folder.join(MODEL).exists()
+}
+
+/// Removes what a kill left of a model that was being moved into a folder of this run.
+///
+/// # Errors
+/// If a model stands there, or a file cannot be removed.
+pub(super) fn sweep(folder: &Path) -> Result<(), Error> {
+    while !is_model(folder) {
+        match checkpoint::check_vacant(folder) {
+            Err(checkpoint::Error::Exists { path }) => fs::remove_file(&path)
+                .map_err(|e| Error::User(format!("cannot remove the unfinished {}: {e}", path.display())))?,
+            other => return Ok(other?),
+        }
+    }
+    Ok(checkpoint::check_vacant(folder)?)
 }
 
 /// The first setting in which two files differ, but for those that do not matter.

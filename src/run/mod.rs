@@ -11,7 +11,7 @@ mod wmss;
 use std::sync::atomic::AtomicBool;
 
 pub use demo::{DemoRow, demo};
-pub use folder::claim;
+pub use folder::{Standing, standing};
 pub use init::init;
 pub use phase::{Evaluation, Mixture, blueprint, choose_order, dataset, evaluate, score, train};
 pub use source::Source;
@@ -71,4 +71,14 @@ pub enum Error {
     /// Stopped on request; what was done is saved.
     #[error("interrupted{0}")]
     Interrupted(String),
+}
+
+impl Error {
+    /// An interruption with how to go on after it; any other error as it is.
+    pub fn and(self, advice: &str) -> Self {
+        match self {
+            Self::Interrupted(when) => Self::Interrupted(format!("{when}; {advice}")),
+            other => other,
+        }
+    }
 }

@@ -4,7 +4,10 @@ use std::{collections::HashMap, path::Path};
 
 use serde_json::json;
 
-use super::{Context, Error, Source};
+use super::{
+    Context, Error, Source,
+    folder::{self, Standing},
+};
 use crate::{
     checkpoint, config,
     config::{Config, LrScheduler, Recompute},
@@ -78,8 +81,10 @@ pub fn choose_order(config: &Config, examples: &[Example], rows: Option<&[Curric
     let by_idx: HashMap<u64, f64> = rows.iter().map(|row| (row.idx, row.weight)).collect();
     let weight = |example: &Example| {
         by_idx.get(&example.idx).copied().ok_or_else(|| {
+            let from = config.weights.as_ref().map_or("the curriculum".into(), |file| file.display().to_string());
+            let data = config.data.as_deref().unwrap_or(Path::new("the data")).display();
             Error::User(format!(
-                "the curriculum has no weight for sample idx {} (line {})",
+                "{from} has no weight for sample idx {} ({data}, line {}); make it from scores of this data file",
                 example.idx, example.line
             ))
         })
@@ -123,6 +128,23 @@ pub fn blueprint(
     Ok(fit::choose(&spec, batches, bounds(config, available))?)
 }
 
+/// Checks that the joint training of two models of the same shape, the largest phase of all, fits the memory.
+///
+/// # Errors
+/// As [`blueprint`].
+pub(super) fn check_mix_fits(
+    context: &Context<'_>,
+    config: &Config,
+    model: &model::Config,
+    examples: &[Example],
+) -> Result<(), Error> {
+    let longest: Vec<Vec<&Example>> =
+        examples.iter().max_by_key(|example| example.ids.len()).map(|longest| vec![longest]).into_iter().collect();
+    let weak = Some(engine::Weak { config: model.clone(), frozen: config.freeze_weak });
+    blueprint(config, model, weak, &longest, context.gpu.max_binding(), context.gpu.available())?;
+    Ok(())
+}
+
 /// Trains one phase into `out`, going on from a checkpoint there if `resume`. Returns the loss of its last step.
 ///
 /// # Errors
@@ -140,10 +162,13 @@ pub fn train(
     dtype: config::Dtype,
     resume: bool,
 ) -> Result<Option<f64>, Error> {
-    std::fs::create_dir_all(out).map_err(|e| Error::User(format!("{}: {e}", out.display())))?;
-    checkpoint::check_vacant(out)?;
+    let standing = folder::standing(config, resume)?;
+    match standing {
+        Standing::Vacant => checkpoint::check_vacant(out)?,
+        Standing::Unfinished | Standing::Finished => folder::sweep(out)?,
+    }
     let identity = identity(config, mixture, examples, &order);
-    let from = if resume { newest(context, out)? } else { None };
+    let from = if resume && out.is_dir() { newest(context, out)? } else { None };
     let mut epochs = Epochs::new(order, config.batch_size, config.seed, config.shuffle)?;
     let steps = steps(config, &epochs);
 
@@ -165,6 +190,9 @@ pub fn train(
 
     let mut engine = blueprint.build(gpu)?;
     load(&mut engine, strong, mixture)?;
+    // Only now, when nothing of the user's can be wrong any more, does the run leave a trace.
+    folder::claim(config, resume)?;
+    std::fs::create_dir_all(out).map_err(|e| Error::User(format!("cannot create {}: {e}", out.display())))?;
     let decay = match config.lr_scheduler {
         LrScheduler::Constant => Decay::Constant,
         LrScheduler::Linear => Decay::Linear,
@@ -194,7 +222,7 @@ pub fn train(
     match training::train(&mut engine, &phase, context.report, context.stop)? {
         Outcome::Finished { loss } => Ok(loss),
         Outcome::Interrupted { step } => {
-            Err(Error::Interrupted(format!(" after step {step} of {steps}; go on with --resume")))
+            Err(Error::Interrupted(format!(" after step {step} of {steps}, which is saved")))
         }
     }
 }

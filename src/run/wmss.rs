@@ -9,7 +9,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Context, Error, Mixture, Source, folder, phase};
+use super::{
+    Context, Error, Mixture, Source,
+    folder::{self, Standing, is_model},
+    phase,
+};
 use crate::{
     checkpoint::{self, ModelFiles, SHARD_BYTES},
     config::{self, Config},
@@ -27,10 +31,10 @@ pub fn wmss(context: &mut Context<'_>, config: &Config) -> Result<(), Error> {
     let start = Source::open(config.model()?)?;
     let dataset = phase::dataset(context.report, config, &start.tokenizer, start.config.vocab)?;
     let examples = &dataset.examples;
-    folder::claim(config, true)?;
-    if is_model(out) {
+    if folder::standing(config, true)? == Standing::Finished {
         return Ok(context.report.event(&Event::Note("every phase is finished already"))?);
     }
+    phase::check_mix_fits(context, config, &start.config, examples)?;
 
     let sft = out.join("1-sft");
     train(context, config, "1-sft", &start, None, examples, Order::All(examples.len()), &sft)?;
@@ -47,11 +51,6 @@ pub fn wmss(context: &mut Context<'_>, config: &Config) -> Result<(), Error> {
         (weak, strong) = (strong, Source::open(&mix)?);
     }
     export(config, &strong, out)
-}
-
-/// Whether a finished model stands in `folder`; its `config.json` is the last file to appear.
-fn is_model(folder: &Path) -> bool {
-    folder.join("config.json").exists()
 }
 
 #[allow(clippy::too_many_arguments, reason = "as `phase::train`")]
@@ -143,6 +142,7 @@ fn export(config: &Config, strong: &Source, out: &Path) -> Result<(), Error> {
         companions: &files.companions,
         entries: &entries,
     };
+    folder::sweep(out)?;
     checkpoint::save_model(out, &model, dtype, SHARD_BYTES, |entry| {
         strong.weights.read_vec(&entry.name, &entry.dims)
     })?;

@@ -169,13 +169,13 @@ pub struct RunFlags {
     /// Number format of the final model; auto is the source's
     #[arg(long, value_name = "FORMAT", help_heading = SAVING)]
     pub dtype: Option<Dtype>,
-    /// Write a checkpoint every so many steps; 0 only at the end
+    /// Write a checkpoint every so many steps; 0 only when interrupted
     #[arg(long, value_name = "N", help_heading = SAVING)]
     pub save_every: Option<u64>,
     /// Checkpoints to keep, the newest
     #[arg(long, value_name = "N", help_heading = SAVING)]
     pub keep: Option<u64>,
-    /// Go on from the last checkpoint in --out
+    /// Go on from the last checkpoint in --out; where there is none, start
     #[arg(long, help_heading = SAVING)]
     #[serde(skip_serializing_if = "is_absent")]
     pub resume: bool,

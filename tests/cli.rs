@@ -1,0 +1,18 @@
+//! The program as a user meets it: the real binary in folders of its own, with a model and data that take milliseconds.
+
+#[path = "cli/mistakes.rs"]
+mod mistakes;
+#[path = "cli/plan.rs"]
+mod plan;
+#[path = "cli/runs.rs"]
+mod runs;
+#[path = "cli/settings.rs"]
+mod settings;
+#[path = "cli/stops.rs"]
+mod stops;
+#[path = "cli/support.rs"]
+mod support;
+#[path = "cli/verbs.rs"]
+mod verbs;
+#[path = "cli/wmss.rs"]
+mod wmss;

@@ -1,0 +1,84 @@
+//! `plan` needs no weights and no GPU, and its sums are right.
+
+use std::{fs, path::Path};
+
+use serde_json::Value as Json;
+
+use super::support::{Desk, Told};
+
+/// Runs `plan --json` where no driver is to be found.
+fn plan(desk: &Desk, line: &str) -> Json {
+    let told = blind(desk, &format!("plan --json {line}"));
+    assert_eq!(told.code, Some(0), "plan {line}\n{}", told.stderr);
+    serde_json::from_str(&told.stdout).unwrap()
+}
+
+fn blind(desk: &Desk, line: &str) -> Told {
+    let mut command = desk.command(&line.split_whitespace().collect::<Vec<_>>());
+    command.env("VK_DRIVER_FILES", "/nonexistent").env("VK_ICD_FILENAMES", "/nonexistent");
+    Told::of(command)
+}
+
+fn peak(plan: &Json) -> u64 {
+    let peak = plan["peak_bytes"].as_u64().unwrap();
+    let parts = plan["parts"].as_object().unwrap();
+    assert_eq!(parts.values().map(|part| part.as_u64().unwrap()).sum::<u64>(), peak, "{plan}");
+    peak
+}
+
+#[test]
+fn config_json_is_all_it_needs() {
+    let desk = Desk::new();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for name in ["qwen2", "qwen3", "qwen3_untied", "llama3", "llama_bias", "smollm2"] {
+        desk.write(
+            &format!("{name}/config.json"),
+            &fs::read_to_string(golden.join(name).join("config.json")).unwrap(),
+        );
+        let sft = plan(&desk, &format!("--model {name} --max-length 64 --batch-size 2"));
+        let mix = plan(&desk, &format!("--model {name} --max-length 64 --batch-size 2 --method mix"));
+        let frozen =
+            plan(&desk, &format!("--model {name} --max-length 64 --batch-size 2 --method mix --freeze-weak"));
+        let wmss = plan(&desk, &format!("--model {name} --max-length 64 --batch-size 2 --method wmss"));
+        assert!(peak(&sft) < peak(&frozen) && peak(&frozen) < peak(&mix), "{name}: {sft} {frozen} {mix}");
+        assert_eq!(peak(&wmss), peak(&mix), "{name}: joint training is the largest phase");
+        let weights = fs::read(golden.join(name).join("model.safetensors")).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&weights).unwrap();
+        let stored: usize = tensors.tensors().iter().map(|(_, t)| t.shape().iter().product::<usize>()).sum();
+        assert_eq!(sft["parameters"], stored, "{name}");
+    }
+}
+
+#[test]
+fn data_makes_it_exact() {
+    let desk = Desk::new();
+    let told = plan(&desk, "--model m --data data.jsonl --batch-size 4 --tokens-per-pass 64");
+    // Every example has more than 32 tokens, so each takes a row of 64 for itself.
+    assert_eq!((told["passes_per_step"].as_f64(), told["tokens_per_pass"].as_u64()), (Some(4.0), Some(64)));
+    let text = blind(&desk, "plan --model m --data data.jsonl --batch-size 4 --tokens-per-pass 64");
+    assert!(text.stdout.contains("4.0 passes a step") && text.stdout.contains("activations"), "{}", text.stdout);
+}
+
+#[test]
+fn memory_is_kept_or_refused() {
+    let desk = Desk::new();
+    let flags = "--model m --max-length 512 --batch-size 4";
+    let free = peak(&plan(&desk, flags));
+    let tight = plan(&desk, &format!("{flags} --memory {}", free - 1));
+    assert!(peak(&tight) < free, "{tight}");
+    let told = blind(&desk, &format!("plan {flags} --memory 1KiB"));
+    assert_eq!(told.code, Some(1));
+    assert!(told.stderr.starts_with("error: this needs ") && told.stderr.contains("1.00 KiB"), "{}", told.stderr);
+    assert!(told.stderr.contains("--max-length"), "{}", told.stderr);
+}
+
+#[test]
+fn a_run_takes_the_memory_that_was_planned() {
+    let desk = Desk::new();
+    let flags = "--model m --data data.jsonl --batch-size 4 --max-steps 1 --tokens-per-pass 128";
+    let planned = peak(&plan(&desk, flags));
+    desk.ok(&format!("train {flags} --out run --memory {planned}"));
+    let told = desk.line(&format!("train {flags} --out less --recompute off --memory {}", planned - 1));
+    assert_eq!(told.code, Some(1), "{}", told.stderr);
+    assert!(!desk.has("less"), "a refused run leaves nothing");
+}

@@ -1,0 +1,186 @@
+//! Runs that end before their end: interrupted, killed, run away. What was done is kept, and going on gives the same bits.
+
+use std::fs;
+
+use super::support::Desk;
+
+const SFT: &str = "train --model m --data data.jsonl --batch-size 2 --epochs 4 --lr 3e-3";
+const MIX: &str = "train --method mix --model sft --weak m --weights curriculum.jsonl --data data.jsonl --batch-size 2 --epochs 4 --lr 3e-3";
+
+/// Checkpoints in a run's folder, by their steps.
+fn checkpoints(desk: &Desk, run: &str) -> Vec<u64> {
+    let steps = desk.list(run).into_iter().filter_map(|name| name.strip_prefix("checkpoint-")?.parse().ok());
+    let mut steps: Vec<u64> = steps.collect();
+    steps.sort_unstable();
+    steps
+}
+
+#[test]
+fn checkpoints_are_kept_newest_first_and_one_of_them_goes_on() {
+    let desk = Desk::new();
+    for (name, line) in [("sft_run", SFT), ("joint", MIX), ("frozen", &format!("{MIX} --freeze-weak"))] {
+        desk.ok(&format!("{line} --out {name} --save-every 7 --keep 2"));
+        assert_eq!(checkpoints(&desk, name), [14, 21], "{name}");
+        let (model, metrics) =
+            (desk.bytes(&format!("{name}/model.safetensors")), desk.rows(&format!("{name}/metrics.jsonl")));
+        // As after a kill at step 20, while the last checkpoint was being written.
+        for gone in ["checkpoint-21", "config.json"] {
+            desk.remove(&format!("{name}/{gone}"));
+        }
+        desk.write(&format!("{name}/.checkpoint-21.tmp-1-0/model.safetensors"), "torn");
+        let told = desk.ok(&format!("{line} --out {name} --save-every 7 --keep 2 --resume"));
+        assert!(told.stderr.contains("step 15/24") && !told.stderr.contains("step 14/24"), "{}", told.stderr);
+        assert_eq!(desk.bytes(&format!("{name}/model.safetensors")), model, "{name}: the same bits");
+        let again = desk.rows(&format!("{name}/metrics.jsonl"));
+        assert_eq!(again.len(), metrics.len());
+        for (was, is) in metrics.iter().zip(&again) {
+            assert_eq!((&was["step"], &was["loss"], &was["grad_norm"]), (&is["step"], &is["loss"], &is["grad_norm"]));
+        }
+        assert_eq!(checkpoints(&desk, name), [14, 21], "{name}: nothing torn is left");
+        assert!(!desk.has(&format!("{name}/.checkpoint-21.tmp-1-0")));
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_passed_over() {
+    let desk = Desk::new();
+    desk.ok(&format!("{SFT} --out run --save-every 10"));
+    let model = desk.bytes("run/model.safetensors");
+    desk.remove("run/config.json");
+    let torn = desk.bytes("run/checkpoint-20/optimizer.safetensors");
+    fs::write(desk.path().join("run/checkpoint-20/optimizer.safetensors"), &torn[..torn.len() / 2]).unwrap();
+    let told = desk.ok(&format!("{SFT} --out run --save-every 10 --resume"));
+    assert!(told.stderr.contains("warning: passed over run/checkpoint-20"), "{}", told.stderr);
+    assert!(told.stderr.contains("step 11/24"), "{}", told.stderr);
+    assert_eq!(desk.bytes("run/model.safetensors"), model);
+}
+
+#[test]
+fn resume_starts_where_nothing_stands_and_rests_where_all_is_done() {
+    let desk = Desk::new();
+    desk.ok(&format!("{SFT} --out plain"));
+    desk.ok(&format!("{SFT} --out run --resume"));
+    assert_eq!(desk.bytes("run/model.safetensors"), desk.bytes("plain/model.safetensors"));
+    let before = desk.everything();
+    let told = desk.ok(&format!("{SFT} --out run --resume"));
+    assert!(told.stderr.contains("finished already"), "{}", told.stderr);
+    assert_eq!(desk.everything(), before);
+    let told = desk.line(&format!("{SFT} --out run"));
+    assert_eq!((told.code, told.stderr.contains("run already holds this run, finished")), (Some(1), true));
+    // Other data under the same name shows when the checkpoint is opened.
+    desk.ok(&format!("{SFT} --out changed --save-every 5 --max-steps 6"));
+    desk.remove("changed/config.json");
+    desk.write("data.jsonl", &desk.read("data.jsonl").replace("\"prompt\":\"", "\"prompt\":\"Tom "));
+    let told = desk.line(&format!("{SFT} --out changed --save-every 5 --max-steps 6 --resume"));
+    assert_eq!(told.code, Some(1));
+    assert!(told.stderr.contains("checkpoint-5: this checkpoint was made with data ="), "{}", told.stderr);
+}
+
+#[test]
+fn a_loss_that_runs_away_stops_the_run() {
+    let desk = Desk::new();
+    let line = "train --model m --data data.jsonl --out run --batch-size 2 --warmup 0 --lr 1 --weight-decay 1e30";
+    let told = desk.line(&format!("{line} --save-every 1"));
+    assert_eq!(told.code, Some(1), "{}", told.stderr);
+    for want in ["the last good state", "run/checkpoint-1", "Lower --lr"] {
+        assert!(told.stderr.contains(want), "{want} not in\n{}", told.stderr);
+    }
+    assert!(!desk.has("run/config.json") && !desk.has("run/model.safetensors"), "no model comes of it");
+    let good = checkpoints(&desk, "run");
+    desk.ok(&format!("data --model run/checkpoint-{} --data data.jsonl", good.last().unwrap()));
+    assert_eq!(
+        desk.rows("run/metrics.jsonl").len() as u64,
+        *good.last().unwrap(),
+        "the bad step is not in the numbers"
+    );
+}
+
+#[cfg(unix)]
+mod signals {
+    use std::{
+        process::{Child, Command, Stdio},
+        thread::sleep,
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+
+    /// Starts a run and sends it a signal as soon as `ready`.
+    fn stop(desk: &Desk, line: &str, signal: &str, ready: impl Fn() -> bool) -> (Option<i32>, String) {
+        let mut command = desk.command(&line.split_whitespace().collect::<Vec<_>>());
+        let mut child: Child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let began = Instant::now();
+        while !ready() {
+            assert!(began.elapsed() < Duration::from_secs(60), "the run never came so far");
+            assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be stopped");
+            sleep(Duration::from_millis(2));
+        }
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    fn steps(desk: &Desk, file: &str) -> usize {
+        fs::read_to_string(desk.path().join(file)).map_or(0, |text| text.lines().count())
+    }
+
+    #[test]
+    fn ctrl_c_saves_and_going_on_gives_the_same_bits() {
+        let desk = Desk::new();
+        for (name, line) in [("a", SFT), ("b", MIX)] {
+            // Long enough that the signal comes before the end.
+            let line = line.replace("--epochs 4", "--epochs 20");
+            desk.ok(&format!("{line} --out whole-{name}"));
+            let (code, stderr) = stop(&desk, &format!("{line} --out {name}"), "-INT", || {
+                steps(&desk, &format!("{name}/metrics.jsonl")) > 3
+            });
+            assert_eq!(code, Some(130), "{stderr}");
+            let done = steps(&desk, &format!("{name}/metrics.jsonl")) as u64;
+            assert_eq!(checkpoints(&desk, name), [done], "{stderr}");
+            let want = format!("interrupted after step {done} of 120, which is saved; go on with --resume");
+            assert!(stderr.contains(&want), "{stderr}");
+            let told = desk.line(&format!("{line} --out {name}"));
+            assert!(
+                told.code == Some(1) && told.stderr.contains("unfinished; go on with --resume"),
+                "{}",
+                told.stderr
+            );
+            desk.ok(&format!("{line} --out {name} --resume"));
+            assert_eq!(
+                desk.bytes(&format!("{name}/model.safetensors")),
+                desk.bytes(&format!("whole-{name}/model.safetensors"))
+            );
+        }
+    }
+
+    #[test]
+    fn all_phases_go_on_after_ctrl_c() {
+        let desk = Desk::new();
+        let line = "wmss --model m --data data.jsonl --batch-size 1 --epochs 5 --lr 1e-3";
+        desk.ok(&format!("{line} --out whole"));
+        for phase in ["1-sft", "4-mix"] {
+            let metrics = format!("run/{phase}/metrics.jsonl");
+            let (code, stderr) = stop(&desk, &format!("{line} --out run"), "-INT", || steps(&desk, &metrics) > 2);
+            assert_eq!(code, Some(130), "{stderr}");
+            assert!(stderr.contains("the same command goes on from there"), "{stderr}");
+        }
+        let told = desk.ok(&format!("{line} --out run"));
+        assert!(told.stderr.contains("1-sft is finished already") && !told.stderr.contains("4-mix: step 1/"));
+        assert_eq!(desk.bytes("run/model.safetensors"), desk.bytes("whole/model.safetensors"));
+    }
+
+    #[test]
+    fn a_kill_leaves_a_whole_checkpoint() {
+        let desk = Desk::new();
+        let line = SFT.replace("--epochs 4", "--epochs 10") + " --save-every 1";
+        desk.ok(&format!("{line} --out whole"));
+        for at in [1, 5, 12] {
+            stop(&desk, &format!("{line} --out run --resume"), "-KILL", || steps(&desk, "run/metrics.jsonl") > at);
+            let newest = *checkpoints(&desk, "run").last().unwrap();
+            desk.ok(&format!("eval --model run/checkpoint-{newest} --data data.jsonl"));
+        }
+        desk.ok(&format!("{line} --out run --resume"));
+        assert_eq!(desk.bytes("run/model.safetensors"), desk.bytes("whole/model.safetensors"));
+        assert_eq!(steps(&desk, "run/metrics.jsonl"), 60);
+    }
+}

@@ -1,0 +1,17 @@
+//! Whole models on the device: against PyTorch's golden numbers, against themselves in other arrangements, and through
+//! training, resuming, exporting and generating.
+
+mod common;
+
+#[path = "models/families.rs"]
+mod families;
+#[path = "models/generation.rs"]
+mod generation;
+#[path = "models/invariance.rs"]
+mod invariance;
+#[path = "models/mixes.rs"]
+mod mixes;
+#[path = "models/support.rs"]
+mod support;
+#[path = "models/training.rs"]
+mod training;

@@ -1,0 +1,123 @@
+//! Every family against the golden numbers.
+
+use std::{fs, sync::atomic::AtomicBool};
+
+use underdog::{
+    engine::{Blueprint, Side, Spec},
+    model::Config,
+    ops::head_loss::LOSS,
+    report::{Console, Report},
+    score::score,
+};
+
+use crate::support::*;
+
+fn check(case: &'static str) {
+    let golden = Golden::open(case);
+    let examples = golden.examples();
+    let rows = rows(&examples, ROW);
+    let mut checks = Checks::of(case);
+    check_forward(&mut checks, &golden);
+
+    let mut engine = engine(&spec((case, None), ROW), (case, None));
+    let found = curve(&mut engine, &rows, 10, |engine, stats| {
+        checks.each("loss", &[mean(&rows, stats, LOSS)], &golden.get("loss"), 1e-6);
+        check_parameters(&mut checks, &golden, "grad.", &parameters(engine, Side::Strong, true), 2e-5);
+    });
+    checks.each("curve", &found[0], &golden.get("curve"), 1e-5);
+    checks.each("grad_norms", &found[1], &golden.get("grad_norms"), 2e-5);
+    check_parameters(&mut checks, &golden, "final.", &parameters(&engine, Side::Strong, false), 2e-4);
+
+    let mut engine = crate::support::engine(&Spec { train: false, ..spec((case, None), ROW) }, (case, None));
+    let mut report = Report::new(Console::lines(std::io::sink()));
+    let scored = score(&mut engine, case, &examples, &mut report, &AtomicBool::new(false)).unwrap().unwrap();
+    let entropies: Vec<f64> = scored.iter().map(|s| s.row.entropy).collect();
+    let losses: Vec<f64> = scored.iter().map(|s| s.row.loss).collect();
+    checks.each("entropy", &entropies, &golden.get("entropy"), 1e-5);
+    checks.each("doc_loss", &losses, &golden.get("doc_loss"), 1e-5);
+    checks.finish();
+}
+
+fn check_forward(checks: &mut Checks, golden: &Golden) {
+    let batch = rows(&golden.examples(), ROW).remove(0);
+    let forward = forward(&golden.case, &batch);
+    checks.tensor("hidden", "", &in_order(&batch, &forward.hidden), &golden.get("hidden"), 1e-5);
+    checks.tensor("logits", "", &in_order(&batch, &forward.logits), &golden.get("logits"), 1e-5);
+}
+
+#[test]
+fn qwen3() {
+    check("qwen3");
+}
+
+#[test]
+fn qwen3_untied() {
+    check("qwen3_untied");
+}
+
+#[test]
+fn qwen2() {
+    check("qwen2");
+}
+
+#[test]
+fn llama3() {
+    check("llama3");
+}
+
+#[test]
+fn llama_bias() {
+    check("llama_bias");
+}
+
+#[test]
+fn smollm2() {
+    check("smollm2");
+}
+
+#[test]
+fn narrow_weights() {
+    for case in ["qwen3/bf16", "llama3/f16"] {
+        let mut checks = Checks::of(case);
+        check_forward(&mut checks, &Golden::open(case));
+        checks.finish();
+    }
+}
+
+#[test]
+fn older_config_files_give_the_same_model() {
+    let mut others = 0;
+    for case in FAMILIES {
+        for entry in fs::read_dir(golden_path(case)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if name.starts_with("config_old") {
+                let text = fs::read_to_string(&path).unwrap();
+                assert_eq!(Config::from_json(&text, &path).unwrap(), config(case), "{}", path.display());
+                others += 1;
+            }
+        }
+    }
+    assert_eq!(others, 5);
+}
+
+#[test]
+fn shapes_beyond_the_kernels_are_refused_by_name() {
+    let refused = |change: &dyn Fn(&mut Spec)| {
+        let mut spec = Spec { max_binding: u64::MAX, ..spec(("qwen3_untied", None), ROW) };
+        change(&mut spec);
+        Blueprint::new(&spec).err().map_or_else(|| "taken".into(), |error| error.to_string())
+    };
+    let wide = refused(&|spec| spec.strong.ffn = 40_000);
+    assert!(wide.contains("gate_proj") && wide.contains("40000 by 40"), "{wide}");
+    let heads = refused(&|spec| spec.strong.heads = 4096);
+    assert!(heads.contains("q_proj"), "{heads}");
+    let hidden = refused(&|spec| spec.strong.hidden = 40_000);
+    assert!(hidden.contains("embed_tokens"), "{hidden}");
+    let long = refused(&|spec| spec.tokens = 32_064);
+    assert!(long.contains("32064 tokens") && long.contains("max_length"), "{long}");
+    assert_eq!(
+        refused(&|spec| (spec.tokens, spec.strong.ffn, spec.strong.vocab) = (32_000, 32_000, 4_000_000)),
+        "taken"
+    );
+}

@@ -1,0 +1,309 @@
+//! Golden files, engines over golden models, and comparisons that tell every number they measured.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use safetensors::SafeTensors;
+use underdog::{
+    checkpoint::Folder,
+    data::{
+        Example,
+        pack::{Batch, pack},
+    },
+    engine::{Blueprint, Engine, Side, Spec, TokenStats, Weak},
+    method::Row,
+    model::{Config, Model},
+    ops::head_loss::{self, Head, LOSS},
+    optim::{Scalars, schedule_tensor},
+    plan::Plan,
+    tape::Tape,
+    tensor::{Memory, Role, Store},
+};
+
+use crate::common::{Mat, compare, gpu};
+
+/// The optimizer of all golden curves, and their share of the strong model.
+pub(crate) const SCALARS: Scalars =
+    Scalars { lambda: 0.42, lr: 3e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.1, clip: 1.0 };
+
+pub(crate) const FAMILIES: [&str; 6] = ["qwen3", "qwen3_untied", "qwen2", "llama3", "llama_bias", "smollm2"];
+
+/// Folders of golden numbers, the strong and the weak model.
+pub(crate) const MIXES: [[&str; 3]; 3] = [
+    ["mix_same", "qwen3", "mix_same/weak"],
+    ["mix_smaller", "qwen3", "mix_smaller/weak"],
+    ["mix_heads", "qwen3_untied", "qwen3"],
+];
+
+/// Strong model, and weak model with whether it is frozen.
+pub(crate) type Case = (&'static str, Option<(&'static str, bool)>);
+
+/// The documents that a case is trained on.
+pub(crate) fn golden_examples((strong, weak): Case) -> Vec<Example> {
+    let mix = MIXES.iter().find(|mix| weak.is_some_and(|(weak, _)| mix[1..] == [strong, weak]));
+    Golden::open(mix.map_or(strong, |mix| mix[0])).examples()
+}
+
+/// Long enough for every golden batch.
+pub(crate) const ROW: usize = 64;
+
+pub(crate) fn golden_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+pub(crate) fn folder(name: &str) -> Folder {
+    Folder::open(&golden_path(name)).unwrap()
+}
+
+pub(crate) fn config(name: &str) -> Config {
+    Config::open(&golden_path(name)).unwrap()
+}
+
+/// The tensors of a `golden.safetensors`.
+pub(crate) struct Golden {
+    pub(crate) case: String,
+    tensors: BTreeMap<String, Vec<f64>>,
+}
+
+impl Golden {
+    pub(crate) fn open(case: &str) -> Self {
+        let bytes = std::fs::read(golden_path(case).join("golden.safetensors")).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let read = |tensor: safetensors::tensor::TensorView<'_>| -> Vec<f64> {
+            let words = tensor.data().chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
+            match tensor.dtype() {
+                safetensors::Dtype::I32 => words.map(|b| f64::from(i32::from_le_bytes(b))).collect(),
+                safetensors::Dtype::F32 => words.map(|b| f64::from(f32::from_le_bytes(b))).collect(),
+                other => panic!("{case}: {other:?}"),
+            }
+        };
+        let tensors = file.tensors().into_iter().map(|(name, tensor)| (name, read(tensor))).collect();
+        Self { case: case.into(), tensors }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Vec<f64> {
+        self.tensors.get(name).unwrap_or_else(|| panic!("{}: no {name}", self.case)).clone()
+    }
+
+    /// Names that begin with `prefix`, without it.
+    pub(crate) fn names(&self, prefix: &str) -> Vec<String> {
+        self.tensors.keys().filter_map(|name| Some(name.strip_prefix(prefix)?.to_owned())).collect()
+    }
+
+    /// Its three documents.
+    pub(crate) fn examples(&self) -> Vec<Example> {
+        let (tokens, trained) = (self.get("tokens"), self.get("trained"));
+        let mut first = 0;
+        let lengths = self.get("doc_lengths").into_iter().map(|n| n as usize);
+        let example = |(idx, len)| {
+            let of = first..first + len;
+            first += len;
+            Example {
+                idx,
+                line: idx as usize + 1,
+                ids: tokens[of.clone()].iter().map(|id| *id as u32).collect(),
+                trained: trained[of].iter().map(|t| *t == 1.0).collect(),
+            }
+        };
+        (0..).zip(lengths).map(example).collect()
+    }
+}
+
+/// Collects measured errors by kind, and everything that is too far off.
+pub(crate) struct Checks {
+    case: String,
+    worst: BTreeMap<String, f64>,
+    failures: Vec<String>,
+}
+
+impl Checks {
+    pub(crate) fn of(case: &str) -> Self {
+        Self { case: case.into(), worst: BTreeMap::new(), failures: Vec::new() }
+    }
+
+    /// Errors are shares of the largest wanted number.
+    pub(crate) fn tensor(&mut self, kind: &str, name: &str, got: &[f32], want: &[f64], tolerance: f64) {
+        if got.len() != want.len() {
+            self.failures.push(format!("{kind}{name}: {} numbers, wanted {}", got.len(), want.len()));
+            return;
+        }
+        let want = Mat::new(1, want.len(), want.to_vec());
+        let off = match compare(&format!("{kind}{name}"), got, &want, f64::INFINITY) {
+            Ok(off) => off,
+            Err(nan) => return self.failures.push(nan),
+        };
+        let worst = self.worst.entry(kind.into()).or_default();
+        *worst = worst.max(off);
+        self.failures.extend(compare(&format!("{kind}{name}"), got, &want, tolerance).err());
+    }
+
+    /// Errors are shares of each wanted number.
+    pub(crate) fn each(&mut self, kind: &str, got: &[f64], want: &[f64], tolerance: f64) {
+        assert_eq!(got.len(), want.len(), "{kind}");
+        for (i, (got, want)) in got.iter().zip(want).enumerate() {
+            self.tensor(kind, &format!("[{i}]"), &[*got as f32], &[*want], tolerance);
+        }
+    }
+
+    pub(crate) fn finish(self) {
+        let numbers: Vec<String> = self.worst.iter().map(|(kind, off)| format!("{kind} {off:.1e}")).collect();
+        eprintln!("{}: {}", self.case, numbers.join(", "));
+        assert!(self.failures.is_empty(), "{}:\n{}", self.case, self.failures.join("\n"));
+    }
+}
+
+/// A trained spec without recomputation and without splits.
+pub(crate) fn spec((strong, weak): Case, tokens: usize) -> Spec {
+    Spec {
+        strong: config(strong),
+        weak: weak.map(|(name, frozen)| Weak { config: config(name), frozen }),
+        train: true,
+        tokens,
+        recompute: false,
+        max_binding: gpu().max_binding(),
+    }
+}
+
+/// An engine with the weights of golden folders.
+pub(crate) fn engine(spec: &Spec, (strong, weak): Case) -> Engine<'static> {
+    let engine = Blueprint::new(spec).unwrap().build(gpu()).unwrap();
+    engine.load(Side::Strong, &folder(strong)).unwrap();
+    if let Some((weak, _)) = weak {
+        engine.load(Side::Weak, &folder(weak)).unwrap();
+    }
+    engine
+}
+
+/// All examples, packed into rows of `tokens`.
+pub(crate) fn rows(examples: &[Example], tokens: usize) -> Vec<Batch> {
+    pack(&examples.iter().collect::<Vec<_>>(), tokens).unwrap()
+}
+
+/// One document a row, weighted as if all were packed together.
+pub(crate) fn alone(examples: &[Example], tokens: usize) -> Vec<Batch> {
+    let targets: usize = examples.iter().map(Example::targets).sum();
+    let row = |(i, example): (usize, &Example)| {
+        let mut batch = pack(&[example], tokens).unwrap().remove(0);
+        batch.examples[0].example = i;
+        batch.weights.iter_mut().filter(|w| **w != 0.0).for_each(|w| *w = (1.0 / targets as f64) as f32);
+        batch
+    };
+    examples.iter().enumerate().map(row).collect()
+}
+
+/// Runs all rows; returns their statistics.
+pub(crate) fn pass(engine: &mut Engine<'_>, rows: &[Batch]) -> Vec<Vec<TokenStats>> {
+    rows.iter().map(|row| engine.pass(row).unwrap()).collect()
+}
+
+/// The weighted sum of a statistic: its mean over target tokens.
+pub(crate) fn mean(rows: &[Batch], stats: &[Vec<TokenStats>], stat: usize) -> f64 {
+    let pairs = rows.iter().zip(stats).flat_map(|(row, stats)| row.weights.iter().zip(stats));
+    pairs.filter(|(w, _)| **w != 0.0).map(|(w, s)| f64::from(*w) * f64::from(s[stat])).sum()
+}
+
+/// The mean of a statistic over each document's target tokens, in the order of the examples.
+pub(crate) fn by_document(rows: &[Batch], stats: &[Vec<TokenStats>], stat: usize) -> Vec<f64> {
+    let mut means = BTreeMap::new();
+    for (row, stats) in rows.iter().zip(stats) {
+        for placed in &row.examples {
+            let of = (placed.start..placed.start + placed.len).filter(|t| row.weights[*t] != 0.0);
+            let values: Vec<f64> = of.map(|t| f64::from(stats[t][stat])).collect();
+            means.insert(placed.example, values.iter().sum::<f64>() / values.len() as f64);
+        }
+    }
+    means.into_values().collect()
+}
+
+/// Every parameter of a model (or its gradient), by name.
+pub(crate) fn parameters(engine: &Engine<'_>, side: Side, gradient: bool) -> Vec<(String, Vec<f32>)> {
+    let names = engine.model(side).into_iter().flat_map(|m| m.weights.iter()).map(|s| s.parameter.name.clone());
+    let read = |name: String| {
+        let values = engine.read(side, &name, gradient).unwrap().unwrap();
+        (name, values)
+    };
+    names.map(read).collect()
+}
+
+/// Compares every parameter (or gradient) with the golden tensors `prefix*`, which must be of the same names.
+pub(crate) fn check_parameters(
+    checks: &mut Checks,
+    golden: &Golden,
+    prefix: &str,
+    found: &[(String, Vec<f32>)],
+    tolerance: f64,
+) {
+    let mut names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, golden.names(prefix), "{}: {prefix}", golden.case);
+    for (name, values) in found {
+        checks.tensor(prefix, name, values, &golden.get(&format!("{prefix}{name}")), tolerance);
+    }
+}
+
+/// Steps on one batch, as the golden curves have them: losses, and gradient norms before clipping. `before_first` sees
+/// the first step's statistics and gradients.
+pub(crate) fn curve(
+    engine: &mut Engine<'_>,
+    rows: &[Batch],
+    steps: u64,
+    mut before_first: impl FnMut(&Engine<'_>, &[Vec<TokenStats>]),
+) -> [Vec<f64>; 2] {
+    let mut found = [Vec::new(), Vec::new()];
+    for step in 0..steps {
+        engine.set_scalars(step, &SCALARS);
+        let stats = pass(engine, rows);
+        if step == 0 {
+            before_first(engine, &stats);
+        }
+        found[0].push(mean(rows, &stats, LOSS));
+        found[1].push(f64::from(engine.update().unwrap()));
+    }
+    found
+}
+
+/// Final hidden states and logits of one packed row, a row of numbers for each of its tokens.
+pub(crate) struct Forward {
+    pub(crate) hidden: Vec<Vec<f32>>,
+    pub(crate) logits: Vec<Vec<f32>>,
+}
+
+/// Runs a model forward without a loss.
+pub(crate) fn forward(name: &str, batch: &Batch) -> Forward {
+    let (gpu, tokens) = (gpu(), batch.tokens.len());
+    let mut store = Store::default();
+    let schedule = schedule_tensor(&mut store);
+    let row = Row::declare(&mut store, tokens, schedule);
+    let config = config(name);
+    let (width, vocab) = (config.hidden, config.vocab);
+    let model = Model::declare(&mut store, config, Role::Weights, false, tokens, gpu.max_binding()).unwrap();
+    let mut declare = |cols| store.declare("result", Role::Inputs, tokens, cols);
+    let (hidden, logits) = (declare(width), declare(vocab));
+    let mut tape = Tape::new();
+    let last = model.hidden(&mut tape, row.inputs, false);
+    tape.copy(last, hidden);
+    head_loss::logits(&mut tape, Head { hidden: last, weight: model.head() }, logits);
+    let memory = Memory::allocate(gpu, &store).unwrap();
+    for (tensor, values) in model.rotary_tables() {
+        memory.write(gpu, tensor, 0, &values);
+    }
+    model.weights.load(gpu, &memory, &folder(name)).unwrap();
+    row.upload(gpu, &memory, batch);
+    Plan::new(tape.finish()).load(gpu, &memory).unwrap().run(gpu).unwrap();
+    let read = |tensor, cols| memory.read::<f32>(gpu, tensor).unwrap().chunks(cols).map(<[f32]>::to_vec).collect();
+    Forward { hidden: read(hidden, width), logits: read(logits, vocab) }
+}
+
+/// The rows that belong to documents, in the order of the examples.
+pub(crate) fn in_order(batch: &Batch, values: &[Vec<f32>]) -> Vec<f32> {
+    let mut placed = batch.examples.clone();
+    placed.sort_by_key(|p| p.example);
+    placed.iter().flat_map(|p| values[p.start..p.start + p.len].concat()).collect()
+}
+
+/// Bits, so that equality is exact and NaN equals itself.
+pub(crate) fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| x.to_bits()).collect()
+}

@@ -1,0 +1,23 @@
+//! Every op against an f64 oracle written from its formula, forward and backward, and every oracle's gradient against
+//! finite differences: awkward sizes, random upstream gradients, memory full of NaN, gradients written and added to.
+
+mod common;
+
+#[path = "ops/adamw.rs"]
+mod adamw;
+#[path = "ops/attention.rs"]
+mod attention;
+#[path = "ops/check.rs"]
+mod check;
+#[path = "ops/embedding.rs"]
+mod embedding;
+#[path = "ops/head_loss.rs"]
+mod head_loss;
+#[path = "ops/linear.rs"]
+mod linear;
+#[path = "ops/rows.rs"]
+mod rows;
+#[path = "ops/tape.rs"]
+mod tape;
+#[path = "ops/trips.rs"]
+mod trips;

@@ -1,0 +1,185 @@
+//! AdamW against torch's order of operations in f64, over ten steps.
+
+use underdog::{
+    optim::{AdamW, Scalars, schedule_tensor},
+    plan::Plan,
+    tape::Tape,
+    tensor::{Memory, Role, Store, Tensor},
+};
+
+use crate::common::{Mat, Rng, compare, gpu};
+
+/// torch.nn.utils.clip_grad_norm_, then torch.optim.AdamW (single tensor form), on one group.
+struct Reference {
+    weights: Vec<Mat>,
+    moments: Vec<[Mat; 2]>,
+    step: i32,
+}
+
+impl Reference {
+    fn new(weights: Vec<Mat>) -> Self {
+        let moments = weights.iter().map(|w| [0, 1].map(|_| Mat::zeros(w.rows, w.cols))).collect();
+        Self { weights, moments, step: 0 }
+    }
+
+    /// Returns the norm before clipping.
+    fn update(&mut self, gradients: &[Mat], s: &Scalars) -> f64 {
+        self.step += 1;
+        let squares: f64 = gradients.iter().flat_map(|g| &g.data).map(|g| g * g).sum();
+        let norm = squares.sqrt();
+        let scale = if s.clip > 0.0 { (s.clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
+        let [beta1, beta2] = s.betas;
+        let corrections = s.betas.map(|beta| 1.0 - beta.powi(self.step));
+        for ((weight, [m, v]), gradient) in self.weights.iter_mut().zip(&mut self.moments).zip(gradients) {
+            for i in 0..weight.data.len() {
+                let g = gradient.data[i] * scale;
+                weight.data[i] *= 1.0 - s.lr * s.weight_decay;
+                m.data[i] += (g - m.data[i]) * (1.0 - beta1);
+                v.data[i] = v.data[i] * beta2 + (1.0 - beta2) * g * g;
+                let denominator = v.data[i].sqrt() / corrections[1].sqrt() + s.eps;
+                weight.data[i] -= s.lr / corrections[0] * m.data[i] / denominator;
+            }
+        }
+        norm
+    }
+}
+
+/// The optimizer under test on the device.
+struct Device {
+    memory: Memory,
+    schedule: Tensor,
+    pairs: Vec<(Tensor, Tensor)>,
+    optimizer: AdamW,
+    program: underdog::gpu::Program,
+}
+
+impl Device {
+    fn new(weights: &[Mat]) -> Self {
+        let mut store = Store::default();
+        let schedule = schedule_tensor(&mut store);
+        let pairs: Vec<_> = weights
+            .iter()
+            .map(|w| [Role::Weights, Role::Gradients].map(|role| store.declare("w", role, w.rows, w.cols)).into())
+            .collect();
+        let optimizer = AdamW::declare(&mut store, &pairs, schedule);
+        let mut tape = Tape::new();
+        optimizer.record(&mut tape);
+        let memory = Memory::allocate(gpu(), &store).expect("memory");
+        let program = Plan::new(tape.finish()).load(gpu(), &memory).expect("slots");
+        for ((weight, _), values) in pairs.iter().zip(weights) {
+            memory.write(gpu(), *weight, 0, &values.f32());
+        }
+        Self { memory, schedule, pairs, optimizer, program }
+    }
+
+    fn update(&mut self, gradients: &[Mat], scalars: &Scalars, step: u64) {
+        self.memory.write(gpu(), self.schedule, 0, &scalars.row(step));
+        for ((_, gradient), values) in self.pairs.iter().zip(gradients) {
+            self.memory.write(gpu(), *gradient, 0, &values.f32());
+        }
+        self.program.run(gpu()).expect("run");
+    }
+
+    fn read(&self, tensor: Tensor) -> Vec<f32> {
+        self.memory.read(gpu(), tensor).expect("read")
+    }
+
+    /// Weights and both moments of every parameter, as bits.
+    fn state(&self) -> Vec<Vec<u32>> {
+        let tensors = self.pairs.iter().zip(self.optimizer.moments()).flat_map(|((w, _), [m, v])| [*w, m, v]);
+        tensors.map(|x| self.read(x).into_iter().map(f32::to_bits).collect()).collect()
+    }
+}
+
+const SHAPES: [(usize, usize); 5] = [(1, 1), (127, 1), (3, 1757), (64, 64), (65, 128)];
+
+const SCALARS: Scalars =
+    Scalars { lambda: 1.0, lr: 0.05, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, clip: 0.0 };
+
+fn parameters(rng: &mut Rng) -> Vec<Mat> {
+    SHAPES.iter().map(|(r, c)| rng.mat(*r, *c, 0.0, 0.1)).collect()
+}
+
+#[test]
+fn ten_steps_are_torchs() {
+    // A weight moves by about 0.05 a step and ends near 0.5; each step rounds it and its moments once or twice.
+    const TOLERANCE: f64 = 5e-6;
+    for (name, scalars, size) in [
+        ("plain", SCALARS, 1.0),
+        ("decay", Scalars { weight_decay: 0.1, ..SCALARS }, 1.0),
+        ("clipped", Scalars { clip: 1.0, ..SCALARS }, 1.0),
+        ("not quite clipped", Scalars { clip: 1e6, ..SCALARS }, 1.0),
+        ("clipped and decayed", Scalars { clip: 0.5, weight_decay: 0.01, ..SCALARS }, 1.0),
+        ("small gradients", SCALARS, 1e-7),
+        ("other betas and eps", Scalars { betas: [0.8, 0.95], eps: 1e-3, ..SCALARS }, 0.1),
+        ("the usual rate", Scalars { lr: 1e-5, clip: 1.0, ..SCALARS }, 1.0),
+    ] {
+        let mut rng = Rng(name.len() as u64);
+        let weights = parameters(&mut rng);
+        let (mut device, mut reference) = (Device::new(&weights), Reference::new(weights));
+        for step in 0..10 {
+            // Rates and sizes change from step to step.
+            let scalars = Scalars { lr: scalars.lr * (1.0 - 0.05 * step as f64), ..scalars };
+            let size = size * (1.0 + (step % 3) as f64);
+            let gradients: Vec<Mat> = SHAPES.iter().map(|(r, c)| rng.mat(*r, *c, 0.2 * size, size)).collect();
+            device.update(&gradients, &scalars, step);
+            let norm = reference.update(&gradients, &scalars);
+            let scale = if scalars.clip > 0.0 { (scalars.clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
+            let want = Mat::new(1, 2, vec![norm, scale]);
+            let got = device.read(device.optimizer.norm());
+            for i in 0..2 {
+                let want = Mat::new(1, 1, vec![want.data[i]]);
+                check(&format!("{name}, step {step}: norm and scale"), &got[i..=i], &want, TOLERANCE);
+            }
+        }
+        for (i, (weight, gradient)) in device.pairs.iter().enumerate() {
+            let what = |part| format!("{name}, parameter {i}: {part}");
+            check(&what("weight"), &device.read(*weight), &reference.weights[i], TOLERANCE);
+            assert!(device.read(*gradient).iter().all(|g| *g == 0.0), "{}", what("gradient is not cleared"));
+        }
+        for (i, moments) in device.optimizer.moments().enumerate() {
+            for (part, (got, want)) in moments.iter().zip(&reference.moments[i]).enumerate() {
+                let what = format!("{name}, parameter {i}: moment {}", part + 1);
+                check(&what, &device.read(*got), want, TOLERANCE);
+            }
+        }
+    }
+}
+
+fn check(what: &str, got: &[f32], want: &Mat, tolerance: f64) {
+    match compare(what, got, want, tolerance) {
+        Ok(error) => eprintln!("adamw {what}: {error:.1e}"),
+        Err(failure) => panic!("{failure}"),
+    }
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_changes_nothing() {
+    let mut rng = Rng(1);
+    let weights = parameters(&mut rng);
+    let mut device = Device::new(&weights);
+    let scalars = Scalars { clip: 1.0, weight_decay: 0.1, ..SCALARS };
+    let gradients: Vec<Mat> = SHAPES.iter().map(|(r, c)| rng.mat(*r, *c, 0.0, 1.0)).collect();
+    device.update(&gradients, &scalars, 0);
+    let before = device.state();
+    for clip in [0.0, 1.0] {
+        for (parameter, at, bad) in [
+            (0, 0, f64::NAN),
+            (2, 5270, f64::NAN),
+            (4, 4096, f64::INFINITY),
+            (3, 17, f64::NEG_INFINITY),
+            (1, 126, 1e30),
+        ] {
+            let mut gradients = gradients.clone();
+            gradients[parameter].data[at] = bad;
+            device.update(&gradients, &Scalars { clip, ..scalars }, 1);
+            assert!(before == device.state(), "{bad} in parameter {parameter} with clip {clip} changed something");
+            let norm = device.read(device.optimizer.norm());
+            assert!(!norm[0].is_finite() && norm[1] < 0.0, "{bad}: norm and scale {norm:?}");
+            let cleared = device.pairs.iter().all(|(_, g)| device.read(*g).iter().all(|g| *g == 0.0));
+            assert!(cleared, "{bad}: the gradient stays, and so would the failure");
+        }
+    }
+    device.update(&gradients, &scalars, 1);
+    assert!(before != device.state(), "a finite gradient changes something");
+}

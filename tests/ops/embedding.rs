@@ -1,0 +1,152 @@
+//! Rows by index: of a table by token (the table whole or in shards), chosen rows, rows of a cache.
+
+use underdog::ops;
+
+use crate::{
+    check::{Case, Cases, Oracle},
+    common::{Input, Mat, Rng, run},
+};
+
+/// Inputs: the shards of a `[V, C]` table.
+struct Embedding {
+    tokens: Vec<u32>,
+}
+
+impl Oracle for Embedding {
+    fn forward(&self, x: &[Mat]) -> Mat {
+        let table: Vec<&[f64]> = x.iter().flat_map(|shard| (0..shard.rows).map(|r| shard.row(r))).collect();
+        let rows: Vec<&[f64]> = self.tokens.iter().map(|t| table[*t as usize]).collect();
+        Mat::new(rows.len(), x[0].cols, rows.concat())
+    }
+
+    fn backward(&self, x: &[Mat], dy: &Mat) -> Vec<Mat> {
+        let mut first = 0;
+        let shard = |shard: &Mat| {
+            let mut gradient = Mat::zeros(shard.rows, shard.cols);
+            for (t, token) in self.tokens.iter().enumerate() {
+                if let Some(row) = (*token as usize).checked_sub(first).filter(|row| *row < shard.rows) {
+                    gradient.row_mut(row).iter_mut().zip(dy.row(t)).for_each(|(g, d)| *g += d);
+                }
+            }
+            first += shard.rows;
+            gradient
+        };
+        x.iter().map(shard).collect()
+    }
+}
+
+/// Positions sorted by token, ties in order.
+fn order(tokens: &[u32]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..tokens.len() as u32).collect();
+    order.sort_by_key(|t| tokens[*t as usize]);
+    order
+}
+
+fn check(cases: &mut Cases, name: &str, tokens: Vec<u32>, shards: &[usize], c: usize) {
+    let mut rng = Rng((tokens.len() + c) as u64);
+    let table: Vec<Mat> = shards.iter().map(|rows| rng.mat(*rows, c, 0.0, 1.0)).collect();
+    let (order, t) = (order(&tokens), tokens.len());
+    let case = Case {
+        name: format!("{name}: [{t}] of {shards:?} rows of {c}"),
+        indices: vec![(tokens.clone(), 1, t), (order, 1, t)],
+        oracle: &Embedding { tokens },
+        seeds_itself: None,
+        record: &|tape, table, at| ops::embedding(tape, at[0], at[1], table),
+    };
+    cases.check(&case, &table);
+}
+
+#[test]
+fn embedding() {
+    // Copies forward; sums over at most 1,757 equal tokens backward.
+    let mut cases = Cases::new("embedding", 2e-6);
+    for (t, shards, c) in [
+        (1, vec![1], 1),
+        (127, vec![1], 5),
+        (127, vec![300], 127),
+        (1757, vec![7], 3),
+        (1757, vec![64, 64, 40], 4),
+        (200, vec![128, 64, 1], 65),
+        (5, vec![64, 64, 64], 128),
+    ] {
+        let tokens = Rng(t as u64).indices(t, shards.iter().sum());
+        check(&mut cases, "random", tokens, &shards, c);
+    }
+    check(&mut cases, "one token", vec![70; 1757], &[64, 64], 3);
+    check(&mut cases, "first and last of each shard", vec![0, 63, 64, 127, 128, 130, 63, 128], &[64, 64, 3], 2);
+    cases.finish();
+}
+
+/// Input: x.
+struct Pick {
+    rows: Vec<u32>,
+}
+
+impl Oracle for Pick {
+    fn forward(&self, x: &[Mat]) -> Mat {
+        let mut y = Mat::zeros(self.rows.len(), x[0].cols);
+        for (i, row) in self.rows.iter().map(|row| *row as usize).enumerate() {
+            if row < x[0].rows {
+                y.row_mut(i).copy_from_slice(x[0].row(row));
+            }
+        }
+        y
+    }
+
+    fn backward(&self, x: &[Mat], dy: &Mat) -> Vec<Mat> {
+        let mut dx = Mat::zeros(x[0].rows, x[0].cols);
+        for (i, row) in self.rows.iter().map(|row| *row as usize).enumerate() {
+            if row < dx.rows {
+                dx.row_mut(row).copy_from_slice(dy.row(i));
+            }
+        }
+        vec![dx]
+    }
+}
+
+/// Where each of `0..t` stands in `rows`.
+pub(crate) fn slots(rows: &[u32], t: usize) -> Vec<u32> {
+    let at = |row: u32| rows.iter().position(|r| *r == row).map_or(u32::MAX, |at| at as u32);
+    (0..t as u32).map(at).collect()
+}
+
+#[test]
+fn pick() {
+    let mut cases = Cases::new("pick", 1.2e-7); // copies, and one rounding where a gradient is added to
+    const NONE: u32 = u32::MAX;
+    for (t, c, rows) in [
+        (1, 1, vec![0]),
+        (1, 1, vec![1]),
+        (40, 33, vec![39, 0, 7, 8, NONE]),
+        (3, 127, vec![NONE, 2, NONE, 0, NONE, NONE, 1]),
+        (127, 5, (0..127).rev().collect()),
+        (1757, 3, (0..1757).step_by(3).collect()),
+    ] {
+        let (n, slots) = (rows.len(), slots(&rows, t));
+        let case = Case {
+            name: format!("{n} of [{t}, {c}]"),
+            indices: vec![(rows.clone(), 1, n), (slots, 1, t)],
+            oracle: &Pick { rows },
+            seeds_itself: None,
+            record: &|tape, x, at| ops::pick(tape, x[0], at[0], at[1]),
+        };
+        cases.check(&case, &[Rng(t as u64).mat(t, c, 0.0, 1.0)]);
+    }
+    cases.finish();
+}
+
+#[test]
+fn append_writes_rows_and_leaves_the_others() {
+    let (x, before) = (Rng(6).mat(3, 10, 0.0, 1.0), Rng(7).mat(8, 10, 0.0, 1.0));
+    let rows = [5, 0, 6];
+    let inputs = [Input::Frozen(&x), Input::Index(&rows, 1, 3), Input::Frozen(&before)];
+    let outcome = run(&inputs, None, |tape, tensors| {
+        ops::append(tape, tensors[0], tensors[1], tensors[2]);
+        tensors[2]
+    });
+    let mut want = before.clone();
+    for (t, row) in rows.iter().enumerate() {
+        want.row_mut(*row as usize).copy_from_slice(x.row(t));
+    }
+    assert_eq!(outcome.value, want.f32());
+}

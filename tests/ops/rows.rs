@@ -1,0 +1,261 @@
+//! Ops that work element by element or row by row: rms_norm, rope, gated_mlp, add.
+
+use underdog::ops;
+
+use crate::{
+    check::{Case, Cases, Oracle},
+    common::{Mat, Rng},
+};
+
+/// Inputs: x, weight `[1, D]`; rows of D, several of which make a row of x.
+struct RmsNorm {
+    eps: f32,
+}
+
+impl RmsNorm {
+    fn rstd(&self, row: &[f64]) -> f64 {
+        1.0 / (row.iter().map(|x| x * x).sum::<f64>() / row.len() as f64 + f64::from(self.eps)).sqrt()
+    }
+}
+
+impl Oracle for RmsNorm {
+    fn forward(&self, x: &[Mat]) -> Mat {
+        let mut y = x[0].clone();
+        for row in y.data.chunks_mut(x[1].cols) {
+            let r = self.rstd(row);
+            row.iter_mut().zip(&x[1].data).for_each(|(x, w)| *x = *x * r * w);
+        }
+        y
+    }
+
+    fn backward(&self, x: &[Mat], dy: &Mat) -> Vec<Mat> {
+        let (x, weight) = (&x[0], &x[1]);
+        let mut dx = Mat::zeros(x.rows, x.cols);
+        let mut dw = Mat::zeros(1, weight.cols);
+        let d = weight.cols;
+        for (at, row) in x.data.chunks(d).enumerate() {
+            let r = self.rstd(row);
+            let dy = &dy.data[at * d..][..d];
+            // y_i = x_i r w_i and dr/dx_j = -r^3 x_j / d.
+            let dr: f64 = (0..d).map(|i| dy[i] * weight.data[i] * row[i]).sum();
+            for j in 0..d {
+                dx.data[at * d + j] = dy[j] * weight.data[j] * r - dr * r.powi(3) * row[j] / d as f64;
+                dw.data[j] += dy[j] * row[j] * r;
+            }
+        }
+        vec![dx, dw]
+    }
+}
+
+#[test]
+fn rms_norm() {
+    // Sums of up to 1,757 terms, and for the weight over up to 3,514 rows.
+    let mut cases = Cases::new("rms_norm", 3e-6);
+    for (t, cols, d, eps) in [
+        (1, 1, 1, 0.5), // with a small eps the gradient of a single number is all rounding
+        (1, 127, 127, 1e-6),
+        (127, 1, 1, 1e-2),
+        (3, 1757, 1757, 1e-5),
+        (1757, 5, 5, 0.5),
+        (4, 64, 64, 1e-6),
+        (127, 128, 128, 1e-6),
+        (70, 96, 32, 1e-6),
+        (1757, 6, 3, 0.1),
+        (2, 12, 2, 1e-6),
+    ] {
+        let mut rng = Rng((t * 3 + cols) as u64);
+        let x = [rng.mat(t, cols, 0.3, 1.5), rng.mat(1, d, 0.7, 0.4)];
+        let case = Case {
+            name: format!("[{t}, {cols}] by {d}, eps {eps}"),
+            oracle: &RmsNorm { eps },
+            indices: Vec::new(),
+            seeds_itself: None,
+            record: &|tape, x, _| ops::rms_norm(tape, x[0], x[1], eps),
+        };
+        cases.check(&case, &x);
+    }
+    cases.finish();
+}
+
+#[test]
+fn rms_norm_of_a_tiny_row_is_ruled_by_eps() {
+    let mut cases = Cases::new("rms_norm", 3e-6);
+    let mut rng = Rng(9);
+    for (scale, eps) in [(1e-3, 1e-6), (1e-4, 1e-5), (0.0, 1e-6), (1e3, 1e-6)] {
+        let x = [rng.mat(4, 40, 0.0, scale), rng.mat(1, 40, 0.7, 0.4)];
+        let case = Case {
+            name: format!("entries of {scale}, eps {eps}"),
+            oracle: &RmsNorm { eps },
+            indices: Vec::new(),
+            seeds_itself: None,
+            record: &|tape, x, _| ops::rms_norm(tape, x[0], x[1], eps),
+        };
+        cases.check_without_differences(&case, &x);
+    }
+    cases.finish();
+}
+
+/// Input: x `[T, heads * D]`.
+struct Rope {
+    positions: Vec<u32>,
+    /// `[positions, D / 2]`
+    cosines: Mat,
+    sines: Mat,
+}
+
+impl Rope {
+    fn rotate(&self, x: &Mat, sign: f64) -> Mat {
+        let half = self.cosines.cols;
+        let mut y = x.clone();
+        for t in 0..x.rows {
+            let at = self.positions[t] as usize;
+            let (cos, sin) = (self.cosines.row(at), self.sines.row(at));
+            for head in y.row_mut(t).chunks_mut(2 * half) {
+                for i in 0..half {
+                    let (a, b) = (head[i], head[i + half]);
+                    head[i] = a * cos[i] - sign * b * sin[i];
+                    head[i + half] = b * cos[i] + sign * a * sin[i];
+                }
+            }
+        }
+        y
+    }
+}
+
+impl Oracle for Rope {
+    fn forward(&self, x: &[Mat]) -> Mat {
+        self.rotate(&x[0], 1.0)
+    }
+
+    /// The transpose of a rotation is the rotation back; it is one only as far as the tables' cos^2 + sin^2 is 1, but the
+    /// transpose holds for any tables.
+    fn backward(&self, _: &[Mat], dy: &Mat) -> Vec<Mat> {
+        vec![self.rotate(dy, -1.0)]
+    }
+}
+
+fn tables(positions: usize, half: usize) -> [Mat; 2] {
+    let angle = |i: usize| (i / half) as f64 * 10_000f64.powf(-((i % half) as f64) / half as f64);
+    let table = |f: fn(f64) -> f64| {
+        let values = (0..positions * half).map(|i| f64::from(f(angle(i)) as f32));
+        Mat::new(positions, half, values.collect())
+    };
+    [table(f64::cos), table(f64::sin)]
+}
+
+#[test]
+fn rope() {
+    // Two products and a sum.
+    let mut cases = Cases::new("rope", 3e-7);
+    for (t, heads, d) in [(1, 1, 2), (127, 3, 2), (1757, 1, 6), (5, 4, 128), (127, 2, 64), (3, 127, 4)] {
+        let mut rng = Rng((t + d) as u64);
+        let [cosines, sines] = tables(300, d / 2);
+        let positions = rng.indices(t, 300);
+        let x = [rng.mat(t, heads * d, 0.1, 1.0)];
+        let case = Case {
+            name: format!("[{t}, {heads} x {d}]"),
+            indices: vec![(positions.clone(), 1, t), (bits(&cosines), 300, d / 2), (bits(&sines), 300, d / 2)],
+            oracle: &Rope { positions, cosines, sines },
+            seeds_itself: None,
+            record: &|tape, x, at| {
+                ops::rope(tape, x[0], ops::Rotary { positions: at[0], cosines: at[1], sines: at[2] })
+            },
+        };
+        cases.check(&case, &x);
+    }
+    cases.finish();
+}
+
+fn bits(mat: &Mat) -> Vec<u32> {
+    mat.f32().into_iter().map(f32::to_bits).collect()
+}
+
+/// Inputs: gate, up.
+struct GatedMlp;
+
+fn sigmoid(g: f64) -> f64 {
+    1.0 / (1.0 + (-g).exp())
+}
+
+impl Oracle for GatedMlp {
+    fn forward(&self, x: &[Mat]) -> Mat {
+        let y = x[0].data.iter().zip(&x[1].data).map(|(g, u)| g * sigmoid(*g) * u);
+        Mat::new(x[0].rows, x[0].cols, y.collect())
+    }
+
+    fn backward(&self, x: &[Mat], dy: &Mat) -> Vec<Mat> {
+        let of = |f: &dyn Fn(f64, f64, f64) -> f64| {
+            let each = |i| f(x[0].data[i], x[1].data[i], dy.data[i]);
+            Mat::new(dy.rows, dy.cols, (0..dy.data.len()).map(each).collect())
+        };
+        let dgate = of(&|g, u, dy| dy * u * (sigmoid(g) + g * sigmoid(g) * sigmoid(-g)));
+        vec![dgate, of(&|g, _, dy| dy * g * sigmoid(g))]
+    }
+}
+
+#[test]
+fn gated_mlp() {
+    // Software drivers' exp is good to a few units in the last place here.
+    let mut cases = Cases::new("gated_mlp", 1e-6);
+    for (t, f, deviation) in [(1, 1, 1.0), (127, 1, 2.0), (1, 127, 5.0), (5, 1757, 3.0), (64, 64, 30.0)] {
+        let mut rng = Rng((t + f) as u64);
+        let x = [rng.mat(t, f, 0.2, deviation), rng.mat(t, f, 0.0, 1.0)];
+        let case = Case {
+            name: format!("[{t}, {f}], gates of {deviation}"),
+            oracle: &GatedMlp,
+            indices: Vec::new(),
+            seeds_itself: None,
+            record: &|tape, x, _| ops::gated_mlp(tape, x[0], x[1]),
+        };
+        cases.check(&case, &x);
+    }
+    cases.finish();
+}
+
+#[test]
+fn gated_mlp_saturates_without_nan() {
+    let mut cases = Cases::new("gated_mlp", 1e-6);
+    let gates = [-1e4, -200.0, -100.0, -89.0, -20.0, 0.0, 20.0, 89.0, 200.0, 1e4];
+    let x = [Mat::new(1, 10, gates.to_vec()), Rng(3).mat(1, 10, 0.0, 1.0)];
+    let case = Case {
+        name: "gates to 1e4".into(),
+        oracle: &GatedMlp,
+        indices: Vec::new(),
+        seeds_itself: None,
+        record: &|tape, x, _| ops::gated_mlp(tape, x[0], x[1]),
+    };
+    cases.check_without_differences(&case, &x);
+    cases.finish();
+}
+
+/// Inputs: a, b.
+struct Add;
+
+impl Oracle for Add {
+    fn forward(&self, x: &[Mat]) -> Mat {
+        let sum = x[0].data.iter().zip(&x[1].data).map(|(a, b)| a + b);
+        Mat::new(x[0].rows, x[0].cols, sum.collect())
+    }
+
+    fn backward(&self, _: &[Mat], dy: &Mat) -> Vec<Mat> {
+        vec![dy.clone(), dy.clone()]
+    }
+}
+
+#[test]
+fn add() {
+    let mut cases = Cases::new("add", 1.2e-7); // one rounding, two where a gradient is added to
+    for (t, c) in [(1, 1), (127, 1), (1, 127), (3, 1757), (1757, 40)] {
+        let mut rng = Rng((t + c) as u64);
+        let x = [rng.mat(t, c, 0.0, 1.0), rng.mat(t, c, 0.0, 1.0)];
+        let case = Case {
+            name: format!("[{t}, {c}]"),
+            oracle: &Add,
+            indices: Vec::new(),
+            seeds_itself: None,
+            record: &|tape, x, _| ops::add(tape, x[0], x[1]),
+        };
+        cases.check(&case, &x);
+    }
+    cases.finish();
+}

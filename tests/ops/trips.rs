@@ -1,0 +1,325 @@
+//! No loop runs long: drivers end long ones silently (Mesa 22.3 after 65,535 trips of an invocation, nested loops counted
+//! together). The bounds from the shaders' headers are held against everything that is recorded at the largest shapes,
+//! and sums whose value is known are computed at those lengths.
+
+use std::collections::HashSet;
+
+use underdog::{
+    gpu::{Kernel, kernels},
+    ops::{
+        self, Heads,
+        head_loss::{Head, STATS, Targets, head_loss},
+    },
+    optim::{AdamW, schedule_tensor},
+    plan::Plan,
+    tape::{Command, Grid, Tape},
+    tensor::{Memory, Role, Store, Tensor},
+};
+
+use crate::common::{Input, Mat, Rng, gpu, run};
+
+const MOST: usize = 1 << 15;
+
+/// Tokens of a row, terms of a product.
+const LONGEST: usize = ops::MAX_TERMS;
+/// Rows of a shard of a table.
+const SHARD: usize = 31 << 10;
+
+/// An upper bound of the trips of one invocation, as the kernel's comment states it.
+fn trips(kernel: &Kernel, params: &[u8]) -> usize {
+    use kernels::{adamw, attention, column_sum, embedding, head_loss, linear, rms_norm};
+    const REDUCE: usize = 32; // the end of a workgroup's sum
+    fn of<P: bytemuck::AnyBitPattern>(params: &[u8]) -> P {
+        bytemuck::pod_read_unaligned(params)
+    }
+    match kernel.name {
+        "add.forward"
+        | "add.accumulate"
+        | "cache.append"
+        | "embedding.forward"
+        | "gated_mlp.forward"
+        | "gated_mlp.backward"
+        | "head_loss.gradient_single"
+        | "head_loss.gradient_mix"
+        | "pick.forward"
+        | "rope.rotate"
+        | "adamw.step" => 0,
+        "adamw.square_sum" => adamw::BLOCK + REDUCE,
+        "adamw.clip" => of::<adamw::Params>(params).n.div_ceil(32) as usize + REDUCE,
+        "attention.forward" | "attention.backward_delta" | "attention.backward_q" | "attention.backward_kv" => {
+            let p = of::<attention::Params>(params);
+            let (quads, range) = (p.head_dim.div_ceil(4), p.end - p.begin);
+            let trips = match kernel.entry {
+                "forward" => range.div_ceil(16) * (1 + 2 * quads),
+                "backward_q" => range.div_ceil(8) * (1 + 2 * quads),
+                "backward_kv" => p.q_heads / p.kv_heads * (1 + range.div_ceil(8) * (1 + 2 * quads)),
+                _ => quads,
+            };
+            trips as usize
+        }
+        "column_sum.forward" => of::<column_sum::Params>(params).block as usize,
+        "embedding.backward" => of::<embedding::Params>(params).tokens as usize,
+        "head_loss.stats_single" | "head_loss.stats_mix" => {
+            of::<head_loss::Params>(params).vocab.div_ceil(128) as usize + 4 * REDUCE
+        }
+        "linear.nt4" | "linear.nn4" | "linear.nt4_row" => of::<linear::Params>(params).k as usize / 4,
+        "linear.nt" | "linear.nn" | "linear.tn" | "linear.tn4" => of::<linear::Params>(params).k as usize,
+        "rms_norm.forward" | "rms_norm.backward" => {
+            2 * of::<rms_norm::Params>(params).cols.div_ceil(32) as usize + REDUCE
+        }
+        "rms_norm.backward_weight" => of::<rms_norm::WeightParams>(params).block as usize,
+        other => panic!("{other}: state its bound here"),
+    }
+}
+
+/// Every op at its largest, on no device.
+fn largest(store: &mut Store, tape: &mut Tape) {
+    let mut trained = |tape: &mut Tape, rows, cols| {
+        let [x, dx] = [0, 1].map(|_| store.declare("x", Role::Weights, rows, cols));
+        tape.train(x, dx);
+        x
+    };
+    let vocab = 152_064;
+    let shards = |tape: &mut Tape, trained: &mut dyn FnMut(&mut Tape, usize, usize) -> Tensor, c| -> Vec<Tensor> {
+        (0..vocab).step_by(SHARD).map(|first| trained(tape, SHARD.min(vocab - first), c)).collect()
+    };
+    let schedule = trained(tape, 1, 16);
+    let row = trained(tape, 1, LONGEST);
+
+    let table = shards(tape, &mut trained, 64);
+    let x = ops::embedding(tape, row, row, &table);
+    let norm = trained(tape, 1, 64);
+    let x = ops::rms_norm(tape, x, norm, 1e-6);
+    let (w, b) = (trained(tape, LONGEST, 64), trained(tape, 1, LONGEST));
+    let wide = ops::linear(tape, x, w, Some(b)); // nn4 over 32,000 columns, tn4 and the bias over 32,000 rows
+    let wide = ops::gated_mlp(tape, wide, wide);
+    let (w, odd) = (trained(tape, 64, LONGEST), trained(tape, 63, LONGEST));
+    let narrow = ops::linear(tape, wide, w, None);
+    let mut x = ops::add(tape, x, narrow);
+    let parameter = trained(tape, LONGEST, 64);
+    x = ops::add(tape, x, parameter);
+    ops::linear(tape, wide, odd, None);
+    let few = trained(tape, 1, LONGEST);
+    ops::linear(tape, few, w, None);
+
+    let heads = Heads { heads: 64, kv_heads: 8, head_dim: 128 };
+    let [wq, wk, wv] = [64, 8, 8].map(|h| trained(tape, h * 128, 64));
+    let [mut q, k, v] = [wq, wk, wv].map(|w| ops::linear(tape, x, w, None));
+    let head_norm = trained(tape, 1, 128);
+    q = ops::rms_norm(tape, q, head_norm, 1e-6); // 2,048,000 rows
+    let angles = trained(tape, LONGEST, 64);
+    q = ops::rope(tape, q, ops::Rotary { positions: row, cosines: angles, sines: angles });
+    let spans = trained(tape, LONGEST, 2);
+    let attended = ops::attention(tape, [q, k, v], heads, spans, row);
+    let cache = trained(tape, LONGEST, 8 * 128);
+    ops::append(tape, k, row, cache);
+    ops::attention_forward(tape, [q, cache, cache], heads, spans);
+
+    let back = trained(tape, 64, 64 * 128);
+    let hidden = ops::linear(tape, attended, back, None);
+    let hidden = ops::pick(tape, hidden, row, row);
+    let stats = trained(tape, LONGEST, STATS);
+    let targets = Targets { ids: row, weights: row, schedule, stats };
+    let head = shards(tape, &mut trained, 64);
+    let weak = ops::linear(tape, attended, back, None);
+    head_loss(tape, Head { hidden, weight: &head }, Some(Head { hidden: weak, weight: &head }), targets, 1024);
+    let odd_back = trained(tape, 63, 64 * 128);
+    let odd_hidden = ops::linear(tape, attended, odd_back, None);
+    let odd_head = shards(tape, &mut trained, 63);
+    head_loss(tape, Head { hidden: odd_hidden, weight: &odd_head }, None, targets, LONGEST);
+    tape.backward();
+
+    let pairs: Vec<_> = (0..2).map(|_| (trained(tape, 4000, 1_000_000), trained(tape, 4000, 1_000_000))).collect();
+    let schedule = schedule_tensor(store);
+    AdamW::declare(store, &pairs, schedule).record(tape);
+}
+
+#[test]
+fn every_kernel_keeps_its_trips_in_bounds_at_the_largest_shapes() {
+    let (mut store, mut tape) = (Store::default(), Tape::new());
+    largest(&mut store, &mut tape);
+    let mut seen = HashSet::new();
+    for command in tape.finish().commands {
+        if let Command::Dispatch { kernel, params, .. } = command {
+            let trips = trips(kernel, &params);
+            assert!(trips < MOST, "{}: {trips} trips", kernel.name);
+            seen.insert(kernel.name);
+        }
+    }
+    let all = kernels::MODULES.iter().flat_map(|module| module.kernels).map(|kernel| kernel.name);
+    let missing: Vec<_> = all.filter(|name| !seen.contains(name)).collect();
+    assert!(missing.is_empty(), "never recorded: {missing:?}");
+}
+
+#[test]
+fn a_longer_sum_is_refused() {
+    let refused = |rows, k, n| {
+        let recorded = std::panic::catch_unwind(|| {
+            let mut store = Store::default();
+            let mut declare = |rows, cols| store.declare("x", Role::Weights, rows, cols);
+            let [x, dx, w, dw] = [declare(rows, k), declare(rows, k), declare(n, k), declare(n, k)];
+            let mut tape = Tape::new();
+            tape.train(x, dx);
+            tape.train(w, dw);
+            let y = ops::linear(&mut tape, x, w, None);
+            tape.gradient(y);
+            tape.backward();
+        });
+        recorded.is_err()
+    };
+    assert!(!refused(LONGEST, LONGEST, LONGEST));
+    assert!(refused(LONGEST + 4, 4, 4));
+    assert!(refused(4, LONGEST + 4, 4));
+    assert!(refused(4, 4, LONGEST + 4));
+}
+
+fn ones(rows: usize, cols: usize) -> Mat {
+    Mat::new(rows, cols, vec![1.0; rows * cols])
+}
+
+fn all_are(what: &str, values: &[f32], wanted: usize) {
+    let wanted = wanted as f32; // exact below 2^24
+    let wrong = values.iter().position(|x| *x != wanted);
+    assert_eq!(wrong.map(|at| values[at]), None, "{what}: not {wanted} at {wrong:?}");
+}
+
+fn gradients(outcome: &crate::common::Outcome) -> Vec<&Vec<f32>> {
+    outcome.gradients.iter().flatten().collect()
+}
+
+#[test]
+fn long_products_are_complete() {
+    // Multiples of 4 and others: each form of the product has a kernel for both.
+    for (t, n, k) in [
+        (LONGEST, 4, 8),
+        (LONGEST, 3, 5),
+        (40, LONGEST, 4),
+        (5, LONGEST - 1, 3),
+        (40, 4, LONGEST),
+        (1, 4, LONGEST),
+        (5, 3, LONGEST - 1),
+    ] {
+        let (x, w, b) = (ones(t, k), ones(n, k), Mat::zeros(1, n));
+        let inputs = [&x, &w, &b].map(Input::Activation);
+        let outcome = run(&inputs, Some(&ones(t, n)), |tape, x| ops::linear(tape, x[0], x[1], Some(x[2])));
+        let what = |part: &str| format!("[{t}, {k}] x [{n}, {k}]: {part}");
+        all_are(&what("y"), &outcome.value, k);
+        for (gradient, (part, wanted)) in gradients(&outcome).into_iter().zip([("dx", n), ("dw", t), ("db", t)]) {
+            all_are(&what(part), gradient, wanted);
+        }
+    }
+}
+
+#[test]
+fn a_row_of_one_token_is_summed_completely() {
+    let (tokens, order): (Vec<u32>, Vec<u32>) = (vec![3; LONGEST], (0..LONGEST as u32).collect());
+    let table = ones(5, 2);
+    let inputs = [Input::Activation(&table), Input::Index(&tokens, 1, LONGEST), Input::Index(&order, 1, LONGEST)];
+    let outcome = run(&inputs, Some(&ones(LONGEST, 2)), |tape, x| ops::embedding(tape, x[1], x[2], &[x[0]]));
+    assert_eq!(*gradients(&outcome)[0], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 32_000.0, 32_000.0, 0.0, 0.0]);
+}
+
+#[test]
+fn a_norms_weight_sums_many_rows() {
+    // x = 1 and no eps to speak of: every row's share of dw is 1.
+    let (x, w) = (ones(70_000, 4), ones(1, 2));
+    let inputs = [&x, &w].map(Input::Activation);
+    let outcome = run(&inputs, Some(&ones(70_000, 4)), |tape, x| ops::rms_norm(tape, x[0], x[1], 1e-30));
+    all_are("dw", gradients(&outcome)[1], 140_000);
+}
+
+#[test]
+fn a_large_vocabulary_is_summed_completely() {
+    // All logits equal: loss and entropy are ln V, and the gradient of hidden states sums to nothing but the target's part.
+    let (t, c, vocab) = (3, 4, 151_936);
+    let hidden = ones(t, c);
+    let shards: Vec<Mat> = (0..vocab).step_by(SHARD).map(|first| ones(SHARD.min(vocab - first), c)).collect();
+    let mut inputs = vec![Input::Activation(&hidden)];
+    inputs.extend(shards.iter().map(Input::Activation));
+    let n = inputs.len();
+    let (ids, weights, schedule) = ([0, 70_000, vocab as u32 - 1], [1f32.to_bits(); 3], [1f32.to_bits(); 16]);
+    inputs.extend([Input::Index(&ids, 1, t), Input::Index(&weights, 1, t), Input::Index(&schedule, 1, 16)]);
+    let outcome = run(&inputs, None, |tape, x| {
+        let stats = tape.transient(t, STATS);
+        let targets = Targets { ids: x[n], weights: x[n + 1], schedule: x[n + 2], stats };
+        head_loss(tape, Head { hidden: x[0], weight: &x[1..n] }, None, targets, t);
+        stats
+    });
+    let want = (vocab as f64).ln();
+    for (token, stats) in outcome.value.chunks(STATS).enumerate() {
+        for at in [ops::head_loss::LOSS, ops::head_loss::ENTROPY] {
+            assert!(
+                (f64::from(stats[at]) - want).abs() < 2e-6 * want,
+                "token {token}: {} is not ln V = {want}",
+                stats[at]
+            );
+        }
+        assert_eq!(stats[ops::head_loss::MARGIN], 0.0);
+    }
+    let g = gradients(&outcome);
+    // 31,744 equal terms of 1 / V each, one after the other, all rounded alike; a shard cut short would miss a tenth.
+    assert!(g[0].iter().all(|d| d.abs() < 1e-3), "dhidden {:?}", g[0]);
+    // Each of the other rows gets 3 / V in every column.
+    let dw: f64 = g[1..].iter().flat_map(|shard| shard.iter()).filter(|d| **d > 0.0).map(|d| f64::from(*d)).sum();
+    let want = 3.0 * (vocab as f64 - 3.0) / vocab as f64 * c as f64;
+    assert!((dw - want).abs() < 1e-5 * want, "dW sums to {dw}, not {want}");
+}
+
+#[test]
+fn a_long_document_is_attended_completely() {
+    // Equal keys: query i weighs each of its i + 1 keys alike, so o = 1 where v = 1, and dv_j = H sum over i >= j of
+    // 1 / (i + 1). backward_kv comes to 24,032 trips.
+    let (t, h, d) = (2000, 32, 4);
+    let (q, k, v) = (Mat::zeros(t, h * d), Mat::zeros(t, d), ones(t, d));
+    let spans: Vec<u32> = (0..t as u32).flat_map(|i| [0, i + 1]).collect();
+    let ends = vec![t as u32; t];
+    let inputs = [
+        Input::Frozen(&q),
+        Input::Frozen(&k),
+        Input::Activation(&v),
+        Input::Index(&spans, t, 2),
+        Input::Index(&ends, 1, t),
+    ];
+    let heads = Heads { heads: h, kv_heads: 1, head_dim: d };
+    let outcome =
+        run(&inputs, Some(&ones(t, h * d)), |tape, x| ops::attention(tape, [x[0], x[1], x[2]], heads, x[3], x[4]));
+    assert!(outcome.value.iter().all(|o| (o - 1.0).abs() < 2e-5), "o is not 1 everywhere");
+    let mut want = 0.0;
+    for j in (0..t).rev() {
+        want += h as f64 / (j as f64 + 1.0);
+        let got = f64::from(gradients(&outcome)[0][j * d]);
+        assert!((got - want).abs() < 1e-4 * want.max(1e-3), "dv of key {j}: {got}, not {want}");
+    }
+}
+
+#[test]
+fn the_norm_of_billions_of_gradients_is_complete() {
+    // The second stage alone, over as many partial sums as 8.5e9 gradients have.
+    let n = (MOST - 40) * 32;
+    let mut store = Store::default();
+    let mut declare = |cols| store.declare("x", Role::Inputs, 1, cols);
+    let (partials, schedule, norm) = (declare(n), declare(16), declare(2));
+    let mut tape = Tape::new();
+    let params = kernels::adamw::Params { n: n as u32, first: 0 };
+    tape.run(kernels::adamw::Clip { partials, schedule, norm }, params, Grid::linear(1));
+    let memory = Memory::allocate(gpu(), &store).expect("memory");
+    memory.write(gpu(), partials, 0, &vec![1f32; n]);
+    Plan::new(tape.finish()).load(gpu(), &memory).expect("slots").run(gpu()).expect("run");
+    let got: Vec<f32> = memory.read(gpu(), norm).expect("read");
+    assert_eq!(got, [(n as f32).sqrt(), 1.0]);
+}
+
+#[test]
+fn order_of_random_tokens_does_not_matter_to_completeness() {
+    // Runs of every length up to the whole row.
+    let mut rng = Rng(12);
+    let tokens: Vec<u32> = (0..4000).map(|_| (rng.below(60) * rng.below(60) / 60) as u32).collect();
+    let mut order: Vec<u32> = (0..4000).collect();
+    order.sort_by_key(|t| tokens[*t as usize]);
+    let table = ones(60, 1);
+    let inputs = [Input::Activation(&table), Input::Index(&tokens, 1, 4000), Input::Index(&order, 1, 4000)];
+    let outcome = run(&inputs, Some(&ones(4000, 1)), |tape, x| ops::embedding(tape, x[1], x[2], &[x[0]]));
+    for (v, count) in gradients(&outcome)[0].iter().enumerate() {
+        assert_eq!(*count as usize, tokens.iter().filter(|t| **t as usize == v).count(), "token {v}");
+    }
+}
