@@ -22,7 +22,7 @@ pub(crate) struct Cases {
 }
 
 /// Records the op over the matrices and the indices of a case.
-pub(crate) type Record = dyn Fn(&mut Tape, &[Tensor], &[Tensor]) -> Tensor;
+pub(crate) type Record<'a> = dyn Fn(&mut Tape, &[Tensor], &[Tensor]) -> Tensor + 'a;
 
 /// What a case consists of beside its matrices.
 pub(crate) struct Case<'a> {
@@ -32,7 +32,7 @@ pub(crate) struct Case<'a> {
     pub(crate) indices: Vec<(Vec<u32>, usize, usize)>,
     /// `None`: random. Else the op seeds its own gradient and this is what it stands for.
     pub(crate) seeds_itself: Option<Mat>,
-    pub(crate) record: &'a Record,
+    pub(crate) record: &'a Record<'a>,
 }
 
 /// Inputs of more elements than this are not checked by finite differences.
