@@ -45,7 +45,7 @@ pub enum Error {
     Report(#[from] report::Error),
     /// Loss or gradient ran away.
     #[error(
-        "step {step}: loss is {loss}, gradient norm {grad_norm}; the run stopped before the weights were touched{saved}. \
+        "step {step}: loss is {loss:.4}, gradient norm {grad_norm:.4}; the run stopped before the weights were touched{saved}. \
          Lower --lr, raise --warmup, or look at the data of this step"
     )]
     NotFinite {

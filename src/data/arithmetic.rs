@@ -87,19 +87,19 @@ fn split_of(a: usize, b: usize, c: usize) -> Split {
     if (a + 3 * b + 5 * c).is_multiple_of(8) { Split::HeldOut } else { Split::Train }
 }
 
-/// Numbers that keep every result between 0 and 60.
+/// Numbers that keep every result between 0 and 34.
 fn numbers(steps: Steps, pick: &mut impl FnMut(usize) -> usize) -> [usize; 3] {
     match steps {
         Steps::AddAdd | Steps::AddTake => {
-            let (a, b) = (2 + pick(19), 2 + pick(19));
-            [a, b, 2 + pick((a + b - 1).min(19))]
+            let (a, b) = (2 + pick(8), 2 + pick(8));
+            [a, b, 2 + pick((a + b - 1).min(8))]
         }
         Steps::TakeAdd => {
-            let a = 4 + pick(17);
-            [a, 2 + pick(a - 2), 2 + pick(19)]
+            let a = 4 + pick(9);
+            [a, 2 + pick(a - 2), 2 + pick(8)]
         }
         Steps::TimesAdd | Steps::TimesTake => {
-            let (a, b) = (2 + pick(5), 2 + pick(6));
+            let (a, b) = (2 + pick(4), 2 + pick(4));
             [a, b, 2 + pick((a * b - 1).min(8))]
         }
     }

@@ -80,7 +80,7 @@ pub fn logits(tape: &mut Tape, head: Head<'_>, to: Tensor) {
 
 /// Records the loss of `strong`, mixed with `weak` if there is one, over chunks of `chunk` tokens, and seeds gradients
 /// wherever the tape wants them. A chunk is run only if a replay has more rows in use than it starts at: put targets
-/// first ([`super::pick`]).
+/// first ([`super::pick()`]).
 pub fn head_loss(tape: &mut Tape, strong: Head<'_>, weak: Option<Head<'_>>, targets: Targets, chunk: usize) {
     let (tokens, vocab) = (strong.hidden.rows, strong.vocab());
     if let Some(weak) = weak {

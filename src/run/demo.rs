@@ -30,7 +30,7 @@ pub struct DemoRow {
     pub problems: usize,
 }
 
-const TRAIN: usize = 1536;
+const TRAIN: usize = 1024;
 const HELD_OUT: usize = 192;
 const PRETRAIN_EPOCHS: u64 = 1;
 const EPOCHS: u64 = 1;

@@ -322,7 +322,7 @@ pub struct Evaluation {
 /// Loss of a model over a data set.
 ///
 /// # Errors
-/// As [`score`].
+/// As [`score()`].
 pub fn evaluate(
     context: &mut Context<'_>,
     config: &Config,
