@@ -179,7 +179,7 @@ fn what_is_not_built_is_refused_by_name() {
         (json!({ "pretraining_tp": 2 }), "pretraining_tp|2"),
         (json!({ "attention_dropout": 0.1 }), "attention_dropout|set it to 0"),
         (json!({ "num_key_value_heads": 4 }), "num_key_value_heads|divisor"),
-        (json!({ "head_dim": 7 }), "head_dim|even"),
+        (json!({ "head_dim": 7 }), "head_dim|multiple of 4"),
         (
             json!({ "num_attention_heads": 5, "num_key_value_heads": 5 }),
             "num_attention_heads|divisor of `hidden_size`",
