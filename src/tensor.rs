@@ -106,6 +106,14 @@ impl Store {
     }
 }
 
+/// A size as kernels take it.
+///
+/// # Panics
+/// If it does not fit: shapes are bounded when a model is declared.
+pub fn size(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or_else(|_| panic!("{n} does not fit in a kernel's parameter"))
+}
+
 /// Bytes that `elements` occupy on a device.
 pub fn allocation(elements: usize) -> u64 {
     (elements as u64 * ELEMENT).max(16).next_multiple_of(16)

@@ -1,10 +1,10 @@
 //! `y = a + b`; both inputs share the gradient `dy`.
 
-use super::{expect_shape, size};
+use super::expect_shape;
 use crate::{
     gpu::kernels::add::{Accumulate, Forward, Params},
     tape::{Backward, Grid, Op, Tape},
-    tensor::Tensor,
+    tensor::{Tensor, size},
 };
 
 struct Add;

@@ -3,11 +3,11 @@
 //! `o_i = sum_j p_ij v_j`, `p_ij = exp(scale q_i k_j - lse_i)`. Gradients, with `g_ij = do_i v_j`, `delta_i = o_i do_i` and
 //! `ds_ij = p_ij (g_ij - delta_i) scale`: `dq_i = sum_j ds_ij k_j`, `dk_j = sum_i ds_ij q_i`, `dv_j = sum_i p_ij do_i`.
 
-use super::{expect_shape, size};
+use super::expect_shape;
 use crate::{
     gpu::kernels::attention::{BackwardDelta, BackwardKv, BackwardQ, Forward, Params},
     tape::{Backward, Gradient, Grid, Op, Tape},
-    tensor::Tensor,
+    tensor::{Tensor, size},
 };
 
 /// Trips of an invocation's loops in one dispatch: Mesa 22.3 ends them silently after 65,535.

@@ -1,10 +1,9 @@
 //! Writes keys and values of new tokens into a cache; no gradient.
 
-use super::size;
 use crate::{
     gpu::kernels::cache::{Append, Params},
     tape::{Grid, Tape},
-    tensor::Tensor,
+    tensor::{Tensor, size},
 };
 
 /// Sets row `rows[t]` of `cache` `[capacity, C]` to row `t` of `x` `[T, C]`.

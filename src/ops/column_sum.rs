@@ -1,10 +1,9 @@
 //! Sums over rows in two stages, each in a fixed order: the gradient of a bias, the end of a norm weight's gradient.
 
-use super::size;
 use crate::{
     gpu::kernels::column_sum::{Forward, Params},
     tape::{Gradient, Grid, Tape},
-    tensor::Tensor,
+    tensor::{Tensor, size},
 };
 
 /// Rows that one invocation sums in the first stage: about the square root of the largest row counts, so that neither

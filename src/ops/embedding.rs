@@ -1,10 +1,9 @@
 //! Rows of a table by index: `y[t] = table[tokens[t]]`; gradient `dtable[v] += sum of dy[t] where tokens[t] = v`.
 
-use super::size;
 use crate::{
     gpu::kernels::embedding::{Backward as BackwardKernel, Forward, Params},
     tape::{Backward, Grid, Op, Tape},
-    tensor::Tensor,
+    tensor::{Tensor, size},
 };
 
 struct Embedding {

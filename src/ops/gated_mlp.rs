@@ -1,11 +1,11 @@
 //! The gate of a SwiGLU feed-forward (Shazeer 2020): `y = silu(gate) * up`.
 //! Gradients: `dup = dy silu(gate)`, `dgate = dy up s (1 + gate (1 - s))` with `s = sigmoid(gate)`.
 
-use super::{expect_shape, size};
+use super::expect_shape;
 use crate::{
     gpu::kernels::gated_mlp::{Backward as BackwardKernel, Forward, Params},
     tape::{Backward, Gradient, Grid, Op, Tape},
-    tensor::Tensor,
+    tensor::{Tensor, size},
 };
 
 struct GatedMlp;

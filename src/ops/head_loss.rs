@@ -5,14 +5,11 @@
 //! `g = w (softmax(z) - e_y)` (WMSS, arXiv 2602.08222; a frozen weak model simply wants no gradient). Unlike the other ops
 //! this one ends the forward pass: it seeds the gradients of its hidden states itself.
 
-use super::{
-    matmul::{self, Product},
-    size,
-};
+use super::matmul::{self, Product};
 use crate::{
     gpu::kernels::head_loss::{self as kernels, GradientMix, GradientSingle, Params, StatsMix, StatsSingle},
     tape::{Grid, Tape},
-    tensor::Tensor,
+    tensor::{Tensor, size},
 };
 
 pub use kernels::{ENTROPY, ENTROPY_STRONG, ENTROPY_WEAK, LOSS, MARGIN, STATS};

@@ -1,10 +1,9 @@
 //! Matrix products as the kernels of `linear.wgsl` take them; `linear` and the loss head are made of these.
 
-use super::size;
 use crate::{
     gpu::kernels::linear::{Nn, Nn4, Nt, Nt4, Nt4Row, Params, Tn, Tn4},
     tape::{Grid, Tape},
-    tensor::Tensor,
+    tensor::{Tensor, size},
 };
 
 /// Terms that one dispatch sums: drivers end longer loops silently (Mesa 22.3 after 65,535 trips of all loops together).

@@ -37,8 +37,3 @@ fn expect_shape(op: &str, argument: &str, tensor: Tensor, rows: usize, cols: usi
         tensor.cols
     );
 }
-
-/// A size as kernels take it. Shapes are bounded when a model is declared.
-fn size(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or_else(|_| panic!("{n} does not fit in a kernel's parameter"))
-}

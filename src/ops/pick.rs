@@ -1,11 +1,10 @@
 //! Chosen rows of a matrix: `y[i] = x[rows[i]]`. With it the loss head sees only tokens that are targets.
 //! Gradient: `dx[t] = dy[slots[t]]`, where `slots` is the inverse choice.
 
-use super::size;
 use crate::{
     gpu::kernels::pick::{Forward, Params},
     tape::{Backward, Grid, Op, Tape},
-    tensor::Tensor,
+    tensor::{Tensor, size},
 };
 
 struct Pick {

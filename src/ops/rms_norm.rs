@@ -1,11 +1,11 @@
 //! RMSNorm (Zhang & Sennrich 2019): `y = x r w`, `r = 1 / sqrt(mean(x^2) + eps)` over each row.
 //! Gradients, with `n = x r` and `g = dy w`: `dx = r (g - n mean(g n))`, `dw = sum over rows of dy n`.
 
-use super::{column_sum, expect_shape, size};
+use super::{column_sum, expect_shape};
 use crate::{
     gpu::kernels::rms_norm::{Backward as BackwardKernel, BackwardWeight, Forward, Params, WeightParams},
     tape::{Backward, Grid, Op, Tape},
-    tensor::Tensor,
+    tensor::{Tensor, size},
 };
 
 struct RmsNorm {

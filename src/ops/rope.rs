@@ -1,10 +1,9 @@
 //! Rotary position embedding (Su et al. 2021), half-split as in Hugging Face models. The gradient is the rotation back.
 
-use super::size;
 use crate::{
     gpu::kernels::rope::{Params, Rotate},
     tape::{Backward, Grid, Op, Tape},
-    tensor::Tensor,
+    tensor::{Tensor, size},
 };
 
 /// Tabulated angles and where to look them up.

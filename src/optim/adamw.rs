@@ -3,7 +3,7 @@
 use crate::{
     gpu::kernels::adamw as kernels,
     tape::{Grid, Tape},
-    tensor::{Role, Store, Tensor},
+    tensor::{Role, Store, Tensor, size},
 };
 
 /// What changes from step to step, as the kernels read it.
@@ -114,8 +114,4 @@ impl AdamW {
             tape.clear(grad);
         }
     }
-}
-
-fn size(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or_else(|_| panic!("{n} does not fit in a kernel's parameter"))
 }
