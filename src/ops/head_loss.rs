@@ -112,7 +112,10 @@ struct Side<'a> {
 
 impl<'a> Side<'a> {
     fn new(tape: &mut Tape, head: Head<'a>, logits: Tensor) -> Option<Self> {
-        let dhidden = tape.gradient(head.hidden).map(|gradient| gradient.tensor);
+        let dhidden = tape.gradient(head.hidden).map(|gradient| {
+            assert_eq!(gradient.accumulate, 0, "head_loss: these hidden states feed another op too");
+            gradient.tensor
+        });
         Some(Self { head, logits, dhidden })
     }
 
