@@ -83,12 +83,8 @@ pub fn head_loss(tape: &mut Tape, strong: Head<'_>, weak: Option<Head<'_>>, targ
     if let Some(weak) = weak {
         assert_eq!((weak.hidden.rows, weak.vocab()), (tokens, vocab), "head_loss: [T, V] of the weak model");
     }
-    let mut logits = |head: Option<Head<'_>>| head.map(|_| tape.transient(chunk, vocab));
-    let (strong_logits, weak_logits) = (logits(Some(strong)), logits(weak));
-    let sides = [(Some(strong), strong_logits), (weak, weak_logits)];
-    let sides: Vec<Side<'_>> =
-        sides.into_iter().filter_map(|(head, logits)| Side::new(tape, head?, logits?)).collect();
-
+    let heads = std::iter::once(strong).chain(weak);
+    let sides: Vec<Side<'_>> = heads.map(|head| Side::new(tape, head, chunk)).collect();
     for start in (0..tokens).step_by(chunk) {
         let rows = chunk.min(tokens - start);
         tape.rows_from(start);
@@ -111,12 +107,12 @@ struct Side<'a> {
 }
 
 impl<'a> Side<'a> {
-    fn new(tape: &mut Tape, head: Head<'a>, logits: Tensor) -> Option<Self> {
+    fn new(tape: &mut Tape, head: Head<'a>, chunk: usize) -> Self {
         let dhidden = tape.gradient(head.hidden).map(|gradient| {
             assert_eq!(gradient.accumulate, 0, "head_loss: these hidden states feed another op too");
             gradient.tensor
         });
-        Some(Self { head, logits, dhidden })
+        Self { head, logits: tape.transient(chunk, head.vocab()), dhidden }
     }
 
     fn logits(&self, tape: &mut Tape, start: usize, rows: usize) {
