@@ -186,7 +186,7 @@ fn what_is_not_built_is_refused_by_name() {
         ),
         (json!({ "num_attention_heads": 0 }), "num_attention_heads|is 0"),
         (json!({ "num_attention_heads": 4096, "num_key_value_heads": 1 }), "num_attention_heads|divisor"),
-        (json!({ "vocab_size": 5_000_000_000_u64 }), "vocab_size|4194304"),
+        (json!({ "vocab_size": 5_000_000_000_u64 }), "vocab_size|2097152"),
         (json!({ "num_hidden_layers": -1 }), "num_hidden_layers|-1"),
         (json!({ "intermediate_size": "40" }), "intermediate_size|\"40\""),
         (json!({ "hidden_size": 24.5 }), "hidden_size|24.5"),

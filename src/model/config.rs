@@ -235,7 +235,7 @@ fn read(fields: &Fields, family: &'static Family) -> Result<Config, Error> {
     };
     Ok(Config {
         family,
-        vocab: fields.size("vocab_size", class.vocab, 1 << 22)?,
+        vocab: fields.size("vocab_size", class.vocab, 1 << 21)?,
         hidden,
         layers: fields.size("num_hidden_layers", class.layers, 1 << 10)?,
         heads,
