@@ -51,6 +51,17 @@ pub enum Error {
         /// The cheapest change that would help.
         advice: String,
     },
+    /// The user's row is shorter than an example, and examples are never split.
+    #[error(
+        "rows of {tokens} tokens are too short: an example has {longest}; raise tokens_per_pass to that at least, leave \
+         it out, or lower max_length"
+    )]
+    ShortRow {
+        /// Tokens of a row.
+        tokens: usize,
+        /// Tokens of the longest example.
+        longest: usize,
+    },
     /// A packed row has more tokens than the gradient of a weight can sum over.
     #[error("rows of {tokens} tokens are not built, {most} are the most; lower max_length or tokens_per_pass")]
     Tokens {

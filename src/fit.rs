@@ -27,12 +27,17 @@ pub struct Bounds {
 }
 
 /// The fastest arrangement of `spec` that fits: longer rows before shorter where they pack better, recomputation last.
-/// `batches` are the examples of some optimizer steps. `spec`'s own `tokens` and `recompute` are ignored.
+/// `batches` are the examples of some optimizer steps, the longest of all among them. `spec`'s own `tokens` and `recompute` are ignored.
 ///
 /// # Errors
 /// If the models do not go together, or nothing fits; says what the least arrangement needs.
 pub fn choose(spec: &Spec, batches: &[Vec<&Example>], bounds: Bounds) -> Result<(Spec, Blueprint), Error> {
-    let rows = bounds.tokens.map_or_else(|| row_lengths(batches), |tokens| vec![tokens]);
+    let longest = batches.iter().flatten().map(|example| example.ids.len()).max().unwrap_or(1);
+    let rows = match bounds.tokens {
+        Some(tokens) if tokens < longest => return Err(Error::ShortRow { tokens, longest }),
+        Some(tokens) => vec![tokens],
+        None => row_lengths(batches, longest),
+    };
     let recompute = match bounds.recompute {
         Some(choice) => vec![choice],
         None if spec.train => vec![false, true],
@@ -63,9 +68,8 @@ pub fn choose(spec: &Spec, batches: &[Vec<&Example>], bounds: Bounds) -> Result<
 }
 
 /// Candidate row lengths, those that compute fewest tokens first.
-fn row_lengths(batches: &[Vec<&Example>]) -> Vec<usize> {
+fn row_lengths(batches: &[Vec<&Example>], longest: usize) -> Vec<usize> {
     let tokens = |batch: &Vec<&Example>| batch.iter().map(|example| example.ids.len()).sum::<usize>();
-    let longest = batches.iter().flatten().map(|example| example.ids.len()).max().unwrap_or(1);
     let shortest_row = longest.next_multiple_of(ROW_ALIGN);
     let most = batches.iter().map(tokens).max().unwrap_or(1).next_multiple_of(ROW_ALIGN).min(ROW_MOST);
     let mut rows: Vec<(usize, usize)> = (shortest_row..=most.max(shortest_row))

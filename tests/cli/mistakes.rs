@@ -172,6 +172,7 @@ fn data_files() {
             &["data.jsonl, line ", "more than the 48 allowed"],
         ),
         (&fine, &format!("{TRAIN} --max-length 3 --overlength drop"), &["none of its 12 rows"]),
+        (&fine, &format!("{TRAIN} --tokens-per-pass 8"), &["rows of 8 tokens are too short", "tokens_per_pass"]),
         (&|d| d.write("data.jsonl", "\u{feff}{\"text\": \"\\ud800\"}"), TRAIN, &["data.jsonl, line 1"]),
         (
             &|d| fs::write(d.path().join("data.jsonl"), b"{\"text\": \"\xff\"}").unwrap(),
