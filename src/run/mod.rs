@@ -25,7 +25,7 @@ pub use recipe::{Companion, Recipe, outline};
 pub use single::single;
 pub use source::Source;
 pub use task::{TaskRun, default_record, task};
-pub use tuning::tune;
+pub use tuning::{effort, tune};
 pub use wmss::wmss;
 
 use crate::{

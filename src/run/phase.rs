@@ -332,6 +332,7 @@ fn measuring<'g>(
     tuning::tune(context, config, blueprint.work(), blueprint.footprint().total())?;
     let engine = blueprint.build(gpu)?;
     load(&engine, source, sources)?;
+    tuning::record(context, config)?;
     engine.set_scalars(0, &scalars);
     Ok(engine)
 }
