@@ -2,7 +2,8 @@
 //   g = grad * scale,  scale = min(1, max_norm / (norm + 1e-6))
 //   p = p (1 - lr wd);  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
 //   p = p - (lr / (1 - b1^t)) m / (sqrt(v) / sqrt(1 - b2^t) + eps)
-// A step whose norm is not finite changes nothing: the weights stay those of the last good step.
+// A step whose norm is not finite changes nothing, nor does any after it until the host resets the scale: the weights stay
+// those of the last good step.
 
 #import grid
 #import sum
@@ -59,8 +60,9 @@ fn clip(@builtin(local_invocation_index) lane: u32) {
         if most > 0.0 {
             scale = min(1.0, most / (total + 1e-6));
         }
-        // Compilers fold comparisons with NaN: look at the exponent's bits.
-        if (bitcast<u32>(total) & 0x7f800000u) == 0x7f800000u {
+        // Compilers fold comparisons with NaN: look at the exponent's bits. Once negative, it stays so: the host learns of it
+        // when the next step is under way, which must change nothing either.
+        if (bitcast<u32>(total) & 0x7f800000u) == 0x7f800000u || norm[1] < 0.0 {
             scale = -1.0;
         }
         norm[0] = total;

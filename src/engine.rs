@@ -6,7 +6,7 @@
 use crate::{
     checkpoint::Folder,
     data::pack::Batch,
-    gpu::{self, Gpu, Program},
+    gpu::{self, Gpu, Program, Readback, Ticket},
     method::{Distill, Draw, Method, Mix, Row, Settings, Sft, Source},
     model::{self, Config, Model, Parameter},
     ops::{
@@ -21,6 +21,8 @@ use crate::{
 
 /// Logits of a chunk of tokens that exist at a time, in bytes.
 const LOGITS_BYTES: u64 = 96 << 20;
+/// Results on their way to the host at a time: statistics and norm of a step of one pass, and of the next.
+const RESULTS: usize = 4;
 
 /// What can stop an engine.
 #[derive(Debug, thiserror::Error)]
@@ -275,8 +277,9 @@ impl Blueprint {
         let pass = self.pass.load(gpu, &memory)?;
         let update = self.update.as_ref().map(|plan| plan.load(gpu, &memory)).transpose()?;
         let reset = self.reset.load(gpu, &memory)?;
+        let results = Readback::new(gpu, RESULTS, self.row.targets.stats.bytes());
         let Self { strong, others, row, loss, adamw, tokens, .. } = self;
-        Ok(Engine { gpu, memory, strong, others, row, loss, adamw, pass, update, reset, tokens })
+        Ok(Engine { gpu, memory, strong, others, row, loss, adamw, pass, update, reset, results, tokens })
     }
 }
 
@@ -292,7 +295,21 @@ pub struct Engine<'g> {
     pass: Program,
     update: Option<Program>,
     reset: Program,
+    results: Readback,
     tokens: usize,
+}
+
+/// A pass under way, whose statistics [`Engine::stats`] has.
+#[must_use]
+pub struct StartedPass {
+    targets: Vec<usize>,
+    stats: Option<Ticket>,
+}
+
+/// An update under way, whose norm [`Engine::norm`] has.
+#[must_use]
+pub struct StartedUpdate {
+    norm: Option<Ticket>,
 }
 
 /// Which of an engine's models.
@@ -354,14 +371,36 @@ impl Engine<'_> {
     /// # Errors
     /// If the device fails.
     pub fn pass(&mut self, batch: &Batch, draw: Draw) -> Result<Vec<TokenStats>, Error> {
+        let started = self.start_pass(batch, draw)?;
+        self.stats(started)
+    }
+
+    /// As [`Self::pass`], without waiting: [`Self::stats`] has the statistics. What is started later goes behind it.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn start_pass(&mut self, batch: &Batch, draw: Draw) -> Result<StartedPass, Error> {
         let Config { vocab, hidden, .. } = self.strong.config;
         let source = if let Loss::Mix(source) = self.loss { source } else { Source::Real };
         let targets = self.row.upload((self.gpu, &self.memory), batch, draw, source, [vocab, hidden]);
-        self.pass.run_rows(self.gpu, targets.len())?;
+        if targets.is_empty() {
+            self.pass.run_rows(self.gpu, 0)?;
+            return Ok(StartedPass { targets, stats: None });
+        }
+        let used = self.memory.slice(self.row.targets.stats.slice_rows(0, targets.len()));
+        let stats = self.pass.run_then_read(self.gpu, targets.len(), &used, &mut self.results)?;
+        Ok(StartedPass { targets, stats: Some(stats) })
+    }
+
+    /// The statistics of a pass, as [`Self::pass`] has them. Waits for that pass only.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn stats(&mut self, StartedPass { targets, stats: ticket }: StartedPass) -> Result<Vec<TokenStats>, Error> {
         let mut stats = vec![[0.0; STATS]; self.tokens];
-        let used = self.row.targets.stats.slice_rows(0, targets.len());
-        if !targets.is_empty() {
-            let found: Vec<TokenStats> = self.memory.read(self.gpu, used)?;
+        if let Some(ticket) = ticket {
+            let bytes = self.results.fetch(self.gpu, ticket)?;
+            let found: Vec<TokenStats> = bytemuck::pod_collect_to_vec(&bytes);
             targets.into_iter().zip(found).for_each(|(t, stat)| stats[t] = stat);
         }
         Ok(stats)
@@ -386,12 +425,36 @@ impl Engine<'_> {
     /// # Errors
     /// If the device fails.
     pub fn update(&mut self) -> Result<f32, Error> {
+        let started = self.start_update()?;
+        let norm = self.norm(started)?;
+        if let (Some(adamw), false) = (&self.adamw, norm.is_finite()) {
+            self.memory.write(self.gpu, adamw.norm(), 0, &[0.0f32; 2]);
+        }
+        Ok(norm)
+    }
+
+    /// As [`Self::update`], without waiting: [`Self::norm`] has the norm. After one that is not finite, no update that is
+    /// started changes anything any more: by the time it is known, the next step is under way.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn start_update(&mut self) -> Result<StartedUpdate, Error> {
         let (Some(program), Some(adamw)) = (&mut self.update, &self.adamw) else {
-            return Ok(0.0);
+            return Ok(StartedUpdate { norm: None });
         };
-        program.run(self.gpu)?;
-        let norm: Vec<f32> = self.memory.read(self.gpu, adamw.norm())?;
-        Ok(norm[0])
+        let norm = self.memory.slice(adamw.norm());
+        let norm = program.run_then_read(self.gpu, usize::MAX, &norm, &mut self.results)?;
+        Ok(StartedUpdate { norm: Some(norm) })
+    }
+
+    /// The norm of an update's gradient before clipping. Waits for that update only.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn norm(&mut self, StartedUpdate { norm }: StartedUpdate) -> Result<f32, Error> {
+        let Some(ticket) = norm else { return Ok(0.0) };
+        let bytes = self.results.fetch(self.gpu, ticket)?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes).first().copied().unwrap_or(0.0))
     }
 
     /// Reads a parameter or its gradient back by name; `None` if there is none of that name.

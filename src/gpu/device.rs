@@ -317,12 +317,8 @@ impl Gpu {
 
     /// Reads a range back. Waits for everything submitted so far.
     pub fn read(&self, buffer: &Buffer, offset: u64, bytes: u64) -> Result<Vec<u8>, Error> {
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("readback"),
-            size: bytes.next_multiple_of(16),
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let staging = self.staging("readback", bytes, usage);
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(&buffer.raw, offset, &staging, 0, bytes);
         self.queue.submit([encoder.finish()]);
@@ -330,6 +326,16 @@ impl Gpu {
         self.wait(None)?;
         let view = staging.slice(..bytes).get_mapped_range();
         Ok(view.map_err(|e| Error::Device(e.to_string()))?.to_vec())
+    }
+
+    /// Memory that the host can map.
+    pub(super) fn staging(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes.max(4).next_multiple_of(16),
+            usage,
+            mapped_at_creation: false,
+        })
     }
 
     /// Waits for a submission (or all), then reports the first failure since the device was opened.

@@ -5,11 +5,13 @@
 mod device;
 pub mod kernel;
 mod program;
+mod readback;
 mod trusted;
 
 pub use device::{AdapterSummary, Buffer, Error, Gpu, Identity, adapters};
 pub use kernel::{Kernel, Launch, kernels};
 pub use program::{BatchTime, Program, Slice, Step};
+pub use readback::{Readback, Ticket};
 
 /// Offsets of bound sub-ranges must be multiples of this many bytes on every device.
 pub const BINDING_ALIGN: u64 = 256;

@@ -10,6 +10,7 @@ use std::{
 use super::{
     device::{Buffer, Error, Gpu, Pipeline},
     kernel::Kernel,
+    readback::{Readback, Ticket},
 };
 
 /// GPU time of one submission that keeps a display alive (Windows resets the device after 2 s).
@@ -84,7 +85,7 @@ impl Program {
         Self { steps, chunks, runs: 0 }
     }
 
-    /// Submits every step in order. Returns once all but the last few submissions are done.
+    /// Submits every step in order. Returns once all but the last [`IN_FLIGHT`] submissions are done.
     ///
     /// # Errors
     /// If the device fails.
@@ -97,29 +98,66 @@ impl Program {
     /// # Errors
     /// If the device fails.
     pub fn run_rows(&mut self, gpu: &Gpu, rows: usize) -> Result<(), Error> {
-        let mut durations = Vec::with_capacity(self.chunks.len());
-        let mut in_flight = VecDeque::new();
+        self.replay(gpu, rows, |_| {}).map(|_| ())
+    }
+
+    /// As [`Self::run_rows`], and then copies `result` to the host, behind all steps in the same submission.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn run_then_read(
+        &mut self,
+        gpu: &Gpu,
+        rows: usize,
+        result: &Slice,
+        readback: &mut Readback,
+    ) -> Result<Ticket, Error> {
+        readback.make_room(gpu)?;
+        let submission = self.replay(gpu, rows, |encoder| readback.copy(encoder, result))?;
+        Ok(readback.submitted(result.size, submission))
+    }
+
+    /// Submits every chunk, the last one with what `after` adds; it is returned.
+    fn replay(
+        &mut self,
+        gpu: &Gpu,
+        rows: usize,
+        after: impl Fn(&mut wgpu::CommandEncoder),
+    ) -> Result<Option<wgpu::SubmissionIndex>, Error> {
+        self.runs += 1;
+        let measured = self.runs == MEASURED_RUN;
+        if measured {
+            // What was submitted before must not count.
+            gpu.wait(None)?;
+        }
+        let mut durations = Vec::new();
+        let mut in_flight = VecDeque::with_capacity(IN_FLIGHT);
         let mut last = Instant::now();
         let mut finish = |submission| -> Result<(), Error> {
-            gpu.wait(Some(submission))?;
-            durations.push(last.elapsed());
-            last = Instant::now();
+            gpu.wait(submission)?;
+            if measured {
+                durations.push(last.elapsed());
+                last = Instant::now();
+            }
             Ok(())
         };
-        for chunk in &self.chunks {
-            if in_flight.len() == IN_FLIGHT
-                && let Some(oldest) = in_flight.pop_front()
-            {
-                finish(oldest)?;
+        for (chunk, left) in self.chunks.iter().zip((0..self.chunks.len()).rev()) {
+            if in_flight.len() == IN_FLIGHT {
+                finish(in_flight.pop_front())?;
             }
-            in_flight.push_back(self.submit(gpu, chunk.clone(), rows));
+            let mut encoder = gpu.device.create_command_encoder(&Default::default());
+            self.record(&mut encoder, chunk.clone(), rows);
+            if left == 0 {
+                after(&mut encoder);
+            }
+            in_flight.push_back(gpu.queue.submit([encoder.finish()]));
         }
-        self.runs += 1;
-        if self.runs == MEASURED_RUN {
-            in_flight.into_iter().try_for_each(finish)?;
+        let submission = in_flight.back().cloned();
+        if measured {
+            in_flight.into_iter().try_for_each(|submission| finish(Some(submission)))?;
             self.chunks = pace(&self.chunks, &durations);
         }
-        Ok(())
+        Ok(submission)
     }
 
     /// Records every step `times` times over, submits all in one submission and waits for it, without regard to watchdogs:
@@ -137,12 +175,6 @@ impl Program {
         let recording = start.elapsed();
         gpu.wait(Some(gpu.queue.submit([commands])))?;
         Ok(BatchTime { recording, total: start.elapsed() })
-    }
-
-    fn submit(&self, gpu: &Gpu, range: Range<usize>, rows: usize) -> wgpu::SubmissionIndex {
-        let mut encoder = gpu.device.create_command_encoder(&Default::default());
-        self.record(&mut encoder, range, rows);
-        gpu.queue.submit([encoder.finish()])
     }
 
     fn record(&self, encoder: &mut wgpu::CommandEncoder, range: Range<usize>, rows: usize) {

@@ -250,11 +250,8 @@ fn other_settings_are_refused_by_name() {
     assert_eq!(metrics(run.out).len(), 1, "a refused run touches nothing");
 }
 
-#[test]
-fn a_run_that_runs_away_keeps_its_last_good_state() {
-    let out = tempfile::tempdir().unwrap();
-    let arm = ("qwen3", None).into();
-    let run = Run { lr: 1e30, save_every: 1, ..Run::of(&arm, out.path()) };
+/// The checkpoint that a run leaves which stops because it ran away.
+fn last_good_state(run: Run<'_>) -> checkpoint::Restored {
     let (engine, outcome) = run.go(false);
     let Err(Error::NotFinite { step, saved, .. }) = outcome else { panic!("{outcome:?}") };
     let found = checkpoint::latest(run.out).unwrap().found.expect("a checkpoint");
@@ -267,6 +264,22 @@ fn a_run_that_runs_away_keeps_its_last_good_state() {
         assert_eq!(bits(&values), bits(&found.model.read_vec(&name, &entry.dims).unwrap()), "{name}");
     }
     assert_eq!(metrics(run.out).len() as u64, found.step);
+    found
+}
+
+#[test]
+fn a_run_that_runs_away_keeps_its_last_good_state() {
+    let [waiting, ahead] = [0; 2].map(|_| tempfile::tempdir().unwrap());
+    let arm = ("qwen3", None).into();
+    let run = Run { lr: 1e30, save_every: 1, ..Run::of(&arm, waiting.path()) };
+    let known_at_once = last_good_state(run);
+    // Here the next step is under way before the bad one is known.
+    let known_late = last_good_state(Run { save_every: 0, out: ahead.path(), ..run });
+    assert_eq!(known_at_once.step, known_late.step);
+    for file in ["model.safetensors", "optimizer.safetensors"] {
+        let read = |found: &checkpoint::Restored| fs::read(found.path.join(file)).unwrap();
+        assert!(read(&known_at_once) == read(&known_late), "{file}");
+    }
 }
 
 /// Ten steps on all examples, against the golden numbers whose names begin with `prefix`.

@@ -171,7 +171,7 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
             (3, 17, f64::NEG_INFINITY),
             (1, 126, 1e30),
         ] {
-            let mut gradients = gradients.clone();
+            let (good, mut gradients) = (gradients.clone(), gradients.clone());
             gradients[parameter].data[at] = bad;
             device.update(&gradients, &Scalars { clip, ..scalars }, 1);
             assert!(before == device.state(), "{bad} in parameter {parameter} with clip {clip} changed something");
@@ -179,6 +179,9 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
             assert!(!norm[0].is_finite() && norm[1] < 0.0, "{bad}: norm and scale {norm:?}");
             let cleared = device.pairs.iter().all(|(_, g)| device.read(*g).iter().all(|g| *g == 0.0));
             assert!(cleared, "{bad}: the gradient stays, and so would the failure");
+            device.update(&good, &Scalars { clip, ..scalars }, 2);
+            assert!(before == device.state(), "{bad}: the step after it changed something");
+            device.memory.write(gpu(), device.optimizer.norm(), 0, &[0.0f32; 2]);
         }
     }
     device.update(&gradients, &scalars, 1);
