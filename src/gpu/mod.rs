@@ -6,13 +6,15 @@ mod alternative;
 mod device;
 mod experimental;
 pub mod kernel;
+mod memory;
 mod program;
 mod readback;
 mod trusted;
 
 pub use alternative::{Alternative, Cooperative, Family};
-pub use device::{AdapterSummary, Buffer, Error, Gpu, Identity, adapters};
+pub use device::{AdapterSummary, Error, Gpu, Identity, adapters};
 pub use kernel::{Kernel, Launch, kernels};
+pub use memory::{Buffer, Made};
 pub use program::{BatchTime, Program, Slice, Step};
 pub use readback::{Readback, Ticket};
 

@@ -8,8 +8,9 @@ use std::{
 };
 
 use super::{
-    device::{Buffer, Error, Gpu, Pipeline},
+    device::{Error, Gpu, Pipeline},
     kernel::Kernel,
+    memory::Buffer,
     readback::{Readback, Ticket},
 };
 
@@ -231,6 +232,7 @@ fn prepare(gpu: &Gpu, step: Step) -> Prepared {
                     }),
                 })
                 .collect();
+            gpu.count(|made| made.bind_groups += 1);
             let group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(kernel.name),
                 layout: &pipeline.layout,

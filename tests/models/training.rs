@@ -10,6 +10,7 @@ use underdog::{
         sampler::{Epochs, Order},
     },
     engine::{Blueprint, Engine, Side, Spec},
+    gpu::Gpu,
     model::Config,
     ops::head_loss::LOSS,
     optim::{Decay, Schedule},
@@ -62,8 +63,12 @@ impl<'a> Run<'a> {
     /// A process of its own, as it were: a new engine, going on from the newest checkpoint if there is one. With `stop`
     /// it is interrupted in its first step.
     fn go(&self, stop: bool) -> (Engine<'static>, Result<Outcome, Error>) {
+        self.go_on(gpu(), stop)
+    }
+
+    fn go_on<'g>(&self, gpu: &'g Gpu, stop: bool) -> (Engine<'g>, Result<Outcome, Error>) {
         let arm = self.arm;
-        let mut engine = arm.engine(&Spec { max_binding: self.max_binding, ..arm.spec(TOKENS) });
+        let mut engine = arm.engine_on(gpu, &Spec { max_binding: self.max_binding, ..arm.spec(TOKENS) });
         let (examples, strong) = (&arm.examples, golden_path(&arm.strong));
         let (alpha, padded) = arm.noise;
         let from = checkpoint::latest(self.out).unwrap().found;
@@ -280,6 +285,19 @@ fn a_run_that_runs_away_keeps_its_last_good_state() {
         let read = |found: &checkpoint::Restored| fs::read(found.path.join(file)).unwrap();
         assert!(read(&known_at_once) == read(&known_late), "{file}");
     }
+}
+
+#[test]
+fn more_steps_make_nothing_more_on_the_device() {
+    let arm = ("qwen3", Some(("mix_same/weak", false))).into();
+    let made = [2, STEPS].map(|steps| {
+        let (gpu, out) = (Gpu::open(None).unwrap(), tempfile::tempdir().unwrap());
+        Run { steps, diagnostics: 2, ..Run::of(&arm, out.path()) }.go_on(&gpu, false).1.unwrap();
+        assert_eq!(metrics(out.path()).len() as u64, steps);
+        gpu.made()
+    });
+    assert_eq!(made[0], made[1]);
+    assert!(made[0].pipelines > 0 && made[0].bind_groups > made[0].pipelines && made[0].buffers > 0, "{made:?}");
 }
 
 /// Ten steps on all examples, against the golden numbers whose names begin with `prefix`.
