@@ -6,7 +6,7 @@
 use crate::{
     checkpoint::Folder,
     data::pack::Batch,
-    gpu::{self, Gpu, Program, Readback, Ticket},
+    gpu::{self, Gpu, Profile, Program, Readback, Ticket},
     method::{Distill, Draw, Method, Mix, Row, Settings, Sft, Source},
     model::{self, Config, Model, Parameter},
     ops::{
@@ -19,86 +19,14 @@ use crate::{
     tensor::{Memory, Role, Store, Tensor},
 };
 
+mod error;
+
+pub use error::Error;
+
 /// Logits of a chunk of tokens that exist at a time, in bytes.
 const LOGITS_BYTES: u64 = 96 << 20;
 /// Results on their way to the host at a time: statistics and norm of a step of one pass, and of the next.
 const RESULTS: usize = 4;
-
-/// What can stop an engine.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A model does not fit the device's bindings, or its folder cannot be read.
-    #[error(transparent)]
-    Model(#[from] model::Error),
-    /// The device failed.
-    #[error(transparent)]
-    Gpu(#[from] gpu::Error),
-    /// Two models of one loss have different vocabularies.
-    #[error(
-        "the model has {strong} tokens in its vocabulary, the weak model or teacher {other}; logits that meet need one vocabulary"
-    )]
-    Vocabulary {
-        /// Rows of the strong model's head.
-        strong: usize,
-        /// Rows of the other model's head.
-        other: usize,
-    },
-    /// Logits that are capped one by one cannot be added up before.
-    #[error(
-        "the logits of {family} are soft-capped, and several weak models of that kind are not built; give one weak model"
-    )]
-    SoftCap {
-        /// `model_type`.
-        family: &'static str,
-    },
-    /// Even the smallest arrangement is larger than the memory.
-    #[error("this needs {needed} and there are {available}: {advice}")]
-    Memory {
-        /// Bytes, for people.
-        needed: String,
-        /// Bytes, for people.
-        available: String,
-        /// The cheapest change that would help.
-        advice: String,
-    },
-    /// The user's row is shorter than an example, and examples are never split.
-    #[error(
-        "rows of {tokens} tokens are too short: an example has {longest}; raise tokens_per_pass to that at least, leave \
-         it out, or lower max_length"
-    )]
-    ShortRow {
-        /// Tokens of a row.
-        tokens: usize,
-        /// Tokens of the longest example.
-        longest: usize,
-    },
-    /// A packed row has more tokens than the gradient of a weight can sum over.
-    #[error("rows of {tokens} tokens are not built, {most} are the most; lower max_length or tokens_per_pass")]
-    Tokens {
-        /// Tokens of a row.
-        tokens: usize,
-        /// The longest sum.
-        most: usize,
-    },
-    /// A cache for one text is larger than a binding.
-    #[error("a text of {tokens} tokens is more than this device can keep in one buffer; lower --max-new-tokens")]
-    Text {
-        /// Tokens that the text may reach.
-        tokens: usize,
-    },
-    /// A tensor of a packed row is larger than a binding.
-    #[error(
-        "rows of {tokens} tokens need a tensor of {bytes} bytes, and this device binds at most {limit}; lower max_length"
-    )]
-    Row {
-        /// Tokens of a row.
-        tokens: usize,
-        /// Size of the largest tensor.
-        bytes: u64,
-        /// What the device binds.
-        limit: u64,
-    },
-}
 
 /// What the loss of an engine is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,7 +207,21 @@ impl Blueprint {
         let reset = self.reset.load(gpu, &memory)?;
         let results = Readback::new(gpu, RESULTS, self.row.targets.stats.bytes());
         let Self { strong, others, row, loss, adamw, tokens, .. } = self;
-        Ok(Engine { gpu, memory, strong, others, row, loss, adamw, pass, update, reset, results, tokens })
+        Ok(Engine {
+            gpu,
+            memory,
+            strong,
+            others,
+            row,
+            loss,
+            adamw,
+            pass,
+            update,
+            reset,
+            results,
+            profile: None,
+            tokens,
+        })
     }
 }
 
@@ -296,6 +238,7 @@ pub struct Engine<'g> {
     update: Option<Program>,
     reset: Program,
     results: Readback,
+    profile: Option<Profile>,
     tokens: usize,
 }
 
@@ -388,7 +331,8 @@ impl Engine<'_> {
             return Ok(StartedPass { targets, stats: None });
         }
         let used = self.memory.slice(self.row.targets.stats.slice_rows(0, targets.len()));
-        let stats = self.pass.run_then_read(self.gpu, targets.len(), &used, &mut self.results)?;
+        let (results, profile) = (&mut self.results, self.profile.as_mut());
+        let stats = self.pass.run_then_read(self.gpu, targets.len(), &used, results, profile)?;
         Ok(StartedPass { targets, stats: Some(stats) })
     }
 
@@ -404,6 +348,16 @@ impl Engine<'_> {
             targets.into_iter().zip(found).for_each(|(t, stat)| stats[t] = stat);
         }
         Ok(stats)
+    }
+
+    /// From now on, passes and updates are timed kernel by kernel, which takes longer and waits for them.
+    pub fn start_profile(&mut self) {
+        self.profile = Some(Profile::new(self.gpu));
+    }
+
+    /// What was timed so far.
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.as_ref()
     }
 
     /// From the next pass on, the i-th target's statistics tell of the strong logit of `tokens[i]`.
@@ -443,7 +397,8 @@ impl Engine<'_> {
             return Ok(StartedUpdate { norm: None });
         };
         let norm = self.memory.slice(adamw.norm());
-        let norm = program.run_then_read(self.gpu, usize::MAX, &norm, &mut self.results)?;
+        let (results, profile) = (&mut self.results, self.profile.as_mut());
+        let norm = program.run_then_read(self.gpu, usize::MAX, &norm, results, profile)?;
         Ok(StartedUpdate { norm: Some(norm) })
     }
 

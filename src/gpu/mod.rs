@@ -7,6 +7,7 @@ mod device;
 mod experimental;
 pub mod kernel;
 mod memory;
+mod profile;
 mod program;
 mod readback;
 mod trusted;
@@ -15,6 +16,7 @@ pub use alternative::{Alternative, Cooperative, Family};
 pub use device::{AdapterSummary, Error, Gpu, Identity, adapters};
 pub use kernel::{Kernel, Launch, kernels};
 pub use memory::{Buffer, Made};
+pub use profile::{Profile, Spent};
 pub use program::{BatchTime, Program, Slice, Step};
 pub use readback::{Readback, Ticket};
 

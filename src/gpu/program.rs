@@ -11,6 +11,7 @@ use super::{
     device::{Error, Gpu, Pipeline},
     kernel::Kernel,
     memory::Buffer,
+    profile::Profile,
     readback::{Readback, Ticket},
 };
 
@@ -65,10 +66,20 @@ pub struct BatchTime {
     pub total: Duration,
 }
 
-enum Prepared {
-    Dispatch { pipeline: Arc<Pipeline>, group: wgpu::BindGroup, params: Vec<u8>, grid: [u32; 3], from: usize },
+/// A step with everything that its replay needs.
+pub(super) enum Prepared {
+    Dispatch(Dispatch),
     Clear(Slice),
     Copy(Slice, Slice),
+}
+
+pub(super) struct Dispatch {
+    name: &'static str,
+    pipeline: Arc<Pipeline>,
+    group: wgpu::BindGroup,
+    params: Vec<u8>,
+    grid: [u32; 3],
+    from: usize,
 }
 
 /// Steps with their pipelines and bind groups, made once and replayed.
@@ -102,7 +113,8 @@ impl Program {
         self.replay(gpu, rows, |_| {}).map(|_| ())
     }
 
-    /// As [`Self::run_rows`], and then copies `result` to the host, behind all steps in the same submission.
+    /// As [`Self::run_rows`], and then copies `result` to the host, behind all steps in the same submission. With a
+    /// `profile`, adds the time of each step to it, which takes longer and waits for them.
     ///
     /// # Errors
     /// If the device fails.
@@ -112,7 +124,14 @@ impl Program {
         rows: usize,
         result: &Slice,
         readback: &mut Readback,
+        profile: Option<&mut Profile>,
     ) -> Result<Ticket, Error> {
+        if let Some(profile) = profile {
+            for chunk in &self.chunks {
+                profile.run(gpu, &self.needed(chunk.clone(), rows).collect::<Vec<_>>())?;
+            }
+            return readback.queue(gpu, result);
+        }
         readback.make_room(gpu)?;
         let submission = self.replay(gpu, rows, |encoder| readback.copy(encoder, result))?;
         Ok(readback.submitted(result.size, submission))
@@ -178,35 +197,81 @@ impl Program {
         Ok(BatchTime { recording, total: start.elapsed() })
     }
 
+    /// The steps of `range` that are needed when `rows` rows are in use.
+    fn needed(&self, range: Range<usize>, rows: usize) -> impl Iterator<Item = &Prepared> {
+        let is_needed = move |step: &&Prepared| match step {
+            Prepared::Dispatch(dispatch) => dispatch.from == 0 || dispatch.from < rows,
+            Prepared::Clear(_) | Prepared::Copy(..) => true,
+        };
+        self.steps[range].iter().filter(is_needed)
+    }
+
     fn record(&self, encoder: &mut wgpu::CommandEncoder, range: Range<usize>, rows: usize) {
-        let needed =
-            |step: &&Prepared| !matches!(step, Prepared::Dispatch { from, .. } if *from > 0 && *from >= rows);
-        let mut steps = self.steps[range].iter().filter(needed).peekable();
+        let mut steps = self.needed(range, rows).peekable();
         while let Some(step) = steps.next() {
-            match step {
-                Prepared::Clear(slice) => {
-                    encoder.clear_buffer(&slice.buffer.raw, slice.offset, Some(slice.size));
-                    continue;
-                }
-                Prepared::Copy(from, to) => {
-                    let (source, target) = (&from.buffer.raw, &to.buffer.raw);
-                    encoder.copy_buffer_to_buffer(source, from.offset, target, to.offset, from.size);
-                    continue;
-                }
-                Prepared::Dispatch { .. } => {}
-            }
+            let Prepared::Dispatch(first) = step else {
+                step.record(encoder, None);
+                continue;
+            };
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            let mut current = Some(step);
-            while let Some(Prepared::Dispatch { pipeline, group, params, grid, .. }) = current {
-                pass.set_pipeline(&pipeline.raw);
-                pass.set_bind_group(0, group, &[]);
-                if !params.is_empty() {
-                    pass.set_immediates(0, params);
-                }
-                pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
-                current = steps.next_if(|next| matches!(next, Prepared::Dispatch { .. }));
+            first.record(&mut pass);
+            while let Some(Prepared::Dispatch(next)) = steps.next_if(|next| matches!(next, Prepared::Dispatch(_))) {
+                next.record(&mut pass);
             }
         }
+    }
+}
+
+impl Prepared {
+    /// Its kernel's name, or what else it does.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Dispatch(dispatch) => dispatch.name,
+            Self::Clear(_) => "clear",
+            Self::Copy(..) => "copy",
+        }
+    }
+
+    /// Records it alone; timestamps go to the query given and the one after it.
+    pub(super) fn record(&self, encoder: &mut wgpu::CommandEncoder, timestamps: Option<(&wgpu::QuerySet, u32)>) {
+        let writes = |begin: bool, end: bool| {
+            let writes = |(query_set, at): (_, u32)| wgpu::ComputePassTimestampWrites {
+                query_set,
+                beginning_of_pass_write_index: begin.then_some(at),
+                end_of_pass_write_index: end.then_some(at + 1),
+            };
+            wgpu::ComputePassDescriptor { label: None, timestamp_writes: timestamps.map(writes) }
+        };
+        if let Self::Dispatch(dispatch) = self {
+            return dispatch.record(&mut encoder.begin_compute_pass(&writes(true, true)));
+        }
+        // Timestamps belong to passes: empty ones stand before and after.
+        if timestamps.is_some() {
+            encoder.begin_compute_pass(&writes(true, false));
+        }
+        match self {
+            Self::Clear(slice) => encoder.clear_buffer(&slice.buffer.raw, slice.offset, Some(slice.size)),
+            Self::Copy(from, to) => {
+                let (source, target) = (&from.buffer.raw, &to.buffer.raw);
+                encoder.copy_buffer_to_buffer(source, from.offset, target, to.offset, from.size);
+            }
+            Self::Dispatch(_) => {}
+        }
+        if timestamps.is_some() {
+            encoder.begin_compute_pass(&writes(false, true));
+        }
+    }
+}
+
+impl Dispatch {
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&self.pipeline.raw);
+        pass.set_bind_group(0, &self.group, &[]);
+        if !self.params.is_empty() {
+            pass.set_immediates(0, &self.params);
+        }
+        let [x, y, z] = self.grid;
+        pass.dispatch_workgroups(x, y, z);
     }
 }
 
@@ -238,7 +303,7 @@ fn prepare(gpu: &Gpu, step: Step) -> Prepared {
                 layout: &pipeline.layout,
                 entries: &entries,
             });
-            Prepared::Dispatch { pipeline, group, params, grid, from }
+            Prepared::Dispatch(Dispatch { name: kernel.name, pipeline, group, params, grid, from })
         }
     }
 }

@@ -64,6 +64,14 @@ impl Readback {
         Ticket(ticket)
     }
 
+    /// Queues the copy of `from` behind everything submitted so far.
+    pub(super) fn queue(&mut self, gpu: &Gpu, from: &Slice) -> Result<Ticket, Error> {
+        self.make_room(gpu)?;
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        self.copy(&mut encoder, from);
+        Ok(self.submitted(from.size, Some(gpu.queue.submit([encoder.finish()]))))
+    }
+
     /// The bytes of a result, each of which can be had once. Waits for them, not for what was submitted later.
     ///
     /// # Errors

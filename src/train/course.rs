@@ -13,8 +13,11 @@ use crate::{
     engine::{Engine, Loss, Side, StartedPass, StartedUpdate},
     method::{Draw, Source},
     optim::Scalars,
-    report::{Event, MixStep, Report, Step},
+    report::{self, Event, MixStep, Report, Step},
 };
+
+/// Steps before those that are profiled: drivers compile shaders in the first, the second sets the pace.
+const WARM_UP: u64 = 2;
 
 /// A phase under way: what moves from step to step beside weights and moments.
 pub(super) struct Course<'a, 'g> {
@@ -28,6 +31,8 @@ pub(super) struct Course<'a, 'g> {
     /// When the last numbers came.
     last: Instant,
     loss: Option<f64>,
+    /// Steps started.
+    started: u64,
 }
 
 struct UnderWay {
@@ -50,7 +55,7 @@ impl<'a, 'g> Course<'a, 'g> {
             0 => None,
             _ => Probe::new(phase.examples, engine.tokens(), phase.seed, baseline)?,
         };
-        Ok(Self { engine, phase, lambda, probe, under_way: None, last: Instant::now(), loss: None })
+        Ok(Self { engine, phase, lambda, probe, under_way: None, last: Instant::now(), loss: None, started: 0 })
     }
 
     /// Looks at the probe for the first time, unless a checkpoint has that look.
@@ -68,9 +73,14 @@ impl<'a, 'g> Course<'a, 'g> {
     pub(super) fn step(&mut self, indices: &[usize], step: u64, report: &mut Report) -> Result<(), Error> {
         let phase = self.phase;
         let planned = phase.mixing.planned(phase.scalars.lambda, step, phase.steps);
-        if planned.is_none() {
+        let profile_begins = phase.profile && self.started == WARM_UP;
+        if planned.is_none() || profile_begins {
             self.settle(report)?;
         }
+        if profile_begins {
+            self.engine.start_profile();
+        }
+        self.started += 1;
         let started = self.start(indices, step, planned.unwrap_or(self.lambda));
         self.settle(report)?;
         self.under_way = Some(started?);
@@ -83,6 +93,18 @@ impl<'a, 'g> Course<'a, 'g> {
         let done = self.finish(under_way)?;
         self.loss = Some(done.loss);
         Ok(report.event(&Event::Step(done))?)
+    }
+
+    /// Tells what was profiled, if anything was, and writes it down.
+    pub(super) fn tell_profile(&self, report: &mut Report) -> Result<(), Error> {
+        let Some(profile) = self.engine.profile() else {
+            let few = format!("nothing was profiled: that begins after {WARM_UP} steps");
+            return if self.phase.profile { Ok(report.event(&Event::Warning(&few))?) } else { Ok(()) };
+        };
+        let spent = profile.spent().map(|(name, spent)| (name, spent.count, spent.time.as_secs_f64()));
+        let profile = report::Profile::new(self.started - WARM_UP, profile.has_timestamps(), spent);
+        profile.write(&self.phase.out.join("profile.json"))?;
+        Ok(report.event(&Event::Profiled(&profile))?)
     }
 
     /// Loss of the last step told.
@@ -130,10 +152,16 @@ impl<'a, 'g> Course<'a, 'g> {
         }
         let (loss, grad_norm) = (means.loss(), f64::from(self.engine.norm(update)?));
         if !(loss.is_finite() && grad_norm.is_finite()) {
-            // Neither weights nor moments were touched, by this step or a later one: the state is that of the step before.
+            // Where the norm is not finite, neither this step nor a later one touched weights or moments.
             let saved = match step {
-                0 => String::new(),
-                _ => format!("; {} holds the last good state", self.save(step)?.display()),
+                _ if grad_norm.is_finite() => {
+                    "after the weights were touched; --resume goes on from a checkpoint".into()
+                }
+                0 => "before the weights were touched".into(),
+                _ => {
+                    let path = self.save(step)?;
+                    format!("before the weights were touched; {} holds the last good state", path.display())
+                }
             };
             return Err(Error::NotFinite { step: step + 1, loss, grad_norm, saved });
         }

@@ -55,8 +55,8 @@ pub enum Error {
     Report(#[from] report::Error),
     /// Loss or gradient ran away.
     #[error(
-        "step {step}: loss is {loss:.4}, gradient norm {grad_norm:.4}; the run stopped before the weights were touched{saved}. \
-         Lower --lr, raise --warmup, or look at the data of this step"
+        "step {step}: loss is {loss:.4}, gradient norm {grad_norm:.4}; the run stopped {saved}. Lower --lr, raise \
+         --warmup, or look at the data of this step"
     )]
     NotFinite {
         /// Step, from 1.
@@ -65,7 +65,7 @@ pub enum Error {
         loss: f64,
         /// Norm.
         grad_norm: f64,
-        /// Where the last good state is.
+        /// What became of the weights, and where the last good state is.
         saved: String,
     },
     /// `--resume` with other settings.
@@ -128,6 +128,8 @@ pub struct Phase<'a> {
     pub from: Option<Restored>,
     /// What the final model's folder holds beside weights.
     pub files: Files,
+    /// Time the device by kernel, and write `profile.json` into the run's folder.
+    pub profile: bool,
 }
 
 /// Noise on embeddings (NEFTune).
@@ -238,11 +240,13 @@ pub fn train(
             report.event(&Event::CheckpointSaved { path: &path, step })?;
         }
         if stopped && step < phase.steps {
+            course.tell_profile(report)?;
             report.log_steps_to(None);
             return Ok(Outcome::Interrupted { step });
         }
     }
     course.settle(report)?;
+    course.tell_profile(report)?;
     let loss = course.loss();
     save::export(engine, phase)?;
     report.log_steps_to(None);

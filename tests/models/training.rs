@@ -14,7 +14,7 @@ use underdog::{
     model::Config,
     ops::head_loss::LOSS,
     optim::{Decay, Schedule},
-    report::{Console, Report},
+    report::{self, Console, Report},
     train::{self, Error, Files, Mixing, Noise, Outcome, Phase, fingerprint},
 };
 
@@ -40,6 +40,7 @@ struct Run<'a> {
     shuffle: bool,
     mixing: Mixing,
     diagnostics: u64,
+    profile: bool,
 }
 
 impl<'a> Run<'a> {
@@ -57,6 +58,7 @@ impl<'a> Run<'a> {
             shuffle: true,
             mixing: arm.mixing,
             diagnostics: 0,
+            profile: false,
         }
     }
 
@@ -95,6 +97,7 @@ impl<'a> Run<'a> {
                 companions: Companions::read(&strong).unwrap(),
                 dtype: Dtype::F32,
             },
+            profile: self.profile,
         };
         let mut report = Report::new(Console::lines(std::io::sink()));
         let outcome = train::train(&mut engine, &phase, &mut report, &AtomicBool::new(stop));
@@ -298,6 +301,32 @@ fn more_steps_make_nothing_more_on_the_device() {
     });
     assert_eq!(made[0], made[1]);
     assert!(made[0].pipelines > 0 && made[0].bind_groups > made[0].pipelines && made[0].buffers > 0, "{made:?}");
+}
+
+#[test]
+fn a_profile_tells_every_dispatch_and_changes_nothing() {
+    let arm = ("qwen3", Some(("mix_same/weak", false))).into();
+    let folders = [0; 2].map(|_| tempfile::tempdir().unwrap());
+    let [plain, profiled] = [0, 1].map(|i: usize| {
+        let run = Run { batch_size: 1, profile: i == 1, ..Run::of(&arm, folders[i].path()) };
+        run.go(false).1.unwrap();
+        run.out
+    });
+    let model = |out: &Path| fs::read(out.join("model.safetensors")).unwrap();
+    assert!(model(plain) == model(profiled));
+    assert_eq!(metrics(plain), metrics(profiled));
+    let file = fs::read_to_string(profiled.join("profile.json")).unwrap();
+    let profile: report::Profile = serde_json::from_str(&file).unwrap();
+    assert!(!plain.join("profile.json").exists());
+    // The first two steps are not profiled. Chunks of the head beyond the targets are left out.
+    assert_eq!((profile.steps, profile.device_clock), (STEPS - 2, true));
+    let [pass, update] = Blueprint::new(&arm.spec(TOKENS)).unwrap().dispatches();
+    let of = |op: &str| profile.ops.iter().find(|time| time.op == op).unwrap_or_else(|| panic!("{op}: {profile:?}"));
+    let all: u64 = profile.ops.iter().map(|op| op.dispatches).sum();
+    assert_eq!(all, profile.steps * (pass + update) as u64);
+    assert_eq!(of("adamw.clip").dispatches, profile.steps);
+    assert!(profile.ops.iter().map(|op| op.share).sum::<f64>() > 0.999 && profile.seconds > 0.0);
+    assert!(profile.ops.is_sorted_by(|a, b| a.seconds >= b.seconds));
 }
 
 /// Ten steps on all examples, against the golden numbers whose names begin with `prefix`.
