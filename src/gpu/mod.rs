@@ -11,6 +11,7 @@ mod profile;
 mod program;
 mod readback;
 mod trusted;
+mod upload;
 
 pub use alternative::{Alternative, Cooperative, Family};
 pub use device::{AdapterSummary, Error, Gpu, Identity, adapters};
@@ -19,6 +20,7 @@ pub use memory::{Buffer, Made};
 pub use profile::{Profile, Spent};
 pub use program::{BatchTime, Program, Slice, Step};
 pub use readback::{Readback, Ticket};
+pub use upload::Upload;
 
 /// Offsets of bound sub-ranges must be multiples of this many bytes on every device.
 pub const BINDING_ALIGN: u64 = 256;
