@@ -45,9 +45,7 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         | "embedding_nf4.forward"
         | "gated_mlp.forward"
         | "gated_mlp.backward"
-        | "head_loss.gradient_single"
-        | "head_loss.gradient_mix"
-        | "head_loss.gradient_distill"
+        | "head_loss.gradient_turned"
         | "head_loss.cap"
         | "noise.forward"
         | "pick.forward"
@@ -71,11 +69,12 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         "ceiling.multiply_add" => of::<ceiling::Params>(params).n as usize * (1 + ceiling::ROUNDS),
         "column_sum.forward" => of::<column_sum::Params>(params).block as usize,
         "embedding.backward" => of::<embedding::Params>(params).tokens as usize,
+        "head_loss.gradient_single" | "head_loss.gradient_mix" | "head_loss.gradient_distill" => head_loss::ROUNDS,
         "head_loss.stats_single" | "head_loss.stats_mix" => {
-            of::<head_loss::Params>(params).vocab.div_ceil(128) as usize + 5 * REDUCE
+            of::<head_loss::Params>(params).vocab.div_ceil(1024) as usize + 3 * REDUCE
         }
         "head_loss.stats_distill" | "head_loss.synthesize" => {
-            2 * of::<head_loss::Params>(params).vocab.div_ceil(128) as usize + 6 * REDUCE
+            3 * of::<head_loss::Params>(params).vocab.div_ceil(512) as usize + 6 * REDUCE
         }
         "linear_bf16.nt" | "linear_bf16.nn" | "linear_bf16.nt_row" | "linear_q8.nt" | "linear_q8.nn"
         | "linear_q8.nt_row" | "linear_q4.nt" | "linear_q4.nn" | "linear_q4.nt_row" | "linear_nf4.nt"
@@ -144,11 +143,16 @@ fn largest(store: &mut Store, tape: &mut Tape) {
     let hidden = ops::linear(tape, attended, back, None);
     let hidden = ops::pick(tape, hidden, row, row);
     let stats = trained(tape, LONGEST, STATS);
-    let targets = Targets { ids: row, weights: row, schedule, offsets: row, watched: row, stats };
+    let targets = Targets { ids: row, weights: row, schedule, offsets: row, watched: row, stats, alone: true };
     let table = shards(tape, &mut trained, 64);
     let head = |hidden| Head { hidden, weight: &table, softcap: Some(30.0) };
     let again = |tape: &mut Tape| head(ops::linear(tape, attended, back, None));
-    for second in [|weak| Second::Weak(vec![weak]), |weak| Second::Synthetic(vec![weak]), Second::Teacher] {
+    for second in [
+        |weak| Second::Weak(vec![weak]),
+        |weak| Second::Turned(vec![weak]),
+        |weak| Second::Synthetic(vec![weak]),
+        Second::Teacher,
+    ] {
         let (strong, other) = (again(tape), again(tape));
         head_loss(tape, strong, &second(other), targets, 1024);
     }
@@ -296,7 +300,7 @@ fn a_large_vocabulary_is_summed_completely() {
     let outcome = run(&inputs, None, |tape, x| {
         let stats = tape.transient(t, STATS);
         let [ids, weights, schedule] = [x[n], x[n + 1], x[n + 2]];
-        let targets = Targets { ids, weights, schedule, offsets: ids, watched: ids, stats };
+        let targets = Targets { ids, weights, schedule, offsets: ids, watched: ids, stats, alone: true };
         let head = Head { hidden: x[0], weight: &x[1..n], softcap: None };
         head_loss(tape, head, &Second::None, targets, t);
         stats
