@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    gpu::{Kernel, Launch, MAX_GROUPS},
+    gpu::{Extents, Kernel, Launch, MAX_GROUPS},
     tensor::{Format, Place, Tensor},
 };
 
@@ -75,6 +75,20 @@ pub enum Command {
 }
 
 impl Command {
+    /// A dispatch's kernel, and the dispatch without its memory.
+    pub fn dispatch(&self) -> Option<(&'static Kernel, Extents)> {
+        let Self::Dispatch { kernel, bindings, params, grid, .. } = self else { return None };
+        let begins = |tensor: &Tensor| (tensor.place, tensor.offset);
+        let first = |tensor| bindings.iter().position(|other| begins(other) == begins(tensor)).unwrap_or_default();
+        let extents = Extents {
+            params: params.clone(),
+            bytes: bindings.iter().map(Tensor::bytes).collect(),
+            same: bindings.iter().map(first).collect(),
+            grid: grid.0,
+        };
+        Some((kernel, extents))
+    }
+
     /// Calls `visit(tensor, reads, writes)` for everything the command touches.
     pub fn touches(&self, mut visit: impl FnMut(Tensor, bool, bool)) {
         match self {
