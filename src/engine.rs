@@ -6,9 +6,9 @@
 use crate::{
     checkpoint::Folder,
     data::pack::Batch,
-    gpu::{self, Gpu, Profile, Program, Readback, Ticket},
+    gpu::{Extents, Gpu, Kernel, Profile, Program, Readback, Ticket},
     method::{Distill, Draw, Method, Mix, Row, Settings, Sft, Source},
-    model::{self, Config, Model, Parameter},
+    model::{Config, Model, Parameter},
     ops::{
         MAX_TERMS,
         head_loss::{self, STATS},
@@ -190,6 +190,11 @@ impl Blueprint {
         [self.pass.len(), self.update.as_ref().map_or(0, Plan::len)]
     }
 
+    /// The dispatches of one pass and one update, for [`crate::gpu::tune`]: before anything is allocated.
+    pub fn work(&self) -> impl Iterator<Item = (&'static Kernel, Extents)> {
+        self.pass.dispatches().chain(self.update.iter().flat_map(Plan::dispatches))
+    }
+
     /// Allocates everything; weights are 0 until loaded.
     ///
     /// # Errors
@@ -294,7 +299,7 @@ impl Engine<'_> {
         self.model(side).map_or(Ok(()), |model| Ok(model.weights.load(self.gpu, &self.memory, folder)?))
     }
 
-    /// Gives a model weights that exist in no file; see [`model::Weights::fill`].
+    /// Gives a model weights that exist in no file; see [`crate::model::Weights::fill`].
     ///
     /// # Errors
     /// If the device fails.

@@ -11,9 +11,10 @@ mod profile;
 mod program;
 mod readback;
 mod trusted;
+pub mod tune;
 mod upload;
 
-pub use alternative::{Alternative, Cooperative, Family};
+pub use alternative::{Alternative, Cooperative, Extents, Family, Form, Trial};
 pub use device::{AdapterSummary, Error, Gpu, Identity, adapters};
 pub use kernel::{Kernel, Launch, kernels};
 pub use memory::{Buffer, Made};
