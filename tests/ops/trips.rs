@@ -41,7 +41,10 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         | "embedding.forward"
         | "gated_mlp.forward"
         | "gated_mlp.backward"
+        | "head_loss.gradient_single"
+        | "head_loss.gradient_mix"
         | "head_loss.gradient_turned"
+        | "head_loss.gradient_distill"
         | "head_loss.cap"
         | "noise.forward"
         | "pick.forward"
@@ -65,7 +68,6 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         "ceiling.multiply_add" => of::<ceiling::Params>(params).n as usize * (1 + ceiling::ROUNDS),
         "column_sum.forward" => of::<column_sum::Params>(params).block as usize,
         "embedding.backward" => of::<embedding::Params>(params).tokens as usize,
-        "head_loss.gradient_single" | "head_loss.gradient_mix" | "head_loss.gradient_distill" => head_loss::ROUNDS,
         "head_loss.stats_single" | "head_loss.stats_mix" => {
             of::<head_loss::Params>(params).vocab.div_ceil(1024) as usize + 3 * REDUCE
         }
@@ -124,7 +126,8 @@ fn largest(store: &mut Store, tape: &mut Tape) {
     let angles = trained(tape, LONGEST, 64);
     let spans = trained(tape, LONGEST, 2);
     let positions = ops::text_positions(tape, row, [spans, row], 4096, LONGEST);
-    q = ops::rope(tape, q, ops::Rotary { positions, cosines: angles, sines: angles, head_dim: 128 });
+    let rotary = ops::Rotary { positions, cosines: angles, sines: angles, head_dim: 128 };
+    q = ops::rope(tape, q, rotary);
     let scores = Scores { window: Some(4096), softcap: Some(50.0), ..Scores::plain(128) };
     let attended = ops::attention(tape, [q, k, v], heads, scores, spans, row);
     let cache = trained(tape, LONGEST, 8 * 128);
