@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     gpu::{Extents, Kernel, Launch, MAX_GROUPS},
-    tensor::{Place, Tensor},
+    tensor::{Format, Place, Tensor},
 };
 
 /// A differentiable operation: one file in `ops/`.
@@ -174,18 +174,29 @@ impl Tape {
     pub fn transient(&mut self, rows: usize, cols: usize) -> Tensor {
         let place = Place::Tape(u32::try_from(self.transients.len()).unwrap_or(u32::MAX));
         self.transients.push(rows * cols);
-        Tensor { place, offset: 0, rows, cols }
+        Tensor { place, offset: 0, rows, cols, format: Format::F32 }
     }
 
     /// Records one dispatch.
     pub fn run<L: Launch<Tensor>>(&mut self, launch: L, params: L::Params, grid: Grid) {
-        self.commands.push(Command::Dispatch {
-            kernel: L::KERNEL,
-            bindings: launch.bindings(),
-            params: bytemuck::bytes_of(&params).to_vec(),
-            grid,
-            from: self.from,
-        });
+        self.run_kernel(L::KERNEL, launch.bindings(), &params, grid);
+    }
+
+    /// Records one dispatch of a kernel that is one of several with the same bindings and immediates.
+    ///
+    /// # Panics
+    /// If it takes others.
+    pub fn run_kernel(
+        &mut self,
+        kernel: &'static Kernel,
+        bindings: Vec<Tensor>,
+        params: &impl bytemuck::NoUninit,
+        grid: Grid,
+    ) {
+        let params = bytemuck::bytes_of(params).to_vec();
+        let taken = (kernel.bindings.len(), kernel.params_size);
+        assert_eq!((bindings.len(), params.len()), taken, "{}: bindings and bytes of immediates", kernel.name);
+        self.commands.push(Command::Dispatch { kernel, bindings, params, grid, from: self.from });
     }
 
     /// What is recorded from now on is run only when more than `row` rows are in use: how many, each replay says. Row 0 is

@@ -32,7 +32,7 @@ pub fn tune(
 ) -> Result<(), Error> {
     recall(context, config)?;
     let options = effort(config.autotune, context.gpu).map(|effort| Options { effort, half: false, planned });
-    let Context { gpu, report, stop } = context;
+    let Context { gpu, report, stop, .. } = context;
     let mut told = Ok(());
     tune::settle(
         gpu,
