@@ -18,18 +18,7 @@
 // unrolled. Mesa 22.3 ends loops silently after about 65,535, so the host splits k (with `accumulate`) to stay under
 // 32,768.
 
-struct Params {
-    m: u32,
-    n: u32,
-    k: u32,
-    ldx: u32, // numbers from one row of X to the next; the same for W and Y
-    ldw: u32,
-    ldy: u32,
-    accumulate: u32, // 0: Y is overwritten, 1: added to
-    has_bias: u32, // nt, nt4 and nt4_row; where 0, `bias` is not read: any read-only buffer, say W's, may stand there
-}
-
-var<immediate> params: Params;
+#import linear_params
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(0) var<storage, read> x4: array<vec4<f32>>;

@@ -38,6 +38,15 @@ pub struct Alternative {
     pub grid: fn(&[u8]) -> Option<[u32; 3]>,
 }
 
+impl Alternative {
+    /// The size of subgroups that it is made for, by its constant of this name; a device that has others does not take it.
+    /// One that may choose between sizes may choose another: compare the results.
+    pub fn subgroup(&self) -> Option<u32> {
+        let (_, size) = self.constants.iter().find(|(name, _)| *name == "SUBGROUP")?;
+        Some(*size as u32)
+    }
+}
+
 /// A kernel and its alternatives.
 #[derive(Debug)]
 pub struct Family {
