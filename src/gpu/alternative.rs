@@ -44,6 +44,15 @@ pub struct Alternative {
 /// The form that a dispatch takes; `None` is the portable one.
 pub type Form = Option<&'static Alternative>;
 
+impl Alternative {
+    /// The size of subgroups that it is made for, by its constant of this name; a device that has others does not take it.
+    /// One that may choose between sizes may choose another: compare the results.
+    pub fn subgroup(&self) -> Option<u32> {
+        let (_, size) = self.constants.iter().find(|(name, _)| *name == "SUBGROUP")?;
+        Some(*size as u32)
+    }
+}
+
 /// A kernel and its alternatives.
 #[derive(Debug)]
 pub struct Family {

@@ -305,6 +305,9 @@ impl Gpu {
             && alternative.cooperative.is_none_or(|product| self.cooperative.contains(&product))
             && alternative.workgroup_bytes <= limits.max_compute_workgroup_storage_size
             && alternative.invocations <= limits.max_compute_invocations_per_workgroup
+            && alternative
+                .subgroup()
+                .is_none_or(|size| (self.info.subgroup_min_size..=self.info.subgroup_max_size).contains(&size))
     }
 
     /// Does something that the driver may refuse; also says why it did. A refusal here leaves the device usable.
