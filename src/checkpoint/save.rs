@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::aside::{Aside, MARK, Read, sweep};
 use super::folder::{INDEX, SINGLE};
-use super::{BoxError, Companions, Entry, Error, io};
+use super::{BoxError, Companions, Entry, Error, adapter, io};
 
 /// Size at which transformers 4 starts another shard.
 pub const SHARD_BYTES: u64 = 5_000_000_000;
@@ -95,7 +95,8 @@ pub fn check_vacant(out: &Path) -> Result<(), Error> {
     for entry in std::fs::read_dir(out).map_err(io(out, "write into"))? {
         let path = entry.map_err(io(out, "read"))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let ours = [CONFIG, SINGLE, INDEX].contains(&&*name) || Companions::is_one(&name);
+        let ours =
+            [CONFIG, SINGLE, INDEX, adapter::CONFIG, adapter::TENSORS].contains(&&*name) || Companions::is_one(&name);
         if ours || (name.starts_with("model-") && name.ends_with(".safetensors")) {
             return Err(Error::Exists { path });
         }

@@ -32,7 +32,7 @@ pub(super) fn weak(context: &mut Context<'_>, config: &Config, strong: &Source) 
         let alone = phase::score(context, config, &name, source, examples)?;
         let loss = score::mean_loss(&alone);
         let entropy = alone.iter().map(|s| s.row.entropy).sum::<f64>() / alone.len() as f64;
-        let other = Other { config: source.config.clone(), learns: false, share: 1.0 };
+        let other = Other::frozen(source.config.clone());
         let mixed = phase::Measured {
             loss: Loss::Mix(method::Source::Real),
             others: vec![(other, source)],

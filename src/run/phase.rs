@@ -114,7 +114,16 @@ pub fn blueprint(
     batches: &[Vec<&Example>],
     (max_binding, available): (u64, Option<u64>),
 ) -> Result<(Spec, Blueprint), Error> {
-    let spec = Spec { strong: strong.clone(), others, loss, train: true, tokens: 0, recompute: false, max_binding };
+    let spec = Spec {
+        strong: strong.clone(),
+        adapter: None,
+        others,
+        loss,
+        train: true,
+        tokens: 0,
+        recompute: false,
+        max_binding,
+    };
     Ok(fit::choose(&spec, batches, bounds(config, available))?)
 }
 
@@ -319,6 +328,7 @@ fn measuring<'g>(
     let (others, sources): (Vec<Other>, Vec<&Source>) = others.into_iter().unzip();
     let spec = Spec {
         strong: source.config.clone(),
+        adapter: None,
         others,
         loss,
         train: false,

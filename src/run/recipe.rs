@@ -118,7 +118,8 @@ impl Recipe {
 
     /// The models beside the one that is kept, as an engine takes them.
     pub(super) fn shapes(&self) -> Vec<Other> {
-        let shape = |c: &Companion| Other { config: c.source.config.clone(), learns: c.learns, share: c.share };
+        let shape =
+            |c: &Companion| Other { learns: c.learns, share: c.share, ..Other::frozen(c.source.config.clone()) };
         self.others.iter().map(shape).collect()
     }
 
@@ -156,7 +157,7 @@ impl Recipe {
 /// If one of them cannot be read.
 pub fn outline(config: &Config, strong: &model::Config) -> Result<(Loss, Vec<Other>), Error> {
     let shape = |folder: Option<&Path>| folder.map_or_else(|| Ok(strong.clone()), model::Config::open);
-    let teacher = |config| Other { config, learns: false, share: 1.0 };
+    let teacher = Other::frozen;
     Ok(match config.method {
         Method::Sft => (Loss::Sft { noisy: false }, Vec::new()),
         Method::Neftune => (Loss::Sft { noisy: true }, Vec::new()),
@@ -172,7 +173,10 @@ pub fn outline(config: &Config, strong: &model::Config) -> Result<(Loss, Vec<Oth
             };
             let (shares, learns) = (shares(config, shapes.len()), learns(config, source));
             let others = shapes.into_iter().zip(shares);
-            (Loss::Mix(source), others.map(|(config, share)| Other { config, learns, share }).collect())
+            (
+                Loss::Mix(source),
+                others.map(|(config, share)| Other { learns, share, ..Other::frozen(config) }).collect(),
+            )
         }
     })
 }
