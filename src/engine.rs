@@ -6,7 +6,7 @@
 use crate::{
     checkpoint::{AdapterFolder, Folder},
     data::pack::Batch,
-    gpu::{self, Gpu, Program},
+    gpu::{self, Extents, Gpu, Kernel, Program},
     method::{Distill, Draw, Method, Mix, Row, Settings, Sft, Source},
     model::{self, Adapter, Config, Layout, Model, Parameter},
     ops::{
@@ -268,6 +268,11 @@ impl Blueprint {
     /// Dispatches of one pass and of one update.
     pub fn dispatches(&self) -> [usize; 2] {
         [self.pass.len(), self.update.as_ref().map_or(0, Plan::len)]
+    }
+
+    /// The dispatches of one pass and one update, for [`gpu::tune`]: before anything is allocated.
+    pub fn work(&self) -> impl Iterator<Item = (&'static Kernel, Extents)> {
+        self.pass.dispatches().chain(self.update.iter().flat_map(Plan::dispatches))
     }
 
     /// Allocates everything; weights are 0 until loaded.

@@ -21,6 +21,8 @@ mod linear;
 mod lora;
 #[path = "ops/noise.rs"]
 mod noise;
+#[path = "ops/packed.rs"]
+mod packed;
 #[path = "ops/rows.rs"]
 mod rows;
 #[path = "ops/tape.rs"]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    alternative::{Alternative, Choices, Cooperative, Family},
+    alternative::{Alternative, Choices, Cooperative, Family, Form},
     experimental,
     kernel::Kernel,
     trusted,
@@ -81,7 +81,7 @@ pub struct AdapterSummary {
 }
 
 /// Which device and driver computed something.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Identity {
     /// Marketing name.
     pub adapter: String,
@@ -319,8 +319,42 @@ impl Gpu {
 
     /// From now on, programs take this form for dispatches of the family's kernel whose shapes are of this class; `None` is
     /// the portable one.
-    pub fn choose(&self, family: &'static Family, class: String, alternative: Option<&'static Alternative>) {
-        lock(&self.choices).set(family, class, alternative);
+    pub fn choose(&self, family: &'static Family, class: String, form: Form) {
+        lock(&self.choices).set(family, class, Some(form));
+    }
+
+    /// What was chosen for a class, if anything was.
+    pub fn chosen(&self, family: &Family, class: &str) -> Option<Form> {
+        lock(&self.choices).get(family, class)
+    }
+
+    /// Everything chosen: family, class and form, in the order of names.
+    pub fn choices(&self) -> Vec<(&'static Family, String, Form)> {
+        lock(&self.choices).all()
+    }
+
+    /// Does something with a form chosen for a class, and leaves the choices as they were.
+    pub(super) fn with_choice<T>(
+        &self,
+        family: &'static Family,
+        class: &str,
+        form: Form,
+        work: impl FnOnce() -> T,
+    ) -> T {
+        let before = lock(&self.choices).set(family, class.into(), Some(form));
+        let done = work();
+        lock(&self.choices).set(family, class.into(), before);
+        done
+    }
+
+    /// Does something that the driver may refuse; also says why it did. A refusal here leaves the device usable.
+    pub(super) fn guarded<T>(&self, work: impl FnOnce() -> T) -> (T, Option<String>) {
+        use wgpu::ErrorFilter::{Internal, OutOfMemory, Validation};
+        let scopes = [OutOfMemory, Internal, Validation].map(|filter| self.device.push_error_scope(filter));
+        let done = work();
+        let errors = scopes.into_iter().rev().map(|scope| pollster::block_on(scope.pop()));
+        let first = errors.fold(None, |first: Option<wgpu::Error>, error| first.or(error));
+        (done, first.map(|error| error.to_string()))
     }
 
     /// The chosen form of a dispatch, and its workgroups.

@@ -8,8 +8,9 @@ mod experimental;
 pub mod kernel;
 mod program;
 mod trusted;
+pub mod tune;
 
-pub use alternative::{Alternative, Cooperative, Family};
+pub use alternative::{Alternative, Cooperative, Extents, Family, Form, Trial};
 pub use device::{AdapterSummary, Buffer, Error, Gpu, Identity, adapters};
 pub use kernel::{Kernel, Launch, kernels};
 pub use program::{BatchTime, Program, Slice, Step};

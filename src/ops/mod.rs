@@ -14,6 +14,7 @@ mod linear;
 mod lora;
 pub mod matmul;
 mod noise;
+mod packed;
 mod pick;
 mod rms_norm;
 mod rope;

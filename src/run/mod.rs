@@ -11,6 +11,7 @@ mod recipe;
 mod single;
 mod source;
 mod task;
+mod tuning;
 mod wmss;
 
 use std::sync::atomic::AtomicBool;
@@ -24,6 +25,7 @@ pub use recipe::{Companion, Recipe, outline};
 pub use single::single;
 pub use source::Source;
 pub use task::{TaskRun, default_record, task};
+pub use tuning::tune;
 pub use wmss::wmss;
 
 use crate::{

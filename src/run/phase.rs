@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{
     Context, Error, Recipe, Source,
     folder::{self, Standing},
-    outline,
+    outline, tuning,
 };
 use crate::{
     checkpoint, config,
@@ -198,10 +198,12 @@ pub fn train(
         .report
         .event(&Event::Note(&format!("{name}: rows of {} tokens, {memory} of device memory{how}", spec.tokens)))?;
 
+    tuning::tune(context, config, blueprint.work(), needed)?;
     let mut engine = blueprint.build(gpu)?;
     load(&engine, strong, recipe.others.iter().map(|companion| &companion.source))?;
     // Only now, when nothing of the user's can be wrong any more, does the run leave a trace.
     folder::claim(config, resume)?;
+    tuning::record(context, config)?;
     std::fs::create_dir_all(out).map_err(|e| Error::User(format!("cannot create {}: {e}", out.display())))?;
     let decay = match config.lr_scheduler {
         LrScheduler::Constant => Decay::Constant,
@@ -317,7 +319,7 @@ pub(super) struct Measured<'a> {
 }
 
 fn measuring<'g>(
-    context: &Context<'g>,
+    context: &mut Context<'g>,
     config: &Config,
     source: &Source,
     Measured { loss, others, scalars }: Measured<'_>,
@@ -337,6 +339,7 @@ fn measuring<'g>(
         max_binding: gpu.max_binding(),
     };
     let (_, blueprint) = fit::choose(&spec, &batches, bounds(config, gpu.available()))?;
+    tuning::tune(context, config, blueprint.work(), blueprint.footprint().total())?;
     let engine = blueprint.build(gpu)?;
     load(&engine, source, sources)?;
     engine.set_scalars(0, &scalars);
