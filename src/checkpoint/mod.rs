@@ -16,12 +16,12 @@ mod save;
 use std::path::{Path, PathBuf};
 
 pub use adapter::{
-    AdapterConfig, AdapterFiles, AdapterFolder, PREFIX as ADAPTER_PREFIX, Part, ends_with, is_adapter, save_adapter,
+    AdapterConfig, AdapterFiles, AdapterFolder, PREFIX as ADAPTER_PREFIX, Part, ends_with, is_adapter,
 };
 pub use companions::Companions;
 pub use folder::{Folder, Stored};
-pub use run_state::{Latest, Restored, Run, Skipped, TensorFile, latest, prune, save_run};
-pub use save::{Dtype, ModelFiles, SHARD_BYTES, check_vacant, save_model};
+pub use run_state::{Latest, Restored, Run, Saved, Skipped, TensorFile, latest, prune, save_run};
+pub use save::{Contents, Dtype, ModelFiles, SHARD_BYTES, check_vacant, save, save_model};
 
 /// Name and shape of a tensor that must be read or written.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,6 +20,9 @@ use crate::{
     tensor::{Memory, Role, Store, Tensor},
 };
 
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
 /// Why an adapter does not go with a model.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
@@ -247,6 +250,65 @@ impl Layout {
     }
 }
 
+/// What a layout makes of a model's parameters when it is merged into them.
+impl Layout {
+    /// Every parameter of the merged model, and whether its head is one of its own where the base's is the embedding.
+    pub fn merged_entries(&self, model: &Config) -> (Vec<Entry>, bool) {
+        let mut entries = model.entries();
+        let parts = |name: &str| self.whole.iter().any(|whole| whole.parameter.name == name);
+        // One of the two changes and the other does not, or both do, each its own way.
+        let unties = model.tied && (parts(EMBEDDING) || parts(HEAD));
+        if unties && let Some(embedding) = entries.iter().find(|entry| entry.name == EMBEDDING) {
+            entries.push(Entry { name: HEAD.into(), ..embedding.clone() });
+        }
+        (entries, unties)
+    }
+
+    /// A parameter of the merged model: `W + s B A`, with the rows of DoRA scaled to their lengths, or what was trained whole.
+    /// Sums are made in f32.
+    ///
+    /// # Errors
+    /// If a tensor of either folder is missing, misshapen or damaged.
+    pub fn merged(
+        &self,
+        entry: &Entry,
+        base: &Folder,
+        adapter: &AdapterFolder,
+        model: &Config,
+    ) -> Result<Vec<f32>, crate::checkpoint::Error> {
+        if self.whole.iter().any(|whole| whole.parameter.name == entry.name) {
+            return adapter.read_saved(&entry.name, &entry.dims);
+        }
+        let name = if model.tied && entry.name == HEAD { EMBEDDING } else { &entry.name };
+        let mut weight = base.read_vec(name, &entry.dims)?;
+        let Some(module) = self.modules.iter().find(|module| entry.name == format!("{}.weight", module.name)) else {
+            return Ok(weight);
+        };
+        let read = |part, dims: [usize; 2]| adapter.read(&module.name, part, &dims);
+        let a = read(Part::A, [module.rank, module.inputs])?;
+        let b = read(Part::B, [module.outputs(), module.rank])?;
+        for (row, b) in weight.chunks_mut(module.inputs).zip(b.chunks(module.rank)) {
+            for (b, a) in b.iter().zip(a.chunks(module.inputs)) {
+                let factor = module.scale * b;
+                row.iter_mut().zip(a).for_each(|(w, a)| *w += factor * a);
+            }
+        }
+        if self.config.dora {
+            let lengths = adapter.read(&module.name, Part::Magnitude, &[module.outputs()])?;
+            for (row, wanted) in weight.chunks_mut(module.inputs).zip(lengths) {
+                let is = length(row);
+                let factor = if is > 0.0 { wanted / is } else { 0.0 };
+                row.iter_mut().for_each(|w| *w *= factor);
+            }
+        }
+        Ok(weight)
+    }
+}
+
+fn length(row: &[f32]) -> f32 {
+    row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt() as f32
+}
+
 impl Module {
     fn outputs(&self) -> usize {
         self.parts.iter().sum()
@@ -295,7 +357,7 @@ fn described(chosen: &[Linear], model: &Config) -> (Vec<String>, Option<Vec<usiz
 
 /// A parameter to be trained whole. A tied head that is trained becomes one of its own and starts as the embedding.
 fn of_base(name: &str, model: &Config) -> Option<Whole> {
-    let base = if name == "lm_head.weight" && model.tied { "model.embed_tokens.weight" } else { name };
+    let base = if name == HEAD && model.tied { EMBEDDING } else { name };
     let parameter = model.parameters().into_iter().find(|p| p.name == base)?;
     Some(Whole { parameter: Parameter { name: name.into(), ..parameter }, base: base.into() })
 }
@@ -304,7 +366,7 @@ fn of_base(name: &str, model: &Config) -> Option<Whole> {
 fn whole(modules: &[String], model: &Config) -> Result<Vec<Whole>, LayoutError> {
     let mut names: Vec<String> = model.parameters().into_iter().map(|p| p.name).collect();
     if model.tied {
-        names.push("lm_head.weight".into());
+        names.push(HEAD.into());
     }
     if let Some(module) = modules.iter().find(|m| !names.iter().any(|name| ends_with(module_of(name), m))) {
         let known = last_names(names.iter().map(|name| module_of(name))).join(", ");
@@ -394,7 +456,6 @@ impl Adapter {
         for module in self.layout.modules.iter().filter(|_| self.layout.config.dora) {
             let dims = [module.outputs(), module.inputs];
             let weight = base.read_vec(&format!("{}.weight", module.name), &dims)?;
-            let length = |row: &[f32]| row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt() as f32;
             let lengths: Vec<f32> = weight.chunks(module.inputs).map(length).collect();
             self.put(gpu, memory, &peft_name(&module.name, Part::Magnitude), &lengths);
         }

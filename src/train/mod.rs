@@ -17,7 +17,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    checkpoint::{self, Companions, Dtype, Entry, ModelFiles, Restored, SHARD_BYTES, TensorFile},
+    checkpoint::{
+        self, AdapterConfig, AdapterFiles, Companions, Contents, Dtype, Entry, ModelFiles, Restored, SHARD_BYTES,
+        Saved, TensorFile,
+    },
     data::{
         Example,
         pack::{self, Batch},
@@ -138,17 +141,30 @@ pub struct Noise {
     pub padded: bool,
 }
 
-/// The files of a model folder.
+/// The files of what a phase leaves.
 #[derive(Clone, Debug)]
 pub struct Files {
-    /// Text of its `config.json`.
+    /// Text of the model's `config.json`.
     pub config_json: String,
     /// Class name in it.
     pub architecture: String,
     /// Tokenizer and so on.
     pub companions: Companions,
-    /// Number format of the final weights.
+    /// Number format of a model's final weights.
     pub dtype: Dtype,
+    /// Settings of an adapter and the name of its base, where that is what is left.
+    pub adapter: Option<(AdapterConfig, String)>,
+}
+
+impl Files {
+    /// As the checkpoint room takes them.
+    pub fn contents<'a>(&'a self, entries: &'a [Entry]) -> Contents<'a> {
+        let Self { config_json, architecture, companions, adapter, .. } = self;
+        match adapter {
+            None => Contents::Model(ModelFiles { config_json, architecture, companions, entries }),
+            Some((config, base)) => Contents::Adapter(AdapterFiles { config, base, companions, entries }),
+        }
+    }
 }
 
 /// How a phase ended.
@@ -348,7 +364,7 @@ fn mix(loss: Loss, means: &Means, lambda: f64, vocab: usize) -> Option<MixStep> 
 }
 
 fn entries(engine: &Engine<'_>) -> Vec<Entry> {
-    let parameters = engine.model(Side::Strong).into_iter().flat_map(|model| model.weights.iter());
+    let parameters = engine.model(Side::Strong).into_iter().flat_map(|model| model.parameters());
     parameters.map(|s| Entry { name: s.parameter.name.clone(), dims: s.parameter.dims.clone() }).collect()
 }
 
@@ -358,9 +374,8 @@ fn read(engine: &Engine<'_>, name: &str) -> Result<Vec<f32>, engine::Error> {
 
 fn export(engine: &Engine<'_>, phase: &Phase<'_>) -> Result<(), Error> {
     let entries = entries(engine);
-    let Files { config_json, architecture, companions, dtype } = &phase.files;
-    let files = ModelFiles { config_json, architecture, companions, entries: &entries };
-    checkpoint::save_model(phase.out, &files, *dtype, SHARD_BYTES, |entry| read(engine, &entry.name))?;
+    let contents = phase.files.contents(&entries);
+    checkpoint::save(phase.out, &contents, phase.files.dtype, SHARD_BYTES, |entry| read(engine, &entry.name))?;
     Ok(())
 }
 
@@ -370,7 +385,6 @@ fn save(engine: &Engine<'_>, phase: &Phase<'_>, course: &Course, step: u64) -> R
     let optimizer: Vec<Entry> =
         state.iter().map(|(name, tensors)| Entry { name: name.clone(), dims: vec![count(tensors)] }).collect();
     let entries = entries(engine);
-    let Files { config_json, architecture, companions, .. } = &phase.files;
     let json = serde_json::to_value(State {
         identity: phase.identity.clone(),
         tokens: engine.tokens(),
@@ -380,7 +394,7 @@ fn save(engine: &Engine<'_>, phase: &Phase<'_>, course: &Course, step: u64) -> R
     .unwrap_or_default();
     let run = checkpoint::Run {
         step,
-        model: ModelFiles { config_json, architecture, companions, entries: &entries },
+        contents: phase.files.contents(&entries),
         tensors: &[TensorFile { stem: OPTIMIZER, entries: &optimizer }],
         state: &json,
     };
@@ -402,7 +416,10 @@ fn restore(engine: &Engine<'_>, checkpoint: &Restored, phase: &Phase<'_>) -> Res
         let (path, field, is) = (checkpoint.path.clone(), field.clone(), is.to_string());
         return Err(Error::OtherRun { path, field, was, is });
     }
-    engine.load(Side::Strong, &checkpoint.model)?;
+    match &checkpoint.saved {
+        Saved::Model(folder) => engine.load(Side::Strong, folder)?,
+        Saved::Adapter(folder) => engine.load_adapter(Side::Strong, folder)?,
+    }
     let optimizer = checkpoint.tensors(OPTIMIZER)?;
     for (name, tensors) in engine.state() {
         let count = tensors.iter().map(|t| t.len()).sum();

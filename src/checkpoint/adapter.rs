@@ -5,15 +5,13 @@
 
 mod mlx;
 mod peft;
-mod write;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::{Error, Folder, read_small};
-pub use write::{AdapterFiles, save_adapter};
+use super::{Companions, Entry, Error, Folder, read_small};
 
 /// Settings of an adapter, in PEFT's and in mlx-lm's folders.
 pub(super) const CONFIG: &str = "adapter_config.json";
@@ -51,6 +49,26 @@ pub struct AdapterConfig {
     pub alphas: Vec<(String, f64)>,
     /// `modules_to_save`: modules that are trained whole, by the ends of their names.
     pub saved: Vec<String>,
+}
+
+/// What an adapter's folder is made of, apart from the values.
+#[derive(Debug, Clone, Copy)]
+pub struct AdapterFiles<'a> {
+    /// Its settings; `targets` names what is adapted.
+    pub config: &'a AdapterConfig,
+    /// Name or folder of the base, as PEFT notes it.
+    pub base: &'a str,
+    /// Tokenizer and chat template.
+    pub companions: &'a Companions,
+    /// Every tensor by PEFT's name, in the order in which it is asked for, in PEFT's layout.
+    pub entries: &'a [Entry],
+}
+
+impl AdapterFiles<'_> {
+    /// The contents of `adapter_config.json`.
+    pub(super) fn config_json(&self) -> Value {
+        peft::write(self.config, self.base)
+    }
 }
 
 /// The tensors of an adapted module.
@@ -177,7 +195,7 @@ impl AdapterFolder {
     /// It is missing, has another shape, or is of a type that cannot be read.
     pub fn check(&self, module: &str, part: Part, dims: &[usize]) -> Result<(), Error> {
         let (name, dims) = self.stored(module, part, dims);
-        self.tensors.check(&[super::Entry { name, dims }])
+        self.tensors.check(&[Entry { name, dims }])
     }
 
     /// A module's part in PEFT's layout.
@@ -190,12 +208,23 @@ impl AdapterFolder {
         Ok(if stored == dims { values } else { transposed(&values, stored[1]) })
     }
 
+    /// A tensor by its name in PEFT's files.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_named(&self, entry: &Entry) -> Result<Vec<f32>, Error> {
+        match peft::parse(&entry.name) {
+            Some((module, Some(part))) => self.read(module, part, &entry.dims),
+            _ => self.tensors.read_vec(&entry.name, &entry.dims),
+        }
+    }
+
     /// Checks a parameter that is there whole.
     ///
     /// # Errors
     /// As [`Self::check`].
     pub fn check_saved(&self, parameter: &str, dims: &[usize]) -> Result<(), Error> {
-        self.tensors.check(&[super::Entry { name: format!("{PREFIX}{parameter}"), dims: dims.into() }])
+        self.tensors.check(&[Entry { name: format!("{PREFIX}{parameter}"), dims: dims.into() }])
     }
 
     /// A parameter that is there whole.
@@ -223,7 +252,7 @@ impl AdapterFolder {
 }
 
 /// A matrix of rows of `cols`, columns first.
-pub(super) fn transposed(values: &[f32], cols: usize) -> Vec<f32> {
+fn transposed(values: &[f32], cols: usize) -> Vec<f32> {
     let rows = values.len() / cols.max(1);
     (0..values.len()).map(|i| values[i % rows * cols + i / rows]).collect()
 }
