@@ -19,6 +19,7 @@
 // cap tanh(z / cap)) are capped in place first.
 
 #import grid
+#import running
 #import schedule
 #import softcap
 
@@ -66,108 +67,6 @@ const LOGSUMEXP = 14u; // of z; this and those below are for the gradient
 const LOGSUMEXP_STUDENT = 15u; // of z_s / T
 const LOGSUMEXP_TEACHER = 16u; // of the teacher's logits / T
 const STATS = 17u;
-
-const LANES = 128u;
-const LOWEST = -1e30;
-
-const NONE = vec4(LOWEST);
-const ONE = vec4(1.0);
-
-// Of a set of logits: m, and (s, t, sum of e^(2 (z-m)), sum of z).
-struct Running {
-    m: f32,
-    sums: vec4<f32>,
-}
-
-const START = Running(LOWEST, vec4(0.0));
-
-// The same sums about a larger maximum.
-fn raised(r: Running, m: f32) -> Running {
-    let d = r.m - m;
-    let e = exp(d);
-    return Running(m, vec4(r.sums.x * e, (r.sums.y + d * r.sums.x) * e, r.sums.z * e * e, r.sums.w));
-}
-
-fn largest(a: vec4<f32>) -> f32 {
-    return max(max(a.x, a.y), max(a.z, a.w));
-}
-
-// Takes in eight logits, one of which may be LOWEST: no logit.
-fn push(r: Running, a: vec4<f32>, b: vec4<f32>) -> Running {
-    let before = raised(r, max(r.m, largest(max(a, b))));
-    let da = a - before.m;
-    let db = b - before.m;
-    let ea = exp(da);
-    let eb = exp(db);
-    let sums = vec4(dot(ea + eb, ONE), dot(ea, da) + dot(eb, db), dot(ea, ea) + dot(eb, eb), 0.0);
-    return Running(before.m, before.sums + sums);
-}
-
-// With the target's logit, which is not among the sum of squares.
-fn whole(m: f32, sums: vec4<f32>, z: f32) -> Running {
-    let others = raised(Running(m, sums), max(m, z));
-    let d = z - others.m;
-    let e = exp(d);
-    return Running(others.m, others.sums + vec4(e, e * d, 0.0, z));
-}
-
-const FEW = 16u;
-
-var<workgroup> most_scratch: array<vec4<f32>, LANES>;
-var<workgroup> sum_scratch: array<mat3x4<f32>, LANES>;
-var<workgroup> first_scratch: atomic<u32>;
-
-// The largest of each of the workgroup's numbers. Call from uniform control flow, and once.
-fn reduce_most(value: vec4<f32>, lane: u32) -> vec4<f32> {
-    most_scratch[lane] = value;
-    workgroupBarrier();
-    if lane < FEW {
-        var most = value;
-        for (var i = lane + FEW; i < LANES; i += FEW) {
-            most = max(most, most_scratch[i]);
-        }
-        most_scratch[lane] = most;
-    }
-    workgroupBarrier();
-    var most = most_scratch[0];
-    for (var i = 1u; i < FEW; i++) {
-        most = max(most, most_scratch[i]);
-    }
-    return most;
-}
-
-// Sums over the workgroup, in a fixed order. Call from uniform control flow.
-fn reduce_sums(value: mat3x4<f32>, lane: u32) -> mat3x4<f32> {
-    workgroupBarrier();
-    sum_scratch[lane] = value;
-    workgroupBarrier();
-    if lane < FEW {
-        var sum = value;
-        for (var i = lane + FEW; i < LANES; i += FEW) {
-            sum += sum_scratch[i];
-        }
-        sum_scratch[lane] = sum;
-    }
-    workgroupBarrier();
-    var sum = sum_scratch[0];
-    for (var i = 1u; i < FEW; i++) {
-        sum += sum_scratch[i];
-    }
-    return sum;
-}
-
-fn logsumexp(r: Running) -> f32 {
-    return r.m + log(r.sums.x);
-}
-
-fn entropy(r: Running) -> f32 {
-    return log(r.sums.x) - r.sums.y / r.sums.x;
-}
-
-// Norm over all but the target of softmax.
-fn pull(r: Running) -> f32 {
-    return sqrt(r.sums.z) / r.sums.x;
-}
 
 // Derivative of a logit's cap where it has the value z.
 fn slope(z: vec4<f32>, per_cap: f32) -> vec4<f32> {
@@ -224,19 +123,7 @@ fn weak_quad(row: u32, quad: u32) -> vec4<f32> {
     );
 }
 
-struct Best {
-    z: f32,
-    v: u32,
-}
-
-// The larger; of equals the first.
-fn better(best: Best, v: vec4<u32>, z: vec4<f32>) -> Best {
-    let most = largest(z);
-    if most <= best.z {
-        return best;
-    }
-    return Best(most, select(select(select(v.w, v.z, z.z == most), v.y, z.y == most), v.x, z.x == most));
-}
+var<workgroup> first_scratch: atomic<u32>;
 
 // Call from uniform control flow before a barrier that the workgroup passes before `first_of`.
 fn start_first(lane: u32) {
@@ -476,8 +363,7 @@ fn stats_distill(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
     }
 }
 
-const ROUND = 64u;
-const ROUNDS = 4u; // quads of an invocation in a gradient
+const ROUND = 64u; // invocations of a workgroup that makes gradients
 
 // w (q_v - (1 - eps) [v = y] - eps / V)
 fn gradient_of(row: u32, v: vec4<u32>, z: vec4<f32>) -> vec4<f32> {
@@ -487,41 +373,45 @@ fn gradient_of(row: u32, v: vec4<u32>, z: vec4<f32>) -> vec4<f32> {
     return weights[row] * (q - label - eps / f32(params.vocab));
 }
 
-// Four logits an invocation and round; workgroups: (V / 1024, n).
+// Four logits an invocation; workgroups: (V / 256, n).
 @compute @workgroup_size(ROUND)
 fn gradient_single(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.y;
     let quads = params.stride / 4u;
-    let lambda = schedule[LAMBDA];
-    let wanted = weights[row] != 0.0;
-    for (var i = 0u; i < ROUNDS; i++) {
-        let quad = (group.x * ROUNDS + i) * ROUND + lane;
-        if quad < quads {
-            let at = row * quads + quad;
-            let z = strong4[at];
-            let g = lambda * gradient_of(row, tokens(quad), lambda * z) * slope(z, params.per_cap_strong);
-            strong4[at] = select(vec4(0.0), g, vec4(wanted));
-        }
+    let quad = group.x * ROUND + lane;
+    if quad >= quads {
+        return;
     }
+    let at = row * quads + quad;
+    if weights[row] == 0.0 {
+        strong4[at] = vec4(0.0);
+        return;
+    }
+    let lambda = schedule[LAMBDA];
+    let z = strong4[at];
+    strong4[at] = lambda * gradient_of(row, tokens(quad), lambda * z) * slope(z, params.per_cap_strong);
 }
 
 @compute @workgroup_size(ROUND)
 fn gradient_mix(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.y;
     let quads = params.stride / 4u;
-    let lambda = schedule[LAMBDA];
-    let wanted = vec4(weights[row] != 0.0);
-    for (var i = 0u; i < ROUNDS; i++) {
-        let quad = (group.x * ROUNDS + i) * ROUND + lane;
-        if quad < quads {
-            let at = row * quads + quad;
-            let z_s = strong4[at];
-            let z_w = weak4[at];
-            let g = gradient_of(row, tokens(quad), lambda * z_s + (1.0 - lambda) * z_w);
-            strong4[at] = select(vec4(0.0), lambda * g * slope(z_s, params.per_cap_strong), wanted);
-            weak4[at] = select(vec4(0.0), (1.0 - lambda) * g * slope(z_w, params.per_cap_weak), wanted);
-        }
+    let quad = group.x * ROUND + lane;
+    if quad >= quads {
+        return;
     }
+    let at = row * quads + quad;
+    if weights[row] == 0.0 {
+        strong4[at] = vec4(0.0);
+        weak4[at] = vec4(0.0);
+        return;
+    }
+    let lambda = schedule[LAMBDA];
+    let z_s = strong4[at];
+    let z_w = weak4[at];
+    let g = gradient_of(row, tokens(quad), lambda * z_s + (1.0 - lambda) * z_w);
+    strong4[at] = lambda * g * slope(z_s, params.per_cap_strong);
+    weak4[at] = (1.0 - lambda) * g * slope(z_w, params.per_cap_weak);
 }
 
 // As gradient_mix, where weak logits are turned. One invocation per logit; workgroups: (V / 64, n).
@@ -547,19 +437,21 @@ fn gradient_turned(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
 fn gradient_distill(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.y;
     let quads = params.stride / 4u;
-    let at = row * STATS;
-    let lse = vec3(stats[at + LOGSUMEXP], stats[at + LOGSUMEXP_STUDENT], stats[at + LOGSUMEXP_TEACHER]);
-    let wanted = vec4(weights[row] != 0.0);
-    for (var i = 0u; i < ROUNDS; i++) {
-        let quad = (group.x * ROUNDS + i) * ROUND + lane;
-        if quad < quads {
-            let z = strong4[row * quads + quad];
-            let v = tokens(quad);
-            let g = distilled(row, v, z, teacher(row, v, weak4[row * quads + quad]), lse);
-            let d = weights[row] * g * slope(z, params.per_cap_strong);
-            strong4[row * quads + quad] = select(vec4(0.0), d, wanted);
-        }
+    let quad = group.x * ROUND + lane;
+    if quad >= quads {
+        return;
     }
+    let at = row * quads + quad;
+    if weights[row] == 0.0 {
+        strong4[at] = vec4(0.0);
+        return;
+    }
+    let told = row * STATS;
+    let lse = vec3(stats[told + LOGSUMEXP], stats[told + LOGSUMEXP_STUDENT], stats[told + LOGSUMEXP_TEACHER]);
+    let z = strong4[at];
+    let v = tokens(quad);
+    let g = distilled(row, v, z, teacher(row, v, weak4[at]), lse);
+    strong4[at] = weights[row] * g * slope(z, params.per_cap_strong);
 }
 
 // Soft-caps logits where they are all that is wanted. One invocation per logit.

@@ -11,7 +11,7 @@ use crate::{
         matmul::{self, Product},
     },
     optim::{AdamW, Scalars},
-    tensor::{ELEMENT, Tensor},
+    tensor::{ELEMENT, Role, Tensor},
 };
 
 /// Every kernel case, in the order of the table.
@@ -282,8 +282,8 @@ fn adamw(r: &mut Recorder) {
     let mut pairs = Vec::new();
     for _ in 0..4 {
         for rows in [TOKENS / 4, 1] {
-            let weight = r.random(rows, WIDTH);
-            pairs.push((weight, r.random(rows, WIDTH)));
+            let declared = [Role::Weights, Role::Gradients].map(|role| r.stored(role, rows, WIDTH));
+            pairs.push(declared.into());
         }
     }
     AdamW::declare(&mut r.store, &pairs, schedule).record(&mut r.tape);

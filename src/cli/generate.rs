@@ -39,7 +39,7 @@ pub(super) fn run(args: &GenerateArgs, json: bool, stop: &AtomicBool) -> Result<
     let settings =
         args.autotune.map_or_else(Settings::default, |autotune| Settings { autotune, ..Settings::default() });
     let mut report = Report::new(Console::stderr());
-    let mut context = Context { gpu: &gpu, report: &mut report, stop };
+    let mut context = Context { gpu: &gpu, report: &mut report, stop, profile: false };
     run::tune(&mut context, &settings, blueprint.work(), blueprint.bytes())?;
     let mut generator = blueprint.load(&gpu, &folder, adapter.as_ref().and_then(|tuned| tuned.folder.as_ref()))?;
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p };

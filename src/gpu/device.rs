@@ -1,4 +1,4 @@
-//! Choosing an adapter, opening it, and moving bytes to and from its memory.
+//! Choosing an adapter, opening it, and what is made on it once.
 
 use std::{
     collections::HashMap,
@@ -9,6 +9,7 @@ use super::{
     alternative::{Alternative, Choices, Cooperative, Family, Form},
     experimental,
     kernel::Kernel,
+    memory::Made,
     trusted,
 };
 
@@ -205,19 +206,6 @@ fn cooperative(adapter: &wgpu::Adapter) -> Vec<Cooperative> {
     known.map(|p| Cooperative { size: p.m_size, half: p.ab_type == F16 }).collect()
 }
 
-/// A range of device memory. Clones share it.
-#[derive(Clone, Debug)]
-pub struct Buffer {
-    pub(super) raw: wgpu::Buffer,
-}
-
-impl Buffer {
-    /// Size in bytes.
-    pub fn size(&self) -> u64 {
-        self.raw.size()
-    }
-}
-
 /// A kernel's name and its overrides, as bits.
 type PipelineKey = (&'static str, Vec<(&'static str, u64)>);
 
@@ -241,6 +229,7 @@ pub struct Gpu {
     choices: Mutex<Choices>,
     modules: Mutex<HashMap<&'static str, wgpu::ShaderModule>>,
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
+    made: Mutex<Made>,
     failure: Arc<Mutex<Option<String>>>,
 }
 
@@ -283,6 +272,7 @@ impl Gpu {
             choices: Mutex::default(),
             modules: Mutex::default(),
             pipelines: Mutex::default(),
+            made: Mutex::default(),
             failure,
         })
     }
@@ -385,50 +375,13 @@ impl Gpu {
         Some(kib * 1024 / 10 * 9)
     }
 
-    /// Allocates zeroed memory.
-    pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer, Error> {
-        let size = bytes.max(4).next_multiple_of(16);
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let invalid = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let raw = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some(label),
-            size,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        let failed = pollster::block_on(invalid.pop());
-        match pollster::block_on(scope.pop()).or(failed) {
-            None => Ok(Buffer { raw }),
-            Some(reason) => Err(Error::OutOfMemory { label: label.into(), bytes: size, reason: reason.to_string() }),
-        }
+    /// What was made on this device so far.
+    pub fn made(&self) -> Made {
+        *lock(&self.made)
     }
 
-    /// Copies `data` to `buffer` at `offset` bytes (a multiple of 4), before anything submitted later.
-    pub fn write(&self, buffer: &Buffer, offset: u64, data: &[u8]) {
-        self.queue.write_buffer(&buffer.raw, offset, data);
-    }
-
-    /// Submits pending writes and waits until their staging memory is free again.
-    pub fn flush(&self) -> Result<(), Error> {
-        self.queue.submit([]);
-        self.wait(None)
-    }
-
-    /// Reads a range back. Waits for everything submitted so far.
-    pub fn read(&self, buffer: &Buffer, offset: u64, bytes: u64) -> Result<Vec<u8>, Error> {
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("readback"),
-            size: bytes.next_multiple_of(16),
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(&buffer.raw, offset, &staging, 0, bytes);
-        self.queue.submit([encoder.finish()]);
-        staging.slice(..bytes).map_async(wgpu::MapMode::Read, |_| {});
-        self.wait(None)?;
-        let view = staging.slice(..bytes).get_mapped_range();
-        Ok(view.map_err(|e| Error::Device(e.to_string()))?.to_vec())
+    pub(super) fn count(&self, what: impl FnOnce(&mut Made)) {
+        what(&mut lock(&self.made));
     }
 
     /// Waits for a submission (or all), then reports the first failure since the device was opened.
@@ -492,6 +445,7 @@ impl Gpu {
             },
             cache: None,
         });
+        self.count(|made| made.pipelines += 1);
         let pipeline = Arc::new(Pipeline { raw, layout });
         lock(&self.pipelines).insert(key, pipeline.clone());
         pipeline

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     checkpoint::{ADAPTER_PREFIX, AdapterConfig, AdapterFolder, Entry, Folder, Part, ends_with},
-    gpu::Gpu,
+    gpu::{self, Gpu, Upload},
     ops::{self, Decomposed, Dropout},
     tape::Tape,
     tensor::{Memory, Role, Store, Tensor},
@@ -450,20 +450,21 @@ impl Adapter {
     /// # Errors
     /// If the base cannot be read or the device fails.
     pub fn start(&self, gpu: &Gpu, memory: &Memory, base: &Folder, seed: u64) -> Result<(), Error> {
+        let mut upload = Upload::new(gpu);
         for stored in self.weights.iter() {
-            stored.write(gpu, memory, 0, &stored.parameter.init_values(seed));
+            stored.write(&mut upload, memory, 0, &stored.parameter.init_values(seed))?;
         }
         for module in self.layout.modules.iter().filter(|_| self.layout.config.dora) {
             let dims = [module.outputs(), module.inputs];
             let weight = base.read_vec(&format!("{}.weight", module.name), &dims)?;
             let lengths: Vec<f32> = weight.chunks(module.inputs).map(length).collect();
-            self.put(gpu, memory, &peft_name(&module.name, Part::Magnitude), &lengths);
+            self.put(&mut upload, memory, &peft_name(&module.name, Part::Magnitude), &lengths)?;
         }
         for Whole { parameter, base: name } in &self.layout.whole {
             let values = base.read_vec(name, &parameter.dims)?;
-            self.put(gpu, memory, &format!("{ADAPTER_PREFIX}{}", parameter.name), &values);
+            self.put(&mut upload, memory, &format!("{ADAPTER_PREFIX}{}", parameter.name), &values)?;
         }
-        Ok(gpu.flush()?)
+        Ok(upload.finish()?)
     }
 
     /// Copies the values of a folder to the device.
@@ -471,23 +472,23 @@ impl Adapter {
     /// # Errors
     /// If a tensor is missing, misshapen or damaged, or the device fails.
     pub fn load(&self, gpu: &Gpu, memory: &Memory, folder: &AdapterFolder) -> Result<(), Error> {
+        let mut upload = Upload::new(gpu);
         for module in &self.layout.modules {
             for (part, dims) in module.shapes(self.layout.config.dora) {
                 let values = folder.read(&module.name, part, &dims)?;
-                self.put(gpu, memory, &peft_name(&module.name, part), &values);
+                self.put(&mut upload, memory, &peft_name(&module.name, part), &values)?;
             }
         }
         for Whole { parameter, .. } in &self.layout.whole {
             let values = folder.read_saved(&parameter.name, &parameter.dims)?;
-            self.put(gpu, memory, &format!("{ADAPTER_PREFIX}{}", parameter.name), &values);
+            self.put(&mut upload, memory, &format!("{ADAPTER_PREFIX}{}", parameter.name), &values)?;
         }
-        Ok(gpu.flush()?)
+        Ok(upload.finish()?)
     }
 
-    fn put(&self, gpu: &Gpu, memory: &Memory, name: &str, values: &[f32]) {
-        if let Some(stored) = self.weights.iter().find(|stored| stored.parameter.name == name) {
-            stored.write(gpu, memory, 0, values);
-        }
+    fn put(&self, upload: &mut Upload<'_>, memory: &Memory, name: &str, values: &[f32]) -> Result<(), gpu::Error> {
+        let stored = self.weights.iter().find(|stored| stored.parameter.name == name);
+        stored.map_or(Ok(()), |stored| stored.write(upload, memory, 0, values))
     }
 
     /// The shards that stand for a parameter of the base; empty if that stays.

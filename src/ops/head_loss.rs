@@ -254,7 +254,7 @@ fn loss(
     let strong4 = sides[0].logits;
     let wanted = sides.iter().any(|side| side.learns(tape));
     let each_row = Grid::plane(rows, 1);
-    let each_logit = Grid::plane(strong4.cols.div_ceil(4 * kernels::ROUND * kernels::ROUNDS), rows);
+    let each_logit = Grid::plane(strong4.cols.div_ceil(4 * kernels::ROUND), rows);
     let per_cap = |side: &Side<'_>| side.softcap().map_or(0.0, |cap| 1.0 / cap);
     let mut params = params(strong4, sides[0].heads[0].0.vocab(), rows);
     params.per_cap_strong = per_cap(&sides[0]);

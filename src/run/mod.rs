@@ -46,6 +46,8 @@ pub struct Context<'a> {
     pub report: &'a mut Report,
     /// Set when the user wants to stop.
     pub stop: &'a AtomicBool,
+    /// Time the device by kernel in training phases.
+    pub profile: bool,
 }
 
 /// What can stop a run.

@@ -227,6 +227,7 @@ pub fn train(
         keep: config.keep,
         from,
         files: strong.files(dtype),
+        profile: context.profile,
     };
     match training::train(&mut engine, &phase, context.report, context.stop)? {
         Outcome::Finished { loss } => Ok(Trained { loss, bytes: needed }),

@@ -39,7 +39,7 @@ pub fn tune(
         Autotune::Full => Some(Effort::Full),
     };
     let options = effort.map(|effort| Options { effort, half: false, planned });
-    let Context { gpu, report, stop } = context;
+    let Context { gpu, report, stop, .. } = context;
     let mut told = Ok(());
     tune::settle(
         gpu,

@@ -27,7 +27,7 @@ const SHARD: usize = 31 << 10;
 
 /// An upper bound of the trips of one invocation, as the kernel's comment states it.
 fn trips(kernel: &Kernel, params: &[u8]) -> usize {
-    use kernels::{adamw, attention, ceiling, column_sum, dora, embedding, head_loss, linear, rms_norm};
+    use kernels::{adamw, attention, ceiling, column_sum, dora, embedding, head_loss, linear, norm_rope, rms_norm};
     const REDUCE: usize = 32; // the end of a workgroup's sum
     fn of<P: bytemuck::AnyBitPattern>(params: &[u8]) -> P {
         bytemuck::pod_read_unaligned(params)
@@ -48,7 +48,10 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         | "embedding_nf4.forward"
         | "gated_mlp.forward"
         | "gated_mlp.backward"
+        | "head_loss.gradient_single"
+        | "head_loss.gradient_mix"
         | "head_loss.gradient_turned"
+        | "head_loss.gradient_distill"
         | "head_loss.cap"
         | "noise.forward"
         | "pick.forward"
@@ -76,7 +79,6 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
             (p.cols.div_ceil(32) + p.rank.div_ceil(32)) as usize + REDUCE
         }
         "embedding.backward" => of::<embedding::Params>(params).tokens as usize,
-        "head_loss.gradient_single" | "head_loss.gradient_mix" | "head_loss.gradient_distill" => head_loss::ROUNDS,
         "head_loss.stats_single" | "head_loss.stats_mix" => {
             of::<head_loss::Params>(params).vocab.div_ceil(1024) as usize + 3 * REDUCE
         }
@@ -93,6 +95,10 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
             2 * of::<rms_norm::Params>(params).cols.div_ceil(32) as usize + REDUCE
         }
         "rms_norm.backward_weight" => of::<rms_norm::WeightParams>(params).block as usize,
+        "norm_rope.forward" | "norm_rope.backward" => {
+            2 * of::<norm_rope::Params>(params).head_dim.div_ceil(32) as usize + REDUCE
+        }
+        "norm_rope.backward_weight" => of::<norm_rope::Params>(params).block as usize,
         other => panic!("{other}: state its bound here"),
     }
 }
@@ -148,7 +154,9 @@ fn largest(store: &mut Store, tape: &mut Tape) {
     let angles = trained(tape, LONGEST, 64);
     let spans = trained(tape, LONGEST, 2);
     let positions = ops::text_positions(tape, row, [spans, row], 4096, LONGEST);
-    q = ops::rope(tape, q, ops::Rotary { positions, cosines: angles, sines: angles, head_dim: 128 });
+    let rotary = ops::Rotary { positions, cosines: angles, sines: angles, head_dim: 128 };
+    q = ops::rope(tape, q, rotary);
+    q = ops::norm_rope(tape, q, head_norm, NORM, rotary);
     let scores = Scores { window: Some(4096), softcap: Some(50.0), ..Scores::plain(128) };
     let attended = ops::attention(tape, [q, k, v], heads, scores, spans, row);
     let cache = trained(tape, LONGEST, 8 * 128);

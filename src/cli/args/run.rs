@@ -61,6 +61,10 @@ pub struct TrainArgs {
     /// A file of `curriculum` to draw the epoch's examples by
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
+    /// Tell where the device's time goes, by kernel, from the third step on; also in profile.json. Slower, the same result
+    #[arg(long, help_heading = MACHINE)]
+    #[serde(skip)]
+    pub profile: bool,
     /// The flags of every run.
     #[command(flatten)]
     #[serde(flatten)]
