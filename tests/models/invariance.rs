@@ -70,7 +70,7 @@ impl Trace {
         }
     }
 
-    /// Losses and norms within 1e-6. Gradients, whose sums f32 rounds in another order, within 2e-6 of the tensor's
+    /// Losses within 1e-6; norms within 3e-6, for AdamW has moved the weights of later steps apart. Gradients, whose sums f32 rounds in another order, within 2e-6 of the tensor's
     /// largest number (9.8e-7 measured on lavapipe, 1.1e-6 on SwiftShader); weights within 1e-4, because AdamW divides
     /// small gradients by their own size.
     #[track_caller]
@@ -79,7 +79,8 @@ impl Trace {
         for ((name, got), (_, want)) in self.0.iter().zip(&other.0) {
             let kind = name.split(' ').next().unwrap_or_default();
             let tolerance = match kind {
-                "loss" | "norm" => 1e-6,
+                "loss" => 1e-6,
+                "norm" => 3e-6,
                 "gradient" => 2e-6,
                 _ => 1e-4,
             };
