@@ -1,11 +1,17 @@
-//! Choosing an adapter, opening it, and moving bytes to and from its memory.
+//! Choosing an adapter, opening it, and what is made on it once.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{kernel::Kernel, trusted};
+use super::{
+    alternative::{Alternative, Choices, Cooperative},
+    experimental,
+    kernel::Kernel,
+    memory::Made,
+    trusted,
+};
 
 /// What can go wrong on a GPU.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +82,7 @@ pub struct AdapterSummary {
 }
 
 /// Which device and driver computed something.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Identity {
     /// Marketing name.
     pub adapter: String,
@@ -191,18 +197,23 @@ fn unusable(adapter: &wgpu::Adapter) -> Error {
     Error::Unusable { adapter: adapter.get_info().name, reason: lacks(adapter).unwrap_or_default() }
 }
 
-/// A range of device memory. Clones share it.
-#[derive(Clone, Debug)]
-pub struct Buffer {
-    pub(super) raw: wgpu::Buffer,
+/// Square products with f32 sums, in the sizes that WGSL can name.
+fn cooperative(adapter: &wgpu::Adapter) -> Vec<Cooperative> {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let found = adapter.cooperative_matrix_properties();
+    let square = found.iter().filter(|p| p.m_size == p.n_size && p.n_size == p.k_size && p.cr_type == F32);
+    let known = square.filter(|p| [8, 16].contains(&p.m_size) && [F16, F32].contains(&p.ab_type));
+    known.map(|p| Cooperative { size: p.m_size, half: p.ab_type == F16 }).collect()
 }
 
-impl Buffer {
-    /// Size in bytes.
-    pub fn size(&self) -> u64 {
-        self.raw.size()
-    }
-}
+/// A kernel's name and its overrides, as bits.
+type PipelineKey = (&'static str, Vec<(&'static str, u64)>);
+
+/// What underdog can use beyond the portable core.
+const WANTED: wgpu::Features = wgpu::Features::SHADER_F16
+    .union(wgpu::Features::SUBGROUP)
+    .union(wgpu::Features::TIMESTAMP_QUERY)
+    .union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
 
 pub(super) struct Pipeline {
     pub(super) raw: wgpu::ComputePipeline,
@@ -214,12 +225,15 @@ pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
+    cooperative: Vec<Cooperative>,
+    pub(super) choices: Mutex<Choices>,
     modules: Mutex<HashMap<&'static str, wgpu::ShaderModule>>,
-    pipelines: Mutex<HashMap<&'static str, Arc<Pipeline>>>,
+    pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
+    made: Mutex<Made>,
     failure: Arc<Mutex<Option<String>>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -231,8 +245,9 @@ impl Gpu {
         let info = adapter.get_info();
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("underdog"),
-            required_features: wgpu::Features::IMMEDIATES,
+            required_features: wgpu::Features::IMMEDIATES | (adapter.features() & WANTED),
             required_limits: adapter.limits(),
+            experimental_features: experimental::enabled(),
             ..Default::default()
         };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
@@ -249,7 +264,17 @@ impl Gpu {
                 lock(&on_lost).get_or_insert(format!("device lost: {message}"));
             }
         });
-        Ok(Self { device, queue, info, modules: Mutex::default(), pipelines: Mutex::default(), failure })
+        Ok(Self {
+            device,
+            queue,
+            info,
+            cooperative: cooperative(adapter),
+            choices: Mutex::default(),
+            modules: Mutex::default(),
+            pipelines: Mutex::default(),
+            made: Mutex::default(),
+            failure,
+        })
     }
 
     /// Adapter and driver, for reports.
@@ -261,6 +286,38 @@ impl Gpu {
     pub fn identity(&self) -> Identity {
         let wgpu::AdapterInfo { name, driver, driver_info, backend, .. } = self.info.clone();
         Identity { adapter: name, kind: kind(&self.info).into(), backend: backend.to_string(), driver, driver_info }
+    }
+
+    /// Products of cooperative matrices that the device has, of those our kernels can use.
+    pub fn cooperative(&self) -> &[Cooperative] {
+        &self.cooperative
+    }
+
+    /// Whether the device can run this form of a kernel.
+    pub fn offers(&self, alternative: &Alternative) -> bool {
+        let (features, limits) = (self.device.features(), self.device.limits());
+        let enabled = |name: &&str| match *name {
+            "f16" => features.contains(wgpu::Features::SHADER_F16),
+            "wgpu_cooperative_matrix" => features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+            _ => false,
+        };
+        alternative.kernel.module.enables.iter().all(enabled)
+            && alternative.cooperative.is_none_or(|product| self.cooperative.contains(&product))
+            && alternative.workgroup_bytes <= limits.max_compute_workgroup_storage_size
+            && alternative.invocations <= limits.max_compute_invocations_per_workgroup
+            && alternative
+                .subgroup()
+                .is_none_or(|size| (self.info.subgroup_min_size..=self.info.subgroup_max_size).contains(&size))
+    }
+
+    /// Does something that the driver may refuse; also says why it did. A refusal here leaves the device usable.
+    pub(super) fn guarded<T>(&self, work: impl FnOnce() -> T) -> (T, Option<String>) {
+        use wgpu::ErrorFilter::{Internal, OutOfMemory, Validation};
+        let scopes = [OutOfMemory, Internal, Validation].map(|filter| self.device.push_error_scope(filter));
+        let done = work();
+        let errors = scopes.into_iter().rev().map(|scope| pollster::block_on(scope.pop()));
+        let first = errors.fold(None, |first: Option<wgpu::Error>, error| first.or(error));
+        (done, first.map(|error| error.to_string()))
     }
 
     /// Whether this is a software driver on the CPU.
@@ -286,50 +343,13 @@ impl Gpu {
         Some(kib * 1024 / 10 * 9)
     }
 
-    /// Allocates zeroed memory.
-    pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer, Error> {
-        let size = bytes.max(4).next_multiple_of(16);
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let invalid = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let raw = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some(label),
-            size,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        let failed = pollster::block_on(invalid.pop());
-        match pollster::block_on(scope.pop()).or(failed) {
-            None => Ok(Buffer { raw }),
-            Some(reason) => Err(Error::OutOfMemory { label: label.into(), bytes: size, reason: reason.to_string() }),
-        }
+    /// What was made on this device so far.
+    pub fn made(&self) -> Made {
+        *lock(&self.made)
     }
 
-    /// Copies `data` to `buffer` at `offset` bytes (a multiple of 4), before anything submitted later.
-    pub fn write(&self, buffer: &Buffer, offset: u64, data: &[u8]) {
-        self.queue.write_buffer(&buffer.raw, offset, data);
-    }
-
-    /// Submits pending writes and waits until their staging memory is free again.
-    pub fn flush(&self) -> Result<(), Error> {
-        self.queue.submit([]);
-        self.wait(None)
-    }
-
-    /// Reads a range back. Waits for everything submitted so far.
-    pub fn read(&self, buffer: &Buffer, offset: u64, bytes: u64) -> Result<Vec<u8>, Error> {
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("readback"),
-            size: bytes.next_multiple_of(16),
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(&buffer.raw, offset, &staging, 0, bytes);
-        self.queue.submit([encoder.finish()]);
-        staging.slice(..bytes).map_async(wgpu::MapMode::Read, |_| {});
-        self.wait(None)?;
-        let view = staging.slice(..bytes).get_mapped_range();
-        Ok(view.map_err(|e| Error::Device(e.to_string()))?.to_vec())
+    pub(super) fn count(&self, what: impl FnOnce(&mut Made)) {
+        what(&mut lock(&self.made));
     }
 
     /// Waits for a submission (or all), then reports the first failure since the device was opened.
@@ -343,9 +363,14 @@ impl Gpu {
         }
     }
 
-    /// The compiled pipeline of `kernel`, made on first use.
-    pub(super) fn pipeline(&self, kernel: &'static Kernel) -> Arc<Pipeline> {
-        if let Some(pipeline) = lock(&self.pipelines).get(kernel.name) {
+    /// The compiled pipeline of `kernel` with these overrides, made on first use.
+    pub(super) fn pipeline(
+        &self,
+        kernel: &'static Kernel,
+        constants: &'static [(&'static str, f64)],
+    ) -> Arc<Pipeline> {
+        let key = (kernel.name, constants.iter().map(|(name, value)| (*name, value.to_bits())).collect());
+        if let Some(pipeline) = lock(&self.pipelines).get(&key) {
             return pipeline.clone();
         }
         let module = lock(&self.modules)
@@ -381,14 +406,15 @@ impl Gpu {
             module: &module,
             entry_point: Some(kernel.entry),
             compilation_options: wgpu::PipelineCompilationOptions {
+                constants,
                 // Metal zeroes workgroup memory from a single thread; our kernels write before they read.
                 zero_initialize_workgroup_memory: false,
-                ..Default::default()
             },
             cache: None,
         });
+        self.count(|made| made.pipelines += 1);
         let pipeline = Arc::new(Pipeline { raw, layout });
-        lock(&self.pipelines).insert(kernel.name, pipeline.clone());
+        lock(&self.pipelines).insert(key, pipeline.clone());
         pipeline
     }
 }

@@ -5,13 +5,17 @@ mod add;
 mod attention;
 mod cache;
 mod column_sum;
+mod dora;
+mod dropout;
 mod embedding;
 mod gated_mlp;
 pub mod head_loss;
 mod linear;
+mod lora;
 pub mod matmul;
 mod noise;
 mod norm_rope;
+mod packed;
 mod pick;
 mod rms_norm;
 mod rope;
@@ -21,9 +25,12 @@ mod text_positions;
 pub use add::add;
 pub use attention::{Heads, Scores, attention, attention_forward};
 pub use cache::append;
+pub use dora::{Decomposed, dora};
+pub use dropout::Dropout;
 pub use embedding::embedding;
 pub use gated_mlp::{Activation, gated_mlp};
 pub use linear::linear;
+pub use lora::{lora_down, lora_up};
 pub use matmul::MAX_TERMS;
 pub use noise::{Noise, noise};
 pub use norm_rope::norm_rope;
@@ -33,7 +40,12 @@ pub use rope::{Rotary, rope};
 pub use scale::scale;
 pub use text_positions::text_positions;
 
-use crate::tensor::Tensor;
+use crate::{gpu::Family, tensor::Tensor};
+
+/// Every kernel that has other forms.
+pub fn families() -> impl Iterator<Item = &'static Family> {
+    matmul::FAMILIES.iter().chain(attention::FAMILIES)
+}
 
 /// Fails with the op, the argument, what was expected and what came: a mistake in model code, never in a user's file.
 #[track_caller]

@@ -226,7 +226,9 @@ fn parameters_side_by_side_are_stepped_at_once_to_the_same_bits() {
     for step in 0..3 {
         let gradients: Vec<Mat> = SHAPES.iter().map(|(r, c)| rng.mat(*r, *c, 0.0, 1.0)).collect();
         let scalars = Scalars { weight_decay: 0.1, ..scalars() };
-        [&mut together, &mut apart].map(|device| device.update(&gradients, &scalars, step));
+        for device in [&mut together, &mut apart] {
+            device.update(&gradients, &scalars, step);
+        }
         assert!(together.state() == apart.state(), "step {step}");
     }
 }
