@@ -9,53 +9,12 @@
 // the tile of scores in registers. Neighbouring threads are neighbouring heads of the same rows, so that all of them
 // see the same keys and nothing is computed for a document that ended. No workgroup memory, no barriers.
 
-#import softcap
-
-struct Params {
-    q_len: u32, // Tq
-    kv_len: u32, // Tk
-    q_heads: u32, // H, a multiple of K
-    kv_heads: u32, // K
-    head_dim: u32, // D, a multiple of 4
-    begin: u32, // forward, backward_q: only keys begin <= j < end count; backward_kv: only such queries
-    end: u32, // <= kv_len (backward_kv: q_len)
-    accumulate: u32, // forward: carry on from o and lse; backward: add to the gradients. 0: overwrite
-    tile_rows: u32, // forward: queries per thread, 8; 1 for decoding, where the queries' keys lie far apart
-    window: u32, // keys that a query sees at most, its own included; 2^32 - 1: all of its span
-    scale: f32,
-    cap: f32, // scores become cap tanh(score / cap); 0: as they are
-}
-
-var<immediate> params: Params;
-
-@group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> k: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> v: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> o: array<vec4<f32>>;
-
-@group(0) @binding(0) var<storage, read> out: array<vec4<f32>>; // o again, for backward_delta
-@group(0) @binding(3) var<storage, read> dout: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read_write> dq: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read_write> dk: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> dv: array<vec4<f32>>;
-
-@group(0) @binding(4) var<storage, read_write> lse: array<f32>; // [Tq, H]
-@group(0) @binding(4) var<storage, read> stats: array<vec2<f32>>; // [Tq, H]: lse, delta
-@group(0) @binding(5) var<storage, read> spans: array<vec2<u32>>; // [Tq]
-@group(0) @binding(5) var<storage, read> ends: array<u32>; // [Tk]
-@group(0) @binding(1) var<storage, read> out_lse: array<f32>; // lse again, for backward_delta
-@group(0) @binding(2) var<storage, read_write> new_stats: array<vec2<f32>>; // stats again, for backward_delta
+#import attention
 
 const ROWS = 8u;
 const THREADS = 32u;
-const FEW = vec4(0u, 1u, 2u, 3u);
 
 alias Rows = array<u32, 8>; // something per row
-
-// Groups of four numbers in a head.
-fn quads() -> u32 {
-    return params.head_dim / 4u;
-}
 
 fn q_head(i: u32, head: u32) -> u32 {
     return (min(i, params.q_len - 1u) * params.q_heads + head) * quads();
@@ -90,37 +49,6 @@ fn dout_block(heads: vec4<u32>, d: u32) -> mat4x4<f32> {
     return mat4x4(dout[heads.x + d], dout[heads.y + d], dout[heads.z + d], dout[heads.w + d]);
 }
 
-// Which of x .. x + 4 lie in low <= x < high.
-fn within(x: u32, low: u32, high: u32) -> vec4<bool> {
-    return (x + FEW >= vec4(low)) & (x + FEW < vec4(high));
-}
-
-// The first key that query i sees, by its span and the window.
-fn first_key(i: u32) -> u32 {
-    let span = spans[i];
-    return max(span.x, span.y - min(params.window, span.y));
-}
-
-// Scores as softmax takes them, from the products of queries and keys.
-fn scored(products: vec4<f32>) -> vec4<f32> {
-    let s = products * params.scale;
-    let cap = params.cap;
-    if cap == 0.0 {
-        return s;
-    }
-    return vec4(softcap(s.x, cap), softcap(s.y, cap), softcap(s.z, cap), softcap(s.w, cap));
-}
-
-// Derivative of `scored` where its value is s.
-fn slope(s: vec4<f32>) -> vec4<f32> {
-    let cap = params.cap;
-    if cap == 0.0 {
-        return vec4(params.scale);
-    }
-    let t = s / cap;
-    return params.scale * (1.0 - t * t);
-}
-
 // The first place from `x` on that a row of the tile needs; params.end where there is none.
 fn next_needed(x: u32, low: ptr<function, Rows>, high: ptr<function, Rows>) -> u32 {
     var next = params.end;
@@ -140,8 +68,6 @@ fn next_needed(x: u32, low: ptr<function, Rows>, high: ptr<function, Rows>) -> u
 // A thread: `tile_rows` queries of one head; grid = ceil(ceil(Tq / tile_rows) H / 32). After every 16 keys o and the
 // running sum are normalised anew, so (o, lse) is the whole state between dispatches. A query that sees no key gets
 // o = 0, lse = -1e30. Trips per invocation <= ceil((end - begin) / 16) (1 + 2 ceil(D / 4)).
-
-const NONE = -1e30;
 
 alias Tile = array<array<vec4<f32>, 4>, 8>;
 

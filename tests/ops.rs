@@ -7,6 +7,8 @@ mod common;
 mod adamw;
 #[path = "ops/attention.rs"]
 mod attention;
+#[path = "ops/attention_forms.rs"]
+mod attention_forms;
 #[path = "ops/check.rs"]
 mod check;
 #[path = "ops/embedding.rs"]

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use underdog::{
-    gpu::{Kernel, kernels},
+    gpu::{Alternative, Kernel, kernels},
     ops::{
         self, Activation, Heads, Norm, Scores,
         head_loss::{self, Head, STATS, Second, Targets, head_loss},
@@ -16,7 +16,10 @@ use underdog::{
     tensor::{Memory, Role, Store, Tensor},
 };
 
-use crate::common::{Input, Mat, Rng, gpu, run};
+use crate::{
+    attention_forms,
+    common::{Input, Mat, Rng, gpu, run},
+};
 
 const MOST: usize = 1 << 15;
 
@@ -83,6 +86,14 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
     }
 }
 
+/// The same for another form of a kernel.
+fn form_trips(form: &Alternative, params: &[u8]) -> usize {
+    match form.kernel.module.name {
+        name if name.starts_with("attention_") => attention_forms::trips(form, params),
+        other => panic!("{other}: state its bound here"),
+    }
+}
+
 const NORM: Norm = Norm { eps: 1e-6, offset: 0.0 };
 
 /// Every op at its largest, on no device.
@@ -128,6 +139,12 @@ fn largest(store: &mut Store, tape: &mut Tape) {
     q = ops::rope(tape, q, ops::Rotary { positions, cosines: angles, sines: angles, head_dim: 128 });
     let scores = Scores { window: Some(4096), softcap: Some(50.0), ..Scores::plain(128) };
     let attended = ops::attention(tape, [q, k, v], heads, scores, spans, row);
+    for (heads, kv_heads, head_dim) in [(2, 2, 4), (4, 2, 32), (32, 1, 40), (3, 3, 64), (4, 1, 80), (8, 4, 256)] {
+        let heads = Heads { heads, kv_heads, head_dim };
+        let [q, k, v] = [heads.heads, kv_heads, kv_heads].map(|h| trained(tape, LONGEST, h * head_dim));
+        let y = ops::attention(tape, [q, k, v], heads, Scores::plain(head_dim), spans, row);
+        tape.gradient(y);
+    }
     let cache = trained(tape, LONGEST, 8 * 128);
     ops::append(tape, k, row, cache);
     ops::attention_forward(tape, [q, cache, cache], heads, scores, spans);
@@ -174,6 +191,13 @@ fn every_kernel_keeps_its_trips_in_bounds_at_the_largest_shapes() {
             let trips = trips(kernel, &params);
             assert!(trips < MOST, "{}: {trips} trips", kernel.name);
             seen.insert(kernel.name);
+            for form in ops::families().filter(|f| f.kernel.name == kernel.name).flat_map(|f| f.alternatives) {
+                if (form.grid)(&params).is_some() {
+                    let trips = form_trips(form, &params);
+                    assert!(trips < MOST, "{} as {}: {trips} trips", kernel.name, form.name);
+                    seen.insert(form.kernel.name);
+                }
+            }
         }
     }
     let all = kernels::MODULES.iter().flat_map(|module| module.kernels).map(|kernel| kernel.name);
