@@ -2,7 +2,8 @@
 //   g = grad * scale,  scale = min(1, max_norm / (norm + 1e-6))
 //   p = p (1 - lr wd);  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
 //   p = p - (lr / (1 - b1^t)) m / (sqrt(v) / sqrt(1 - b2^t) + eps)
-// A step whose norm is not finite changes nothing: the weights stay those of the last good step.
+// A step whose norm is not finite changes nothing, nor do those after it, until the host clears the scale: it may learn of
+// the norm only after it has asked for the next step, and the weights stay those of the last good one.
 
 #import grid
 #import sum
@@ -43,7 +44,7 @@ fn square_sum(
 }
 
 @group(0) @binding(2) var<storage, read> schedule: array<f32>;
-@group(0) @binding(3) var<storage, read_write> norm: array<f32>; // [norm, scale], scale < 0: not finite
+@group(0) @binding(3) var<storage, read_write> norm: array<f32>; // [norm, scale], scale < 0: this norm or an earlier one was not finite
 
 // One workgroup; params.n partial sums. Trips: n / 32, at most 30,518 for 8e9 gradients.
 @compute @workgroup_size(LANES)
@@ -60,7 +61,7 @@ fn clip(@builtin(local_invocation_index) lane: u32) {
             scale = min(1.0, most / (total + 1e-6));
         }
         // Compilers fold comparisons with NaN: look at the exponent's bits.
-        if (bitcast<u32>(total) & 0x7f800000u) == 0x7f800000u {
+        if (bitcast<u32>(total) & 0x7f800000u) == 0x7f800000u || norm[1] < 0.0 {
             scale = -1.0;
         }
         norm[0] = total;

@@ -1,7 +1,12 @@
 //! Shapes and storage handles. A [`Tensor`] is a name for memory, not the memory.
 //!
-//! Every element is four bytes (f32 or u32); every tensor is a matrix `[rows, cols]`, row-major and dense. Nothing here
-//! needs a GPU except [`Memory`], so a plan can be made for a machine that is not here.
+//! Every tensor is a matrix `[rows, cols]`, row-major and dense. Its elements are four bytes (f32 or u32), but for frozen
+//! weights, which may be held packed ([`Format`]). Nothing here needs a GPU except [`Memory`], so a plan can be made for a
+//! machine that is not here.
+
+mod format;
+
+pub use format::{Format, GROUP, Packed};
 
 use crate::gpu::{self, BINDING_ALIGN, Buffer, Gpu, Slice};
 
@@ -28,6 +33,8 @@ pub struct Tensor {
     pub rows: usize,
     /// Columns.
     pub cols: usize,
+    /// How its elements are held.
+    pub format: Format,
 }
 
 impl Tensor {
@@ -57,13 +64,14 @@ impl Tensor {
     pub fn slice_rows(self, start: usize, count: usize) -> Self {
         let offset = self.offset + start * self.cols;
         assert!(start + count <= self.rows, "rows {start}+{count} of {self:?}");
+        assert!(self.format == Format::F32, "rows of the packed {self:?}");
         assert!((offset as u64 * ELEMENT).is_multiple_of(BINDING_ALIGN), "rows {start} of {self:?} not aligned");
         Self { offset, rows: count, ..self }
     }
 
     /// Size in bytes.
     pub fn bytes(&self) -> u64 {
-        self.len() as u64 * ELEMENT
+        self.format.words(self.len()) as u64 * ELEMENT
     }
 }
 
@@ -94,9 +102,21 @@ pub struct Store {
 impl Store {
     /// Declares `[rows, cols]` elements.
     pub fn declare(&mut self, label: impl Into<String>, role: Role, rows: usize, cols: usize) -> Tensor {
+        self.declare_packed(label, role, rows, cols, Format::F32)
+    }
+
+    /// As [`Self::declare`], held in this format.
+    pub fn declare_packed(
+        &mut self,
+        label: impl Into<String>,
+        role: Role,
+        rows: usize,
+        cols: usize,
+        format: Format,
+    ) -> Tensor {
         let place = Place::Store(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
-        self.entries.push((label.into(), role, rows * cols));
-        Tensor { place, offset: 0, rows, cols }
+        self.entries.push((label.into(), role, format.words(rows * cols)));
+        Tensor { place, offset: 0, rows, cols, format }
     }
 
     /// Bytes of everything declared as `role`.
@@ -162,6 +182,32 @@ impl Memory {
         let offset = start as u64 * ELEMENT;
         debug_assert!(offset + bytes.len() as u64 <= slice.size, "write past the end of {tensor:?}");
         gpu.write(&slice.buffer, slice.offset + offset, bytes);
+    }
+
+    /// Copies numbers to the elements of `tensor` from `start` on, as its format holds them; `start` and their count are
+    /// multiples of [`GROUP`] where it has groups.
+    pub fn write_numbers(&self, gpu: &Gpu, tensor: Tensor, start: usize, values: &[f32]) {
+        let format = tensor.format;
+        if format == Format::F32 {
+            return self.write(gpu, tensor, start, values);
+        }
+        let packed = format.pack(values);
+        self.write(gpu, tensor, format.number_words(start), &packed.words);
+        if format.has_groups() {
+            let first = format.number_words(tensor.len()) + start / GROUP * 2;
+            self.write(gpu, tensor, first, packed.groups.as_flattened());
+        }
+    }
+
+    /// The numbers of a stored tensor, whatever holds them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn read_numbers(&self, gpu: &Gpu, tensor: Tensor) -> Result<Vec<f32>, gpu::Error> {
+        let mut words: Vec<u32> = self.read(gpu, tensor)?;
+        let groups = words.split_off(tensor.format.number_words(tensor.len()));
+        let groups = groups.chunks_exact(2).map(|pair| [pair[0], pair[1]].map(f32::from_bits)).collect();
+        Ok(tensor.format.unpack(&Packed { words, groups }))
     }
 
     /// Reads a stored tensor back.

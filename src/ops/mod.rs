@@ -11,6 +11,7 @@ pub mod head_loss;
 mod linear;
 pub mod matmul;
 mod noise;
+mod packed;
 mod pick;
 mod rms_norm;
 mod rope;

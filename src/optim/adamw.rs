@@ -122,8 +122,8 @@ impl AdamW {
         self.slots.iter().map(|slot| slot.moments)
     }
 
-    /// `[norm, scale]` of the last step's gradient, before clipping; a negative scale: it was not finite and the step
-    /// changed nothing.
+    /// `[norm, scale]` of the last step's gradient, before clipping; a negative scale: it or one before was not finite and
+    /// the step changed nothing. No step changes anything until zeros are written here.
     pub fn norm(&self) -> Tensor {
         self.norm
     }

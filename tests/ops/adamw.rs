@@ -80,6 +80,11 @@ impl Device {
         self.program.run(gpu()).expect("run");
     }
 
+    /// Lets steps change something again.
+    fn forgive(&self) {
+        self.memory.write(gpu(), self.optimizer.norm(), 0, &[0f32; 2]);
+    }
+
     fn read(&self, tensor: Tensor) -> Vec<f32> {
         self.memory.read(gpu(), tensor).expect("read")
     }
@@ -179,8 +184,28 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
             assert!(!norm[0].is_finite() && norm[1] < 0.0, "{bad}: norm and scale {norm:?}");
             let cleared = device.pairs.iter().all(|(_, g)| device.read(*g).iter().all(|g| *g == 0.0));
             assert!(cleared, "{bad}: the gradient stays, and so would the failure");
+            device.forgive();
         }
     }
     device.update(&gradients, &scalars, 1);
+    assert!(before != device.state(), "a finite gradient changes something");
+}
+
+#[test]
+fn after_a_gradient_that_was_not_finite_nothing_changes_until_the_host_says_so() {
+    let mut rng = Rng(2);
+    let weights = parameters(&mut rng);
+    let mut device = Device::new(&weights);
+    let good: Vec<Mat> = SHAPES.iter().map(|(r, c)| rng.mat(*r, *c, 0.0, 1.0)).collect();
+    let mut bad = good.clone();
+    bad[3].data[5] = f64::NAN;
+    let before = device.state();
+    for gradients in [&bad, &good, &good] {
+        device.update(gradients, &scalars(), 0);
+        assert!(before == device.state(), "something changed");
+        assert!(device.read(device.optimizer.norm())[1] < 0.0, "the failure is forgotten");
+    }
+    device.forgive();
+    device.update(&good, &scalars(), 0);
     assert!(before != device.state(), "a finite gradient changes something");
 }

@@ -13,7 +13,7 @@ use underdog::{
     optim::{AdamW, Scalars, schedule_tensor},
     plan::Plan,
     tape::{Command, Grid, Tape},
-    tensor::{Memory, Role, Store, Tensor},
+    tensor::{Format, Memory, Role, Store, Tensor},
 };
 
 use crate::{
@@ -42,11 +42,13 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         | "ceiling.copy"
         | "ceiling.touch"
         | "embedding.forward"
+        | "embedding_bf16.forward"
+        | "embedding_q8.forward"
+        | "embedding_q4.forward"
+        | "embedding_nf4.forward"
         | "gated_mlp.forward"
         | "gated_mlp.backward"
-        | "head_loss.gradient_single"
-        | "head_loss.gradient_mix"
-        | "head_loss.gradient_distill"
+        | "head_loss.gradient_turned"
         | "head_loss.cap"
         | "noise.forward"
         | "pick.forward"
@@ -70,13 +72,18 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         "ceiling.multiply_add" => of::<ceiling::Params>(params).n as usize * (1 + ceiling::ROUNDS),
         "column_sum.forward" => of::<column_sum::Params>(params).block as usize,
         "embedding.backward" => of::<embedding::Params>(params).tokens as usize,
+        "head_loss.gradient_single" | "head_loss.gradient_mix" | "head_loss.gradient_distill" => head_loss::ROUNDS,
         "head_loss.stats_single" | "head_loss.stats_mix" => {
-            of::<head_loss::Params>(params).vocab.div_ceil(128) as usize + 5 * REDUCE
+            of::<head_loss::Params>(params).vocab.div_ceil(1024) as usize + 3 * REDUCE
         }
         "head_loss.stats_distill" | "head_loss.synthesize" => {
-            2 * of::<head_loss::Params>(params).vocab.div_ceil(128) as usize + 6 * REDUCE
+            3 * of::<head_loss::Params>(params).vocab.div_ceil(512) as usize + 6 * REDUCE
         }
-        "linear.nt4" | "linear.nn4" | "linear.nt4_row" => of::<linear::Params>(params).k as usize / 4,
+        "linear_bf16.nt" | "linear_bf16.nn" | "linear_bf16.nt_row" | "linear_q8.nt" | "linear_q8.nn"
+        | "linear_q8.nt_row" | "linear_q4.nt" | "linear_q4.nn" | "linear_q4.nt_row" | "linear_nf4.nt"
+        | "linear_nf4.nn" | "linear_nf4.nt_row" | "linear.nt4" | "linear.nn4" | "linear.nt4_row" => {
+            of::<linear::Params>(params).k as usize / 4
+        }
         "linear.nt" | "linear.nn" | "linear.tn" | "linear.tn4" => of::<linear::Params>(params).k as usize,
         "rms_norm.forward" | "rms_norm.backward" => {
             2 * of::<rms_norm::Params>(params).cols.div_ceil(32) as usize + REDUCE
@@ -153,11 +160,16 @@ fn largest(store: &mut Store, tape: &mut Tape) {
     let hidden = ops::linear(tape, attended, back, None);
     let hidden = ops::pick(tape, hidden, row, row);
     let stats = trained(tape, LONGEST, STATS);
-    let targets = Targets { ids: row, weights: row, schedule, offsets: row, watched: row, stats };
+    let targets = Targets { ids: row, weights: row, schedule, offsets: row, watched: row, stats, alone: true };
     let table = shards(tape, &mut trained, 64);
     let head = |hidden| Head { hidden, weight: &table, softcap: Some(30.0) };
     let again = |tape: &mut Tape| head(ops::linear(tape, attended, back, None));
-    for second in [|weak| Second::Weak(vec![weak]), |weak| Second::Synthetic(vec![weak]), Second::Teacher] {
+    for second in [
+        |weak| Second::Weak(vec![weak]),
+        |weak| Second::Turned(vec![weak]),
+        |weak| Second::Synthetic(vec![weak]),
+        Second::Teacher,
+    ] {
         let (strong, other) = (again(tape), again(tape));
         head_loss(tape, strong, &second(other), targets, 1024);
     }
@@ -170,6 +182,8 @@ fn largest(store: &mut Store, tape: &mut Tape) {
     head_loss(tape, odd_head, &Second::None, targets, LONGEST);
     tape.backward();
 
+    let (few, many) = (trained(tape, 1, LONGEST), trained(tape, 40, LONGEST));
+    let narrow = trained(tape, 40, 64);
     let (x4, y4) = (trained(tape, 4, 4), trained(tape, 64, 4));
     let params = kernels::ceiling::Params { n: underdog::bench::MOST_TRIPS as u32 };
     tape.run(kernels::ceiling::MultiplyAdd { y4, x4 }, params, Grid::linear(1));
@@ -179,6 +193,18 @@ fn largest(store: &mut Store, tape: &mut Tape) {
     let pairs: Vec<_> = (0..2).map(|_| (trained(tape, 4000, 1_000_000), trained(tape, 4000, 1_000_000))).collect();
     let schedule = schedule_tensor(store);
     AdamW::declare(store, &pairs, schedule).record(tape);
+
+    for format in [Format::Bf16, Format::Q8, Format::Q4, Format::Nf4] {
+        let mut frozen = |rows, cols| store.declare_packed("w", Role::Weights, rows, cols, format);
+        let (wide, tall) = (frozen(64, LONGEST), frozen(LONGEST, 64));
+        ops::linear(tape, few, wide, None);
+        ops::embedding(tape, row, row, &[tall], 1.0);
+        for (x, w) in [(many, wide), (narrow, tall)] {
+            let y = ops::linear(tape, x, w, None);
+            tape.gradient(y);
+        }
+    }
+    tape.backward();
 }
 
 #[test]
@@ -298,7 +324,7 @@ fn a_large_vocabulary_is_summed_completely() {
     let outcome = run(&inputs, None, |tape, x| {
         let stats = tape.transient(t, STATS);
         let [ids, weights, schedule] = [x[n], x[n + 1], x[n + 2]];
-        let targets = Targets { ids, weights, schedule, offsets: ids, watched: ids, stats };
+        let targets = Targets { ids, weights, schedule, offsets: ids, watched: ids, stats, alone: true };
         let head = Head { hidden: x[0], weight: &x[1..n], softcap: None };
         head_loss(tape, head, &Second::None, targets, t);
         stats
