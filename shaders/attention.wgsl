@@ -5,9 +5,11 @@
 // In training spans[i] = (start of i's document, i + 1); in decoding the rows of its sequence's cache. Either way the last
 // key that a query sees is its own, so a window leaves the last `window` keys of its span.
 //
-// A thread owns 8 rows (queries; keys in backward_kv) of one head and walks over the other side 16 or 8 at a time,
-// the tile of scores in registers. Neighbouring threads are neighbouring heads of the same rows, so that all of them
-// see the same keys and nothing is computed for a document that ended. No workgroup memory, no barriers.
+// A thread owns 8 rows (queries; keys in backward_kv) of one head and walks over the other side 16 places at a time, the
+// tile of scores in registers. A loop makes one product: two at a time compete for registers, and the software driver is
+// the slower for it. Neighbouring threads are neighbouring heads of the same rows, so that all of them see the same keys
+// and nothing is computed for a document that ended. No workgroup memory, no barriers. GPUs have forms of their own, see
+// lib/attention_group.wgsl.
 
 #import attention
 
@@ -47,6 +49,23 @@ fn v_block(heads: vec4<u32>, d: u32) -> mat4x4<f32> {
 
 fn dout_block(heads: vec4<u32>, d: u32) -> mat4x4<f32> {
     return mat4x4(dout[heads.x + d], dout[heads.y + d], dout[heads.z + d], dout[heads.w + d]);
+}
+
+// Sixteen of them.
+fn q_blocks(heads: ptr<function, array<vec4<u32>, 4>>, d: u32) -> array<mat4x4<f32>, 4> {
+    return array(q_block((*heads)[0], d), q_block((*heads)[1], d), q_block((*heads)[2], d), q_block((*heads)[3], d));
+}
+
+fn k_blocks(heads: ptr<function, array<vec4<u32>, 4>>, d: u32) -> array<mat4x4<f32>, 4> {
+    return array(k_block((*heads)[0], d), k_block((*heads)[1], d), k_block((*heads)[2], d), k_block((*heads)[3], d));
+}
+
+fn v_blocks(heads: ptr<function, array<vec4<u32>, 4>>, d: u32) -> array<mat4x4<f32>, 4> {
+    return array(v_block((*heads)[0], d), v_block((*heads)[1], d), v_block((*heads)[2], d), v_block((*heads)[3], d));
+}
+
+fn dout_blocks(heads: ptr<function, array<vec4<u32>, 4>>, d: u32) -> array<mat4x4<f32>, 4> {
+    return array(dout_block((*heads)[0], d), dout_block((*heads)[1], d), dout_block((*heads)[2], d), dout_block((*heads)[3], d));
 }
 
 // The first place from `x` on that a row of the tile needs; params.end where there is none.
@@ -105,10 +124,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
         }
         var s: Tile;
         for (var d = 0u; d < quads(); d++) {
-            var kd: array<mat4x4<f32>, 4>;
-            for (var c = 0u; c < 4u; c++) {
-                kd[c] = k_block(keys[c], d);
-            }
+            let kd = k_blocks(&keys, d);
             for (var r = 0u; r < ROWS; r++) {
                 let qd = q[heads[r] + d];
                 for (var c = 0u; c < 4u; c++) {
@@ -139,10 +155,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
             }
         }
         for (var d = 0u; d < quads(); d++) {
-            var vd: array<mat4x4<f32>, 4>;
-            for (var c = 0u; c < 4u; c++) {
-                vd[c] = v_block(keys[c], d);
-            }
+            let vd = v_blocks(&keys, d);
             for (var r = 0u; r < ROWS; r++) {
                 if first + r < past {
                     // Where nothing remains, o may hold anything, NaN too.
@@ -175,8 +188,6 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
 //
 // p is computed anew from lse, in backward_q and again in backward_kv: no atomics, a fixed order of sums.
 
-alias Half = array<array<vec4<f32>, 2>, 8>; // 8 rows by 8 places of the other side
-
 // stats[i,h] = (lse, delta); grid = ceil(Tq H / 32), ceil(D / 4) trips. Packed so that backward_kv binds 8 buffers.
 @compute @workgroup_size(32)
 fn backward_delta(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -190,8 +201,8 @@ fn backward_delta(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     }
 }
 
-// A thread: 8 queries of one head; grid = ceil(ceil(Tq / 8) H / 32). Trips <= ceil((end - begin) / 8)
-// (1 + 2 ceil(D / 4)).
+// A thread: 8 queries of one head; grid = ceil(ceil(Tq / 8) H / 32). Trips <= ceil((end - begin) / 16)
+// (1 + 3 ceil(D / 4)).
 @compute @workgroup_size(32)
 fn backward_q(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let index = group.x * THREADS + thread;
@@ -215,23 +226,32 @@ fn backward_q(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     var fresh = params.accumulate == 0u;
     var key = next_needed(0u, &low, &high);
     loop {
-        let keys = array(kv_heads_at(key, head_kv), kv_heads_at(key + 4u, head_kv));
-        var s: Half;
-        var g: Half;
+        var keys: array<vec4<u32>, 4>;
+        for (var c = 0u; c < 4u; c++) {
+            keys[c] = kv_heads_at(key + c * 4u, head_kv);
+        }
+        var s: Tile;
+        var g: Tile;
         for (var d = 0u; d < quads(); d++) {
-            let kd = array(k_block(keys[0], d), k_block(keys[1], d));
-            let vd = array(v_block(keys[0], d), v_block(keys[1], d));
+            let kd = k_blocks(&keys, d);
             for (var r = 0u; r < ROWS; r++) {
                 let qd = q[heads[r] + d];
-                let gd = dout[heads[r] + d];
-                for (var c = 0u; c < 2u; c++) {
+                for (var c = 0u; c < 4u; c++) {
                     s[r][c] += qd * kd[c];
+                }
+            }
+        }
+        for (var d = 0u; d < quads(); d++) {
+            let vd = v_blocks(&keys, d);
+            for (var r = 0u; r < ROWS; r++) {
+                let gd = dout[heads[r] + d];
+                for (var c = 0u; c < 4u; c++) {
                     g[r][c] += gd * vd[c];
                 }
             }
         }
         for (var r = 0u; r < ROWS; r++) {
-            for (var c = 0u; c < 2u; c++) {
+            for (var c = 0u; c < 4u; c++) {
                 let seen = within(key + c * 4u, low[r], high[r]);
                 let score = scored(s[r][c]);
                 let p = select(vec4<f32>(), exp(score - stat[r].x), seen);
@@ -239,16 +259,16 @@ fn backward_q(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
             }
         }
         for (var d = 0u; d < quads(); d++) {
-            let kd = array(k_block(keys[0], d), k_block(keys[1], d));
+            let kd = k_blocks(&keys, d);
             for (var r = 0u; r < ROWS; r++) {
                 if first + r < params.q_len {
                     let old = select(dq[heads[r] + d], vec4<f32>(), fresh);
-                    dq[heads[r] + d] = old + kd[0] * s[r][0] + kd[1] * s[r][1];
+                    dq[heads[r] + d] = old + kd[0] * s[r][0] + kd[1] * s[r][1] + kd[2] * s[r][2] + kd[3] * s[r][3];
                 }
             }
         }
         fresh = false;
-        key = next_needed(key + 8u, &low, &high);
+        key = next_needed(key + 16u, &low, &high);
         if key >= params.end {
             break;
         }
@@ -257,7 +277,7 @@ fn backward_q(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
 
 // A thread: 8 keys of one kv head, over the query heads that share it and the queries j <= i < ends[j] of the
 // window, so queries and keys must be the same tokens (Tq = Tk); grid = ceil(ceil(Tk / 8) K / 32). Trips <= H / K (1 +
-// ceil((end - begin) / 8) (1 + 2 ceil(D / 4))).
+// ceil((end - begin) / 16) (1 + 4 ceil(D / 4))).
 @compute @workgroup_size(32)
 fn backward_kv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let index = group.x * THREADS + thread;
@@ -281,22 +301,31 @@ fn backward_kv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
     for (var head = head_kv * shared_by; head < (head_kv + 1u) * shared_by; head++) {
         var query = next_needed(0u, &low, &high);
         loop {
-            let queries = array(q_heads_at(query, head), q_heads_at(query + 4u, head));
-            var s: Half;
-            var g: Half;
+            var queries: array<vec4<u32>, 4>;
+            for (var c = 0u; c < 4u; c++) {
+                queries[c] = q_heads_at(query + c * 4u, head);
+            }
+            var s: Tile;
+            var g: Tile;
             for (var d = 0u; d < quads(); d++) {
-                let qd = array(q_block(queries[0], d), q_block(queries[1], d));
-                let gd = array(dout_block(queries[0], d), dout_block(queries[1], d));
+                let qd = q_blocks(&queries, d);
                 for (var r = 0u; r < ROWS; r++) {
                     let kd = k[heads[r] + d];
-                    let vd = v[heads[r] + d];
-                    for (var c = 0u; c < 2u; c++) {
+                    for (var c = 0u; c < 4u; c++) {
                         s[r][c] += kd * qd[c];
+                    }
+                }
+            }
+            for (var d = 0u; d < quads(); d++) {
+                let gd = dout_blocks(&queries, d);
+                for (var r = 0u; r < ROWS; r++) {
+                    let vd = v[heads[r] + d];
+                    for (var c = 0u; c < 4u; c++) {
                         g[r][c] += vd * gd[c];
                     }
                 }
             }
-            for (var c = 0u; c < 2u; c++) {
+            for (var c = 0u; c < 4u; c++) {
                 let at = queries[c] / quads();
                 let stat = transpose(mat4x2(stats[at.x], stats[at.y], stats[at.z], stats[at.w])); // lse, delta
                 for (var r = 0u; r < ROWS; r++) {
@@ -307,19 +336,25 @@ fn backward_kv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
                 }
             }
             for (var d = 0u; d < quads(); d++) {
-                let qd = array(q_block(queries[0], d), q_block(queries[1], d));
-                let gd = array(dout_block(queries[0], d), dout_block(queries[1], d));
+                let qd = q_blocks(&queries, d);
                 for (var r = 0u; r < ROWS; r++) {
                     if first + r < params.kv_len {
-                        let old_k = select(dk[heads[r] + d], vec4<f32>(), fresh);
-                        let old_v = select(dv[heads[r] + d], vec4<f32>(), fresh);
-                        dk[heads[r] + d] = old_k + qd[0] * g[r][0] + qd[1] * g[r][1];
-                        dv[heads[r] + d] = old_v + gd[0] * s[r][0] + gd[1] * s[r][1];
+                        let old = select(dk[heads[r] + d], vec4<f32>(), fresh);
+                        dk[heads[r] + d] = old + qd[0] * g[r][0] + qd[1] * g[r][1] + qd[2] * g[r][2] + qd[3] * g[r][3];
+                    }
+                }
+            }
+            for (var d = 0u; d < quads(); d++) {
+                let gd = dout_blocks(&queries, d);
+                for (var r = 0u; r < ROWS; r++) {
+                    if first + r < params.kv_len {
+                        let old = select(dv[heads[r] + d], vec4<f32>(), fresh);
+                        dv[heads[r] + d] = old + gd[0] * s[r][0] + gd[1] * s[r][1] + gd[2] * s[r][2] + gd[3] * s[r][3];
                     }
                 }
             }
             fresh = false;
-            query = next_needed(query + 8u, &low, &high);
+            query = next_needed(query + 16u, &low, &high);
             if query >= params.end {
                 break;
             }

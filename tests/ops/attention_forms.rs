@@ -20,7 +20,7 @@ const HALF_TOLERANCE: f64 = 6e-3;
 
 /// An upper bound of the trips of an invocation of a form, whatever a compiler leaves as a loop: those over staged vectors
 /// and over places, but not those over the rows, columns and numbers of an
-/// invocation, or the squares of a strip.
+/// invocation, or the squares of a strip and of a staged part's depth.
 pub(crate) fn trips(form: &Alternative, params: &[u8]) -> usize {
     let p: attention::Params = bytemuck::pod_read_unaligned(params);
     let number = |text: &str| text.parse::<usize>().expect("a number");
@@ -32,9 +32,9 @@ pub(crate) fn trips(form: &Alternative, params: &[u8]) -> usize {
     if let Some((side, widest)) = module.strip_prefix("attention_coop").and_then(|rest| rest.split_once('_')) {
         let (side, slots) = (number(side), number(widest) / 64);
         let strips = 1024 / (side * side) * set("SUBGROUP", 32) / 128;
-        let along = chunks * (1 + 8 + strips * (1 + 32 / side));
-        let over = 4 * (1 + 2 * slots + strips * (1 + 16 / side));
-        return range.div_ceil(64) * (1 + along + over + 16);
+        let along = chunks * (1 + 8 + strips);
+        let over = 4 * (1 + 2 * slots + strips);
+        return range.div_ceil(64) * (1 + along + over + 15);
     }
     let (each, widest) = module.rsplit('_').next().and_then(|tile| tile.split_once('x')).expect("rows x columns");
     let (each, slots) = (number(each), number(widest) / 64);
@@ -42,7 +42,7 @@ pub(crate) fn trips(form: &Alternative, params: &[u8]) -> usize {
     let along = chunks * (1 + each.div_ceil(2) + 32_usize.div_ceil(tall) + 8);
     let over = 64 / part * (1 + (part * slots).div_ceil(tall) + part / 4);
     match form.kernel.entry {
-        "forward" => range.div_ceil(64) * (1 + along + over + 16),
+        "forward" => range.div_ceil(64) * (1 + along + over + 15),
         "backward_q" => range.div_ceil(64) * (1 + 2 * along + over),
         "backward_kv" => (range * (p.q_heads / p.kv_heads) as usize).div_ceil(64) * (1 + 2 * along + 2 * over),
         other => panic!("{other}: state its bound here"),

@@ -1,21 +1,35 @@
 //! Forms of attention for GPUs: a workgroup owns rows of one kv head, and everything it reads goes through workgroup
 //! memory (`shaders/lib/attention_tile.wgsl`). Documents' places that no row of a workgroup sees are never visited.
 
-use crate::gpu::{
-    Alternative, Cooperative, Family, Kernel,
-    kernels::{
-        attention, attention_4x64, attention_4x128, attention_4x256, attention_8x64, attention_8x128,
-        attention_coop8_64, attention_coop8_128, attention_coop16_64, attention_coop16_128, attention_half_8x64,
-        attention_half_8x128,
+use super::{Heads, Scores};
+use crate::{
+    gpu::{
+        Alternative, Cooperative, Extents, Family, Kernel, Trial,
+        kernels::{
+            attention, attention_4x64, attention_4x128, attention_4x256, attention_8x64, attention_8x128,
+            attention_coop8_64, attention_coop8_128, attention_coop16_64, attention_coop16_128, attention_half_8x64,
+            attention_half_8x128,
+        },
     },
+    tape::{Command, Tape},
+    tensor::{Role, Store, size},
 };
 
 /// The families of attention's kernels.
 pub(in super::super) static FAMILIES: &[Family] = &[
-    Family { kernel: &attention::FORWARD, class, alternatives: FORWARD },
-    Family { kernel: &attention::BACKWARD_Q, class, alternatives: BACKWARD_Q },
-    Family { kernel: &attention::BACKWARD_KV, class, alternatives: BACKWARD_KV },
+    family(&attention::FORWARD, FORWARD, |params| 2.0 * work(params), || ragged(&attention::FORWARD)),
+    family(&attention::BACKWARD_Q, BACKWARD_Q, |params| 3.0 * work(params), || ragged(&attention::BACKWARD_Q)),
+    family(&attention::BACKWARD_KV, BACKWARD_KV, |params| 4.0 * work(params), || ragged(&attention::BACKWARD_KV)),
 ];
+
+const fn family(
+    kernel: &'static Kernel,
+    alternatives: &'static [Alternative],
+    work: fn(&[u8]) -> f64,
+    ragged: fn() -> Vec<Extents>,
+) -> Family {
+    Family { kernel, class, alternatives, trial: Trial { work, fill, ragged } }
+}
 
 type Constants = &'static [(&'static str, f64)];
 type Grid = fn(&[u8]) -> Option<[u32; 3]>;
@@ -151,6 +165,57 @@ fn class(bytes: &[u8]) -> String {
         let decoding = if p.tile_rows == 1 { ", one query at a time" } else { "" };
         format!("{}x{} of {}{decoding}", p.head_dim, p.q_heads / p.kv_heads, p.q_len.next_power_of_two())
     })
+}
+
+/// Multiply-adds of one of a kernel's products, of half a square.
+fn work(bytes: &[u8]) -> f64 {
+    params(bytes).map_or(0.0, |p| {
+        [p.q_len, p.q_heads, p.head_dim, p.end - p.begin].map(f64::from).iter().product::<f64>() / 2.0
+    })
+}
+
+/// Indices of a row of documents of two fifths of its length, so that blocks begin and end inside of them.
+fn fill(bytes: &[u8], binding: &str, words: usize) -> Option<Vec<u32>> {
+    let p = params(bytes)?;
+    let document = (p.q_len * 2 / 5).max(1);
+    let words = size(words);
+    match binding {
+        "spans" => {
+            Some((0..words / 2).flat_map(|i| [i / document * document, i + 1].map(|j| j.min(p.kv_len))).collect())
+        }
+        "ends" => Some((0..words).map(|j| ((j / document + 1) * document).min(p.q_len)).collect()),
+        _ => None,
+    }
+}
+
+/// A kernel's dispatches for a few tokens and heads of every class of forms, each also for a part of the range, adding.
+fn ragged(kernel: &Kernel) -> Vec<Extents> {
+    let (mut store, mut tape) = (Store::default(), Tape::new());
+    let plain: fn(usize) -> Scores = Scores::plain;
+    let capped = |head_dim| Scores { softcap: Some(2.0), window: Some(33), ..Scores::plain(head_dim) };
+    for (heads, kv_heads, head_dim, form) in
+        [(4, 2, 64, plain), (3, 1, 48, capped), (2, 1, 128, plain), (3, 3, 80, capped), (2, 1, 256, capped)]
+    {
+        let scores = form(head_dim);
+        let heads = Heads { heads, kv_heads, head_dim };
+        let mut declare = |cols| store.declare("ragged", Role::Inputs, 130, cols);
+        let qkv = [heads.heads, kv_heads, kv_heads].map(|h| declare(h * head_dim));
+        let [spans, ends] = [2, 1].map(&mut declare);
+        for x in qkv {
+            let dx = declare(x.cols);
+            tape.train(x, dx);
+        }
+        let y = super::attention(&mut tape, qkv, heads, scores, spans, ends);
+        tape.gradient(y);
+        tape.backward();
+    }
+    let recording = tape.finish();
+    let own = recording.commands.iter().filter_map(Command::dispatch).filter(|(of, _)| of.name == kernel.name);
+    let with = |extents: &Extents, begin, accumulate| {
+        let p = params(&extents.params).map(|p| attention::Params { begin, accumulate, ..p });
+        Extents { params: p.map_or_else(Vec::new, |p| bytemuck::bytes_of(&p).to_vec()), ..extents.clone() }
+    };
+    own.flat_map(|(_, extents)| [with(&extents, 0, 0), with(&extents, 37, 1)]).collect()
 }
 
 /// Places of the other side that keep loops short enough, see `tests/ops/trips.rs`. Ranges are cut by the trips of the
