@@ -19,6 +19,8 @@ mod head_loss;
 mod head_oracle;
 #[path = "ops/linear.rs"]
 mod linear;
+#[path = "ops/lora.rs"]
+mod lora;
 #[path = "ops/noise.rs"]
 mod noise;
 #[path = "ops/packed.rs"]
