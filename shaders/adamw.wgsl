@@ -25,6 +25,11 @@ var<immediate> params: Params;
 
 const BLOCK = 64u; // fours that one invocation squares; a workgroup sums LANES * BLOCK
 
+// Four gradients, zeros beyond the last.
+fn four(i: u32) -> vec4<f32> {
+    return select(vec4(0.0), grad4[min(i, params.n - 1u)], i < params.n);
+}
+
 // partials[first + group] = sum of squares of 8,192 gradients.
 @compute @workgroup_size(LANES)
 fn square_sum(
@@ -34,12 +39,14 @@ fn square_sum(
 ) {
     let block = group_index(group, groups);
     var sum = vec4(0.0);
-    for (var k = 0u; k < BLOCK; k++) {
+    // Several loads under way at a time, and no branch between them.
+    for (var k = 0u; k < BLOCK; k += 4u) {
         let i = (block * BLOCK + k) * LANES + lane;
-        if i < params.n {
-            let g = grad4[i];
-            sum += g * g;
-        }
+        let a = four(i);
+        let b = four(i + LANES);
+        let c = four(i + 2u * LANES);
+        let d = four(i + 3u * LANES);
+        sum += (a * a + b * b) + (c * c + d * d);
     }
     let total = workgroup_sum((sum.x + sum.y) + (sum.z + sum.w), lane);
     if lane == 0u && block * BLOCK * LANES < params.n {

@@ -8,7 +8,7 @@ use crate::{
     data::pack::Batch,
     gpu::{Extents, Gpu, Kernel, Profile, Program, Readback, Ticket},
     method::{Distill, Draw, Method, Mix, Row, Settings, Sft, Source},
-    model::{self, Adapter, Config, Layout, Model, Parameter},
+    model::{self, Adapter, Config, Held, Layout, Model, Parameter},
     ops::{
         MAX_TERMS,
         head_loss::{self, STATS},
@@ -257,7 +257,11 @@ fn declare(
         }
     };
     let trained = learns && adapter.is_none();
-    let own = |store: &mut Store| Model::declare(store, config.clone(), role, trained, spec.tokens, spec.max_binding);
+    let mut config = config.clone();
+    if adapter.as_ref().is_some_and(|layout| layout.config.dora) {
+        config.held = Held::default(); // the lengths of rows are read as f32
+    }
+    let own = |store: &mut Store| Model::declare(store, config, role, trained, spec.tokens, spec.max_binding);
     let model = base.map_or_else(|| own(store), |strong| Ok(strong.view(None)))?;
     let Some(layout) = adapter else { return Ok(model) };
     let keys = learns.then_some(row.noise.keys);
@@ -356,9 +360,13 @@ impl Engine<'_> {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn fill(&self, side: Side, values: impl FnMut(&Parameter, usize) -> Vec<f32>) -> Result<(), Error> {
+    pub fn fill(&self, side: Side, mut values: impl FnMut(&Parameter, usize) -> Vec<f32>) -> Result<(), Error> {
         let Some(model) = self.model(side) else { return Ok(()) };
-        Ok(model.weights.fill(self.gpu, &self.memory, values)?)
+        let own = model.adapter.as_ref().map(|adapter| &adapter.weights);
+        for weights in [&*model.weights].into_iter().chain(own) {
+            weights.fill(self.gpu, &self.memory, &mut values)?;
+        }
+        Ok(())
     }
 
     /// Sets the step's scalars.

@@ -8,7 +8,7 @@ mod format;
 
 pub use format::{Format, GROUP, Packed};
 
-use crate::gpu::{self, BINDING_ALIGN, Buffer, Gpu, Slice};
+use crate::gpu::{self, BINDING_ALIGN, Buffer, Gpu, Slice, Upload};
 
 /// Bytes of an element.
 pub const ELEMENT: u64 = 4;
@@ -237,18 +237,29 @@ impl Memory {
     }
 
     /// Copies numbers to the elements of `tensor` from `start` on, as its format holds them; `start` and their count are
-    /// multiples of [`GROUP`] where it has groups.
-    pub fn write_numbers(&self, gpu: &Gpu, tensor: Tensor, start: usize, values: &[f32]) {
-        let format = tensor.format;
+    /// multiples of [`GROUP`] where that is not f32.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn upload(
+        &self,
+        upload: &mut Upload<'_>,
+        tensor: Tensor,
+        start: usize,
+        values: &[f32],
+    ) -> Result<(), gpu::Error> {
+        let (place, format) = (self.slice(tensor), tensor.format);
+        let at = |word: usize| place.offset + word as u64 * ELEMENT;
         if format == Format::F32 {
-            return self.write(gpu, tensor, start, values);
+            return upload.write(&place.buffer, at(start), bytemuck::cast_slice(values));
         }
         let packed = format.pack(values);
-        self.write(gpu, tensor, format.number_words(start), &packed.words);
-        if format.has_groups() {
-            let first = format.number_words(tensor.len()) + start / GROUP * 2;
-            self.write(gpu, tensor, first, packed.groups.as_flattened());
+        upload.write(&place.buffer, at(format.number_words(start)), bytemuck::cast_slice(&packed.words))?;
+        if packed.groups.is_empty() {
+            return Ok(());
         }
+        let first = format.number_words(tensor.len()) + start / GROUP * 2;
+        upload.write(&place.buffer, at(first), bytemuck::cast_slice(packed.groups.as_flattened()))
     }
 
     /// The numbers of a stored tensor, whatever holds them.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use underdog::config::{
     self, Autotune, ByteSize, Config, CurriculumRule, Dtype, Error, LambdaSchedule, Layers, LrScheduler, Method,
-    Origin, Overlength, Recompute, WeakSource,
+    Origin, Overlength, Quantize, Recompute, WeakSource,
 };
 
 /// A message without the folder that the test's file lies in.
@@ -183,6 +183,16 @@ fn settings_survive_their_file() {
     let everything = Config {
         method: Method::Mix,
         model: Some("models/a b".into()),
+        adapter: None,
+        lora_rank: Some(8),
+        lora_alpha: Some(12.5),
+        lora_dropout: Some(0.05),
+        target_modules: vec!["q_proj".into(), "v_proj".into()],
+        rslora: true,
+        dora: false,
+        train_layers: Some("last:8".into()),
+        modules_to_save: vec!["embed_tokens".into()],
+        quantize: Quantize::Bits4,
         weak: vec!["weak".into(), "w 2".into()],
         weak_share: vec![1.0, 2.5],
         candidate: vec![],

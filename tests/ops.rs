@@ -5,6 +5,8 @@ mod common;
 
 #[path = "ops/adamw.rs"]
 mod adamw;
+#[path = "ops/alternatives.rs"]
+mod alternatives;
 #[path = "ops/attention.rs"]
 mod attention;
 #[path = "ops/check.rs"]

@@ -221,6 +221,8 @@ fn elementwise() -> Vec<Case> {
     add("rms_norm forward", 2.0, |r| norm(r, false));
     add("rms_norm forward+backward", 5.0, |r| norm(r, true));
     add("rope", 2.0, rotate);
+    add("norm_rope forward", 2.0, |r| turn(r, false));
+    add("norm_rope forward+backward", 5.0, |r| turn(r, true));
     add("gated_mlp forward", 3.0, |r| gate(r, false));
     add("gated_mlp forward+backward", 8.0, |r| gate(r, true));
     add("embedding forward", 2.0, |r| embed(r, false));
@@ -240,12 +242,29 @@ fn norm(r: &mut Recorder, backward: bool) {
     }
 }
 
-fn rotate(r: &mut Recorder) {
+fn rotary(r: &mut Recorder) -> Rotary {
     let head_dim = 128;
-    let x = r.random(TOKENS, WIDTH);
     let positions = r.words(1, TOKENS, (0..TOKENS as u32).collect());
     let [cosines, sines] = [0; 2].map(|_| r.random(TOKENS, head_dim / 2));
-    ops::rope(&mut r.tape, x, Rotary { positions, cosines, sines, head_dim });
+    Rotary { positions, cosines, sines, head_dim }
+}
+
+fn rotate(r: &mut Recorder) {
+    let x = r.random(TOKENS, WIDTH);
+    let rotary = rotary(r);
+    ops::rope(&mut r.tape, x, rotary);
+}
+
+fn turn(r: &mut Recorder, backward: bool) {
+    let rotary = rotary(r);
+    let (x, weight) = (r.random(TOKENS, WIDTH), r.random(1, rotary.head_dim));
+    if backward {
+        [x, weight].iter().for_each(|x| _ = r.train(*x));
+    }
+    let y = ops::norm_rope(&mut r.tape, x, weight, Norm { eps: 1e-6, offset: 0.0 }, rotary);
+    if backward {
+        r.backward(y);
+    }
 }
 
 fn gate(r: &mut Recorder, backward: bool) {

@@ -27,7 +27,7 @@ const MAX_BYTES: u64 = 4 << 20;
 const MAX_RANK: usize = 1 << 12;
 
 /// What an adapter is made of, with PEFT's names where they differ.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AdapterConfig {
     /// `r`
     pub rank: usize,

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use bytes::ByteSize;
 pub use choices::{
-    Autotune, CurriculumRule, Dtype, LambdaSchedule, LrScheduler, Method, Overlength, Recompute, WeakSource,
+    Autotune, CurriculumRule, Dtype, LambdaSchedule, LrScheduler, Method, Overlength, Quantize, Recompute, WeakSource,
 };
 pub use layers::{Error, Layers, Origin};
 
@@ -132,6 +132,8 @@ pub struct Config {
     pub memory: Option<ByteSize>,
     /// How kernels are chosen for the device. A run keeps the choices that it began with.
     pub autotune: Autotune,
+    /// How the matrices of models that do not learn are held.
+    pub quantize: Quantize,
     /// Gradient checkpointing.
     pub recompute: Recompute,
     /// Tokens computed at once; 0 chooses by memory. The result does not depend on it.
@@ -228,6 +230,7 @@ impl Default for Config {
             device: None,
             memory: None,
             autotune: Autotune::Quick,
+            quantize: Quantize::None,
             recompute: Recompute::Auto,
             tokens_per_pass: 0,
             save_every: 0,
@@ -416,6 +419,16 @@ impl Config {
             ("dora", is_lora || !self.dora, NEW_ADAPTER),
             ("train_layers", is_lora || self.train_layers.is_none(), NEW_ADAPTER),
             ("modules_to_save", is_lora || self.modules_to_save.is_empty(), NEW_ADAPTER),
+            (
+                "quantize",
+                self.quantize == Quantize::None || self.trains_adapter() || self.freeze_weak || distills,
+                "is of weights that do not learn; train an adapter with lora_rank, or leave it out",
+            ),
+            (
+                "quantize",
+                self.quantize == Quantize::None || !self.dora,
+                "is not built for DoRA, which needs the lengths of the rows; leave one of the two out",
+            ),
             (
                 "weak",
                 matches!(method, Method::Mix | Method::Wmss) || self.weak.is_empty(),

@@ -8,7 +8,7 @@ mod family;
 mod weights;
 
 pub use adapter::{Adapter, Layout, LayoutError};
-pub use config::{Config, Parameter};
+pub use config::{Config, Held, Parameter};
 pub use weights::{Error, Weights};
 
 use std::sync::Arc;

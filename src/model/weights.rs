@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::config::{Config, Parameter};
+use super::config::{Config, Held, Parameter};
 use crate::{
     checkpoint::{self, Folder},
     gpu::{self, Gpu, Upload},
     ops::MAX_TERMS,
-    tensor::{ELEMENT, Memory, Role, Store, Tensor},
+    tensor::{ELEMENT, Format, Memory, Role, Store, Tensor},
 };
 
 /// A split table's shards have a multiple of this many rows, so that the logits of each can be bound.
@@ -80,11 +80,12 @@ impl Weights {
         let mut stored = Vec::new();
         for parameter in config.parameters() {
             let rows = shard_rows(&parameter, max_binding)?;
-            let mut declare = |role| -> Vec<Tensor> {
-                rows.iter().map(|n| store.declare(&parameter.name, role, *n, parameter.cols())).collect()
+            let (name, cols) = (&parameter.name, parameter.cols());
+            let mut declare = |role, format| -> Vec<Tensor> {
+                rows.iter().map(|n| store.declare_packed(name, role, *n, cols, format)).collect()
             };
-            let shards = declare(role);
-            let gradients = if trained { declare(Role::Gradients) } else { Vec::new() };
+            let shards = declare(role, if trained { Format::F32 } else { held(config.held, &parameter, &rows) });
+            let gradients = if trained { declare(Role::Gradients, Format::F32) } else { Vec::new() };
             stored.push(Stored { parameter, shards, gradients, transposed: false });
         }
         Ok(Self::of(stored))
@@ -186,9 +187,7 @@ impl Stored {
             let from = start.max(first);
             let to = (start + values.len()).min(first + shard.len());
             if from < to {
-                let place = memory.slice(*shard);
-                let offset = place.offset + (from - first) as u64 * ELEMENT;
-                upload.write(&place.buffer, offset, bytemuck::cast_slice(&values[from - start..to - start]))?;
+                memory.upload(upload, *shard, from - first, &values[from - start..to - start])?;
             }
             first += shard.len();
         }
@@ -213,11 +212,26 @@ impl Stored {
 
     fn read_all(&self, gpu: &Gpu, memory: &Memory, shards: &[Tensor]) -> Result<Vec<f32>, gpu::Error> {
         let read = |shard: &Tensor| -> Result<Vec<f32>, gpu::Error> {
-            let values = memory.read(gpu, *shard)?;
+            let values = memory.read_numbers(gpu, *shard)?;
             Ok(if self.transposed { transposed(&values, shard.cols) } else { values })
         };
         Ok(shards.iter().map(read).collect::<Result<Vec<_>, _>>()?.concat())
     }
+}
+
+/// Rows of packed matrices come in these numbers, so that products can read four at a time.
+const PACKED_ROWS: usize = 4;
+
+/// How a parameter that does not learn is held, if its sizes allow it.
+fn held(held: Held, parameter: &Parameter, rows: &[usize]) -> Format {
+    let format = if is_table(parameter) { held.table } else { held.linear };
+    let fits = format.takes(parameter.cols()) && rows.iter().all(|n| n.is_multiple_of(PACKED_ROWS));
+    if parameter.dims.len() == 2 && fits { format } else { Format::F32 }
+}
+
+/// Whether it is indexed by token.
+fn is_table(parameter: &Parameter) -> bool {
+    matches!(parameter.name.as_str(), "model.embed_tokens.weight" | "lm_head.weight")
 }
 
 /// A matrix of rows of `cols`, columns first.
@@ -230,7 +244,7 @@ fn transposed(values: &[f32], cols: usize) -> Vec<f32> {
 pub(super) fn shard_rows(parameter: &Parameter, max_binding: u64) -> Result<Vec<usize>, Error> {
     let row = parameter.cols() as u64 * ELEMENT;
     let (rows, cols) = (parameter.rows(), parameter.cols());
-    let splittable = matches!(parameter.name.as_str(), "model.embed_tokens.weight" | "lm_head.weight");
+    let splittable = is_table(parameter);
     let shards = match parameter.parts.as_slice() {
         [] if splittable => {
             let fit = usize::try_from(max_binding / row).unwrap_or(usize::MAX).min(SHARD_ROWS);

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     checkpoint, config,
-    config::{Config, LrScheduler, Recompute},
+    config::{Config, LrScheduler, Quantize, Recompute},
     curriculum::CurriculumRow,
     data::{
         self, Dataset, Example,
@@ -23,10 +23,11 @@ use crate::{
     },
     engine::{Blueprint, Engine, Loss, Side, Spec},
     fit::{self, Bounds},
-    model,
+    model::{self, Held},
     optim::{Decay, Scalars, Schedule},
     report::{Event, Report, bytes},
     score::{self, Scored},
+    tensor::Format,
     train::{self as training, Means, Outcome, Phase},
 };
 
@@ -105,6 +106,24 @@ fn bounds(config: &Config, available: Option<u64>) -> Bounds {
     }
 }
 
+/// With the matrices of what does not learn held as the settings say.
+fn quantized(config: &Config, mut spec: Spec) -> Result<Spec, Error> {
+    let linear = match config.quantize {
+        Quantize::None => return Ok(spec),
+        Quantize::Bits8 => Format::Q8,
+        Quantize::Bits4 => Format::Q4,
+    };
+    if spec.adapter.as_ref().is_some_and(|layout| layout.config.dora) {
+        let reason =
+            "`quantize` is not built for a DoRA adapter, which needs the lengths of the base's rows; leave it out";
+        return Err(Error::User(reason.into()));
+    }
+    let held = Held { linear, table: Format::Bf16 };
+    let shapes = spec.others.iter_mut().map(|other| &mut other.config);
+    shapes.chain([&mut spec.strong]).for_each(|shape| shape.held = held);
+    Ok(spec)
+}
+
 /// The arrangement a training phase would have on a device that binds `max_binding` bytes and has `available`.
 ///
 /// # Errors
@@ -118,6 +137,7 @@ pub fn blueprint(
 ) -> Result<(Spec, Blueprint), Error> {
     let spec =
         Spec { strong: strong.clone(), adapter, others, loss, train: true, tokens: 0, recompute: false, max_binding };
+    let spec = quantized(config, spec)?;
     Ok(fit::choose(&spec, batches, bounds(config, available))?)
 }
 
@@ -291,6 +311,7 @@ fn identity(
         "adamw": config.adamw,
         "seed": config.seed,
         "shuffle": config.shuffle,
+        "quantize": config.quantize,
         "data": training::fingerprint(examples),
         "drawn": drawn,
     });
@@ -350,10 +371,12 @@ fn measuring<'g>(
         recompute: false,
         max_binding: gpu.max_binding(),
     };
+    let spec = quantized(config, spec)?;
     let (_, blueprint) = fit::choose(&spec, &batches, bounds(config, gpu.available()))?;
     tuning::tune(context, config, blueprint.work(), blueprint.footprint().total())?;
     let engine = blueprint.build(gpu)?;
     load(&engine, source, others, config.seed)?;
+    tuning::record(context, config)?;
     engine.set_scalars(0, &scalars);
     Ok(engine)
 }

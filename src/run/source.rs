@@ -11,7 +11,7 @@ use crate::{
     checkpoint::{AdapterConfig, AdapterFolder, Companions, Dtype, Entry, Folder, is_adapter},
     config,
     data::tokenizer::Tokenizer,
-    model::{Config, Layout},
+    model::{Config, Held, Layout},
     train::Files,
 };
 
@@ -67,9 +67,10 @@ impl Source {
                 path.display()
             )));
         }
-        let config = Config::open(path)?;
+        let mut config = Config::open(path)?;
         let weights = Folder::open(path)?;
         weights.check(&config.entries())?;
+        config.held = if holds(&weights, &config, safetensors::Dtype::BF16) { Held::BF16 } else { Held::default() };
         let tokenizer = Tokenizer::open(path)?;
         let file = path.join("config.json");
         let config_json =
@@ -173,10 +174,14 @@ impl Source {
     }
 
     fn stored_dtype(&self) -> Dtype {
-        let f32 =
-            |entry: &Entry| self.weights.tensor(&entry.name).is_some_and(|t| t.dtype == safetensors::Dtype::F32);
-        if self.config.entries().iter().all(f32) { Dtype::F32 } else { Dtype::Bf16 }
+        if holds(&self.weights, &self.config, safetensors::Dtype::F32) { Dtype::F32 } else { Dtype::Bf16 }
     }
+}
+
+/// Whether all of a model's parameters are stored like this.
+fn holds(weights: &Folder, config: &Config, dtype: safetensors::Dtype) -> bool {
+    let alike = |entry: &Entry| weights.tensor(&entry.name).is_some_and(|tensor| tensor.dtype == dtype);
+    config.entries().iter().all(alike)
 }
 
 /// What settings say of an adapter on a model of this shape.

@@ -5,7 +5,7 @@
 use std::{collections::HashSet, sync::OnceLock};
 
 use underdog::{
-    gpu::Gpu,
+    gpu::{Gpu, Upload},
     plan::Plan,
     tape::{Command, Recording, Tape},
     tensor::{Format, Memory, Place, Role, Store, Tensor},
@@ -226,7 +226,8 @@ impl Bench {
         let mut program = Plan::new(recording).load(gpu, &memory).expect("slots of a test");
         [0, 1].map(|_| {
             for (tensor, values) in self.floats.iter().chain(self.gradients.iter().flatten()) {
-                memory.write_numbers(gpu, *tensor, 0, values);
+                let mut upload = Upload::new(gpu);
+                memory.upload(&mut upload, *tensor, 0, values).and_then(|()| upload.finish()).expect("upload");
             }
             memory.write(gpu, out, 0, &vec![f32::NAN; out.len()]);
             program.run_rows(gpu, rows).expect("run");

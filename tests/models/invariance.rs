@@ -72,16 +72,17 @@ impl Trace {
         }
     }
 
-    /// Losses and norms within 1e-6. Gradients, whose sums f32 rounds in another order, within 4e-6 of the tensor's
-    /// largest number (2.2e-6 measured on lavapipe, an adapter's; else 1.1e-6); weights within 1e-4, because AdamW divides
-    /// small gradients by their own size.
+    /// Losses within 1e-6; norms within 3e-6, for AdamW has moved the weights of later steps apart. Gradients, whose sums
+    /// f32 rounds in another order, within 4e-6 of the tensor's largest number (2.2e-6 measured on lavapipe, an adapter's;
+    /// else 1.1e-6); weights within 1e-4, because AdamW divides small gradients by their own size.
     #[track_caller]
     fn assert_near(&self, other: &Self, what: &str) {
         let mut checks = Checks::of(what);
         for ((name, got), (_, want)) in self.0.iter().zip(&other.0) {
             let kind = name.split(' ').next().unwrap_or_default();
             let tolerance = match kind {
-                "loss" | "norm" => 1e-6,
+                "loss" => 1e-6,
+                "norm" => 3e-6,
                 "gradient" => 4e-6,
                 _ => 1e-4,
             };

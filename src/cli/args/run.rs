@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use crate::config::{
     Autotune, ByteSize, Config, CurriculumRule, Dtype, Error, LambdaSchedule, Layers, LrScheduler, Method,
-    Overlength, Recompute, WeakSource,
+    Overlength, Quantize, Recompute, WeakSource,
 };
 use crate::run::Equal;
 
@@ -219,6 +219,9 @@ pub struct RunFlags {
     #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = ADAPTER)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub modules_to_save: Vec<String>,
+    /// How matrices that do not learn are held: as stored, or in 8 or 4 bits
+    #[arg(long, value_name = "BITS", help_heading = ADAPTER)]
+    pub quantize: Option<Quantize>,
     /// JSONL file to train on
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
