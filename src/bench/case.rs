@@ -1,16 +1,20 @@
 //! One thing to measure: a name, the work of a run, and what its rate is a share of.
 
 use super::{
-    recorder::{Loaded, Recorder},
+    recorder::{Form, Loaded, Recorder},
     results::Unit,
 };
 use crate::gpu::{Error, Gpu};
 
-/// The ceiling that a rate is a share of. Number types and matrix units to come have their own.
+/// The ceiling that a rate is a share of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// f32 multiply-adds outside of matrix units; work is counted in operations.
     FmaF32,
+    /// Products of matrix units with factors in f16; work is counted in operations.
+    UnitsF16,
+    /// Products of matrix units in f32; work is counted in operations.
+    UnitsF32,
     /// Copying memory; work is counted in the bytes that must move at least.
     Copy,
 }
@@ -19,7 +23,7 @@ impl Limit {
     /// The unit of rates that are shares of it, and how much work a second makes one.
     pub(super) fn unit(self) -> Unit {
         match self {
-            Self::FmaF32 => Unit::GigaFlops,
+            Self::FmaF32 | Self::UnitsF16 | Self::UnitsF32 => Unit::GigaFlops,
             Self::Copy => Unit::GigaBytes,
         }
     }
@@ -57,6 +61,8 @@ pub struct Case {
     /// What it is a share of.
     pub limit: Limit,
     pub(super) tier: Tier,
+    /// In which form, if not in the one that the device takes by itself.
+    pub(super) form: Option<Form>,
     pub(super) record: Box<dyn Fn(&mut Recorder)>,
 }
 
@@ -66,6 +72,11 @@ impl Case {
         self.tier == Tier::Always
     }
 
+    /// Whether the device has what it needs.
+    pub fn is_offered(&self, gpu: &Gpu) -> bool {
+        self.form.is_none_or(|(_, form)| gpu.offers(form))
+    }
+
     /// Allocates it and fills its inputs with random numbers.
     ///
     /// # Errors
@@ -73,6 +84,6 @@ impl Case {
     pub fn load(&self, gpu: &Gpu) -> Result<Loaded, Error> {
         let mut recorder = Recorder::default();
         (self.record)(&mut recorder);
-        recorder.load(gpu, false)
+        recorder.load_as(gpu, self.form)
     }
 }

@@ -2,7 +2,7 @@
 //! op can be measured whose result nobody reads.
 
 use crate::{
-    gpu::{BatchTime, Buffer, Error, Gpu, Program, Slice, Step},
+    gpu::{Alternative, BatchTime, Buffer, Error, Family, Gpu, Program, Slice, Step},
     tape::{Command, Tape},
     tensor::{ELEMENT, Memory, Place, Role, Store, Tensor, allocation},
 };
@@ -93,6 +93,15 @@ impl Recorder {
 
     /// Allocates and fills. `poison` fills what the ops have to write with NaN.
     pub(super) fn load(self, gpu: &Gpu, poison: bool) -> Result<Loaded, Error> {
+        self.prepare(gpu, poison, None)
+    }
+
+    /// As [`Self::load`], the family's dispatches in this form, whatever the device takes by itself.
+    pub(super) fn load_as(self, gpu: &Gpu, form: Option<Form>) -> Result<Loaded, Error> {
+        self.prepare(gpu, false, form)
+    }
+
+    fn prepare(self, gpu: &Gpu, poison: bool, form: Option<Form>) -> Result<Loaded, Error> {
         let Self { store, tape, inputs, seeds, .. } = self;
         let memory = Memory::allocate(gpu, &store)?;
         let recording = tape.finish();
@@ -110,8 +119,31 @@ impl Recorder {
             gpu.flush()?;
         }
         let steps = recording.commands.iter().map(|command| place.step(command)).collect();
-        Ok(Loaded { program: Program::new(gpu, steps), place })
+        let before = form.map(|(family, form)| choose(gpu, &recording.commands, family, form));
+        let program = Program::new(gpu, steps);
+        for (family, class, form) in before.into_iter().flatten() {
+            gpu.choose(family, class, form);
+        }
+        Ok(Loaded { program, place })
     }
+}
+
+/// Another form of a family's kernel.
+pub(super) type Form = (&'static Family, &'static Alternative);
+
+/// Chooses the form for everything that was recorded of its family. Returns what was chosen before.
+fn choose(
+    gpu: &Gpu,
+    commands: &[Command],
+    family: &'static Family,
+    form: &'static Alternative,
+) -> Vec<(&'static Family, String, Option<&'static Alternative>)> {
+    let of_family = |command: &Command| match command {
+        Command::Dispatch { kernel, params, .. } if kernel.name == family.kernel.name => Some((family.class)(params)),
+        _ => None,
+    };
+    let classes: std::collections::BTreeSet<String> = commands.iter().filter_map(of_family).collect();
+    classes.into_iter().map(|class| (family, class.clone(), gpu.choose(family, class, Some(form)))).collect()
 }
 
 struct Places {

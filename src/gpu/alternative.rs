@@ -65,13 +65,18 @@ pub(super) struct Choices {
 }
 
 impl Choices {
-    /// `None` is the portable form.
-    pub(super) fn set(&mut self, family: &'static Family, class: String, alternative: Option<&'static Alternative>) {
+    /// `None` is the portable form. Returns the one before.
+    pub(super) fn set(
+        &mut self,
+        family: &'static Family,
+        class: String,
+        alternative: Option<&'static Alternative>,
+    ) -> Option<&'static Alternative> {
         let (_, chosen) = self.families.entry(family.kernel.name).or_insert_with(|| (family, HashMap::new()));
         match alternative {
             Some(alternative) => chosen.insert(class, alternative),
             None => chosen.remove(&class),
-        };
+        }
     }
 
     /// The form for a dispatch of `kernel`, and its workgroups.

@@ -321,9 +321,14 @@ impl Gpu {
     }
 
     /// From now on, programs take this form for dispatches of the family's kernel whose shapes are of this class; `None` is
-    /// the portable one.
-    pub fn choose(&self, family: &'static Family, class: String, alternative: Option<&'static Alternative>) {
-        lock(&self.choices).set(family, class, alternative);
+    /// the portable one. Returns what it was before.
+    pub fn choose(
+        &self,
+        family: &'static Family,
+        class: String,
+        alternative: Option<&'static Alternative>,
+    ) -> Option<&'static Alternative> {
+        lock(&self.choices).set(family, class, alternative)
     }
 
     /// The chosen form of a dispatch, and its workgroups.
