@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use underdog::config::{
-    self, ByteSize, Config, CurriculumRule, Dtype, Error, LambdaSchedule, Layers, LrScheduler, Method, Origin,
-    Overlength, Recompute, WeakSource,
+    self, Autotune, ByteSize, Config, CurriculumRule, Dtype, Error, LambdaSchedule, Layers, LrScheduler, Method,
+    Origin, Overlength, Quantize, Recompute, WeakSource,
 };
 
 /// A message without the folder that the test's file lies in.
@@ -183,6 +183,16 @@ fn settings_survive_their_file() {
     let everything = Config {
         method: Method::Mix,
         model: Some("models/a b".into()),
+        adapter: None,
+        lora_rank: Some(8),
+        lora_alpha: Some(12.5),
+        lora_dropout: Some(0.05),
+        target_modules: vec!["q_proj".into(), "v_proj".into()],
+        rslora: true,
+        dora: false,
+        train_layers: Some("last:8".into()),
+        modules_to_save: vec!["embed_tokens".into()],
+        quantize: Quantize::Bits4,
         weak: vec!["weak".into(), "w 2".into()],
         weak_share: vec![1.0, 2.5],
         candidate: vec![],
@@ -220,6 +230,7 @@ fn settings_survive_their_file() {
         dtype: Dtype::Bf16,
         device: Some("0".into()),
         memory: Some(ByteSize(6_000_000_001)),
+        autotune: Autotune::Full,
         recompute: Recompute::Off,
         tokens_per_pass: 1024,
         save_every: 5,

@@ -9,6 +9,8 @@ mod adamw;
 mod alternatives;
 #[path = "ops/attention.rs"]
 mod attention;
+#[path = "ops/attention_forms.rs"]
+mod attention_forms;
 #[path = "ops/check.rs"]
 mod check;
 #[path = "ops/embedding.rs"]
@@ -19,8 +21,12 @@ mod head_loss;
 mod head_oracle;
 #[path = "ops/linear.rs"]
 mod linear;
+#[path = "ops/lora.rs"]
+mod lora;
 #[path = "ops/noise.rs"]
 mod noise;
+#[path = "ops/packed.rs"]
+mod packed;
 #[path = "ops/rows.rs"]
 mod rows;
 #[path = "ops/tape.rs"]

@@ -1,156 +1,65 @@
-// Products in registers, for software drivers: no workgroup memory, and tiles as large as they keep. A file that imports
-// this says
+// What the products that keep a tile of Y in registers share: extents, the tile of a thread, and its end.
 //
-//   const ROWS, QUADS   rows and groups of four columns of Y that an invocation makes; ROWS a multiple of 4
-//   alias Tile          array<array<vec4<f32>, QUADS>, ROWS>
-//
-// A workgroup of 8 makes ROWS rows by 32 * QUADS columns: grid = (ceil(n / columns), ceil(m / ROWS), 1). Its invocations
-// share their rows, so that newer drivers see that they read the same numbers of X and read them once; numbers of W cost a
-// read of each invocation, so that more rows for each are cheaper than more columns. Offsets are made before the loop,
-// because these drivers hoist nothing, and tiles are arrays of arrays, because only those stay in registers there.
-//
-// Trips per invocation: k / 4 in nt and nn, k / 2 in tn; the inner loops have constant bounds and are unrolled.
+// A workgroup of 32 makes 32 rows by 128 columns of Y, each thread 8 rows by 16 columns in registers: grid =
+// (ceil(n / 128), ceil(m / 32), 1). Eight threads lie side by side along the columns, so that a row of W is read as
+// whole cache lines. No workgroup memory: software drivers are slower with it. Offsets are made before the loop,
+// because those drivers hoist nothing, and tiles are arrays of arrays, because only those are unrolled into registers
+// there. Rows and columns past the edge read the last valid ones again and are not written.
 
 #import linear_params
 
 @group(0) @binding(0) var<storage, read> x4: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> w4: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y4: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> bias4: array<vec4<f32>>;
 
-const LANES = 8u; // invocations side by side; one's groups of columns are LANES apart
+const ROWS = 8u; // of Y, per thread
+const QUADS = 4u; // groups of four neighbouring columns of Y, per thread
+const LANES = 8u; // threads side by side; a thread's groups are LANES apart
+const THREADS = 32u;
 
-fn row_starts(row: u32) -> array<u32, ROWS> {
-    var starts: array<u32, ROWS>;
+alias Tile = array<array<vec4<f32>, 4>, 8>; // ROWS x QUADS
+alias Rows = array<u32, 8>; // something per row of the tile
+alias Quads = array<u32, 4>; // something per group of columns
+alias Block = array<mat4x4<f32>, 4>; // 4 x 4 numbers of W per group of columns
+
+// The first row and the first group of columns of this thread.
+fn place(group: vec3<u32>, thread: u32) -> vec2<u32> {
+    return vec2(
+        (group.y * (THREADS / LANES) + thread / LANES) * ROWS,
+        group.x * LANES * QUADS + thread % LANES,
+    );
+}
+
+// Where this thread's rows begin in a matrix with `ld` numbers (or groups of four) from one row to the next.
+fn row_starts(at: vec2<u32>, ld: u32) -> Rows {
+    var to: Rows;
     for (var i = 0u; i < ROWS; i++) {
-        starts[i] = min(row + i, params.m - 1u) * (params.ldx / 4u);
+        to[i] = min(at.x + i, params.m - 1u) * ld;
     }
-    return starts;
+    return to;
 }
 
-// Columns past the edge are the last again.
-fn columns(quad: u32) -> array<u32, QUADS> {
-    var quads: array<u32, QUADS>;
+fn quads(at: vec2<u32>) -> Quads {
+    var to: Quads;
     for (var j = 0u; j < QUADS; j++) {
-        quads[j] = min(quad + j * LANES, params.n / 4u - 1u);
+        to[j] = min(at.y + j * LANES, (params.n - 1u) / 4u);
     }
-    return quads;
+    return to;
 }
 
-fn store(row: u32, quad: u32, acc: ptr<function, Tile>) {
+fn store4(at: vec2<u32>, acc: ptr<function, Tile>) {
+    let keep = params.accumulate != 0u;
     for (var i = 0u; i < ROWS; i++) {
         for (var j = 0u; j < QUADS; j++) {
-            let at = quad + j * LANES;
-            if row + i < params.m && at * 4u < params.n {
-                let to = (row + i) * (params.ldy / 4u) + at;
+            let quad = at.y + j * LANES;
+            if at.x + i < params.m && quad * 4u < params.n {
+                let to = (at.x + i) * (params.ldy / 4u) + quad;
                 var sum = (*acc)[i][j];
-                if params.accumulate != 0u {
+                if keep {
                     sum += y4[to];
                 }
                 y4[to] = sum;
             }
         }
     }
-}
-
-@compute @workgroup_size(LANES)
-fn nt(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = group.y * ROWS;
-    let quad = group.x * LANES * QUADS + lane;
-    let ldw = params.ldw / 4u;
-    var rows = row_starts(row);
-    var cols = columns(quad);
-    var acc: Tile;
-    for (var k = 0u; k < params.k / 4u; k++) {
-        var wk: array<mat4x4<f32>, QUADS>;
-        for (var j = 0u; j < QUADS; j++) {
-            let n = cols[j] * params.ldw + k;
-            wk[j] = mat4x4(w4[n], w4[n + ldw], w4[n + 2u * ldw], w4[n + 3u * ldw]);
-        }
-        for (var i = 0u; i < ROWS; i++) {
-            let xk = x4[rows[i] + k];
-            for (var j = 0u; j < QUADS; j++) {
-                acc[i][j] += xk * wk[j];
-            }
-        }
-    }
-    if params.has_bias != 0u {
-        for (var j = 0u; j < QUADS; j++) {
-            for (var i = 0u; i < ROWS; i++) {
-                acc[i][j] += bias4[cols[j]];
-            }
-        }
-    }
-    store(row, quad, &acc);
-}
-
-@compute @workgroup_size(LANES)
-fn nn(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = group.y * ROWS;
-    let quad = group.x * LANES * QUADS + lane;
-    let ldw = params.ldw / 4u;
-    var rows = row_starts(row);
-    var cols = columns(quad);
-    var acc: Tile;
-    for (var k = 0u; k < params.k / 4u; k++) {
-        var wk: array<mat4x4<f32>, QUADS>;
-        for (var j = 0u; j < QUADS; j++) {
-            let n = k * params.ldw + cols[j];
-            wk[j] = mat4x4(w4[n], w4[n + ldw], w4[n + 2u * ldw], w4[n + 3u * ldw]);
-        }
-        for (var i = 0u; i < ROWS; i++) {
-            let xk = x4[rows[i] + k];
-            for (var j = 0u; j < QUADS; j++) {
-                acc[i][j] += wk[j] * xk;
-            }
-        }
-    }
-    store(row, quad, &acc);
-}
-
-@compute @workgroup_size(LANES)
-fn tn(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = group.y * ROWS;
-    let quad = group.x * LANES * QUADS + lane;
-    let ldx = params.ldx / 4u;
-    let ldw = params.ldw / 4u;
-    var rows: array<u32, ROWS / 4u>;
-    for (var g = 0u; g < ROWS / 4u; g++) {
-        rows[g] = min(row / 4u + g, params.m / 4u - 1u);
-    }
-    var cols = columns(quad);
-    var acc: Tile;
-    // Two terms at a time: sums are read and written half as often.
-    for (var k = 0u; k + 1u < params.k; k += 2u) {
-        var w: array<vec4<f32>, QUADS>;
-        var v: array<vec4<f32>, QUADS>;
-        for (var j = 0u; j < QUADS; j++) {
-            w[j] = w4[k * ldw + cols[j]];
-            v[j] = w4[(k + 1u) * ldw + cols[j]];
-        }
-        for (var g = 0u; g < ROWS / 4u; g++) {
-            let a = x4[k * ldx + rows[g]];
-            let b = x4[(k + 1u) * ldx + rows[g]];
-            for (var j = 0u; j < QUADS; j++) {
-                acc[g * 4u][j] = acc[g * 4u][j] + a.x * w[j] + b.x * v[j];
-                acc[g * 4u + 1u][j] = acc[g * 4u + 1u][j] + a.y * w[j] + b.y * v[j];
-                acc[g * 4u + 2u][j] = acc[g * 4u + 2u][j] + a.z * w[j] + b.z * v[j];
-                acc[g * 4u + 3u][j] = acc[g * 4u + 3u][j] + a.w * w[j] + b.w * v[j];
-            }
-        }
-    }
-    if params.k % 2u == 1u {
-        let k = params.k - 1u;
-        for (var g = 0u; g < ROWS / 4u; g++) {
-            let a = x4[k * ldx + rows[g]];
-            for (var j = 0u; j < QUADS; j++) {
-                let w = w4[k * ldw + cols[j]];
-                acc[g * 4u][j] += a.x * w;
-                acc[g * 4u + 1u][j] += a.y * w;
-                acc[g * 4u + 2u][j] += a.z * w;
-                acc[g * 4u + 3u][j] += a.w * w;
-            }
-        }
-    }
-    store(row, quad, &acc);
 }

@@ -1,10 +1,10 @@
 //! One thing to measure: a name, the work of a run, and what its rate is a share of.
 
 use super::{
-    recorder::{Form, Loaded, Recorder},
+    recorder::{Loaded, Recorded, Recorder},
     results::Unit,
 };
-use crate::gpu::{Error, Gpu};
+use crate::gpu::{Alternative, Error, Family, Gpu};
 
 /// The ceiling that a rate is a share of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub struct Case {
     pub limit: Limit,
     pub(super) tier: Tier,
     /// In which form, if not in the one that the device takes by itself.
-    pub(super) form: Option<Form>,
+    pub(super) form: Option<(&'static Family, &'static Alternative)>,
     pub(super) record: Box<dyn Fn(&mut Recorder)>,
 }
 
@@ -77,13 +77,26 @@ impl Case {
         self.form.is_none_or(|(_, form)| gpu.offers(form))
     }
 
+    /// What it runs, and with what, before it has memory.
+    pub(super) fn recorded(&self) -> Recorded {
+        let mut recorder = Recorder::default();
+        (self.record)(&mut recorder);
+        recorder.finish()
+    }
+
     /// Allocates it and fills its inputs with random numbers.
     ///
     /// # Errors
     /// If the device has no room.
     pub fn load(&self, gpu: &Gpu) -> Result<Loaded, Error> {
-        let mut recorder = Recorder::default();
-        (self.record)(&mut recorder);
-        recorder.load_as(gpu, self.form)
+        self.load_recorded(gpu, self.recorded())
+    }
+
+    /// The same of what it has recorded.
+    pub(super) fn load_recorded(&self, gpu: &Gpu, recorded: Recorded) -> Result<Loaded, Error> {
+        match self.form {
+            Some((family, form)) => recorded.load_as(gpu, family, form),
+            None => recorded.load(gpu, false),
+        }
     }
 }

@@ -5,12 +5,12 @@ use super::{
     case::Limit,
     engines,
     measure::{Budget, Samples, sample},
-    recorder::{Form, Loaded, Recorder},
+    recorder::{Loaded, Recorder},
     results::{Entry, Unit},
 };
 use crate::{
     gpu::{
-        Gpu,
+        Alternative, Family, Gpu,
         kernels::ceiling::{CHAINS, Copy, MultiplyAdd, Params, ROUNDS, Touch},
     },
     tape::Grid,
@@ -131,13 +131,19 @@ fn fma(gpu: &Gpu) -> Result<(Loaded, f64), Error> {
 }
 
 /// Multiply-adds in a form of that kernel, and the trips of its loop: as many as take long enough.
-pub(super) fn multiply_adds(gpu: &Gpu, form: Option<Form>) -> Result<(Loaded, usize), Error> {
+pub(super) fn multiply_adds(
+    gpu: &Gpu,
+    form: Option<(&'static Family, &'static Alternative)>,
+) -> Result<(Loaded, usize), Error> {
     let mut trips = 4;
     loop {
         let mut r = Recorder::default();
         let (x4, y4) = (r.random(4, 4), r.empty(INVOCATIONS, 4));
         r.tape.run(MultiplyAdd { y4, x4 }, Params { n: size(trips) }, Grid::items(INVOCATIONS, 64));
-        let loaded = r.load_as(gpu, form)?;
+        let loaded = match form {
+            Some((family, form)) => r.finish().load_as(gpu, family, form)?,
+            None => r.load(gpu, false)?,
+        };
         loaded.time(gpu, 1)?;
         if trips >= MOST_TRIPS || loaded.time(gpu, 1)?.total.as_secs_f64() >= LONG_ENOUGH {
             return Ok((loaded, trips));

@@ -3,12 +3,18 @@
 
 use super::{Error, case::Limit, ceilings, measure::Samples, recorder::Loaded, results::Entry, results::Unit};
 use crate::gpu::{
-    Alternative, Cooperative, Family, Gpu,
+    Alternative, Cooperative, Family, Gpu, Trial,
     kernels::{ceiling, ceiling_half, ceiling_units8, ceiling_units8_f32, ceiling_units16},
 };
 
 /// The multiply-add kernel and its forms.
-static ENGINES: Family = Family { kernel: &ceiling::MULTIPLY_ADD, class: |_| String::new(), alternatives: FORMS };
+static ENGINES: Family = Family {
+    kernel: &ceiling::MULTIPLY_ADD,
+    class: |_| String::new(),
+    alternatives: FORMS,
+    // Never tried: each is measured.
+    trial: Trial { work: |_| 0.0, fill: |_, _, _| None, ragged: Vec::new },
+};
 
 /// Workgroups of a form by matrix units, each of one subgroup.
 const GROUPS: u32 = 4096;

@@ -12,7 +12,7 @@ use crate::{
         matmul::{self, Product},
     },
     optim::{AdamW, Scalars},
-    tensor::{ELEMENT, Tensor},
+    tensor::{ELEMENT, Role, Tensor},
 };
 
 /// Every kernel case, in the order of the table.
@@ -180,14 +180,27 @@ fn heads() -> Vec<Case> {
     for (tokens, width, vocab, tier) in
         [(256, 512, 6400, Tier::Always), (512, 576, 49_152, Tier::Gpu), (2048, 1024, 151_936, Tier::Full)]
     {
-        cases.extend([false, true].map(|mixed| head(tokens, width, vocab, mixed, tier)));
+        let forms = [Mixing::None, Mixing::Bare, Mixing::Full];
+        cases.extend(forms.map(|mixing| head(tokens, width, vocab, mixing, tier)));
     }
     cases
 }
 
+/// Whether there is a second set of logits, and whether the statistics of each set alone are computed.
+#[derive(Clone, Copy, PartialEq)]
+enum Mixing {
+    None,
+    Bare,
+    Full,
+}
+
 /// Logits, the gradient of hidden states and that of the head: three products a model.
-fn head(tokens: usize, width: usize, vocab: usize, mixed: bool, tier: Tier) -> Case {
-    let (what, models) = if mixed { ("mixed ", 2.0) } else { ("", 1.0) };
+fn head(tokens: usize, width: usize, vocab: usize, mixing: Mixing, tier: Tier) -> Case {
+    let (what, models) = match mixing {
+        Mixing::None => ("", 1.0),
+        Mixing::Bare => ("mixed, without each model's entropy, ", 2.0),
+        Mixing::Full => ("mixed ", 2.0),
+    };
     Case {
         name: format!("head loss {what}{tokens}x{width}x{vocab} f32"),
         group: "head loss",
@@ -195,7 +208,7 @@ fn head(tokens: usize, width: usize, vocab: usize, mixed: bool, tier: Tier) -> C
         limit: Limit::FmaF32,
         tier,
         form: None,
-        record: Box::new(move |r| losses(r, tokens, width, vocab, mixed)),
+        record: Box::new(move |r| losses(r, tokens, width, vocab, mixing)),
     }
 }
 
@@ -204,14 +217,15 @@ const SHARD: usize = 31 << 10;
 /// Bytes of logits at a time, as in `engine`.
 const LOGITS: u64 = 96 << 20;
 
-fn losses(r: &mut Recorder, tokens: usize, width: usize, vocab: usize, mixed: bool) {
+fn losses(r: &mut Recorder, tokens: usize, width: usize, vocab: usize, mixing: Mixing) {
+    let mixed = mixing != Mixing::None;
     let row = Scalars { lambda: if mixed { 0.5 } else { 1.0 }, ..Scalars::default() }.row(0);
     let schedule = r.floats(1, row.len(), &row);
     let ids = r.words(1, tokens, (0..tokens).map(|t| (t * 7919 % vocab) as u32).collect());
     let weights = r.floats(1, tokens, &vec![1.0 / tokens as f32; tokens]);
     let [offsets, watched] = [0; 2].map(|_| r.empty(1, tokens));
     let stats = r.empty(tokens, STATS);
-    let targets = Targets { ids, weights, schedule, offsets, watched, stats };
+    let targets = Targets { ids, weights, schedule, offsets, watched, stats, alone: mixing == Mixing::Full };
     let mut side = || -> (Tensor, Vec<Tensor>) {
         let hidden = r.random(tokens, width);
         r.train(hidden);
@@ -254,6 +268,8 @@ fn elementwise() -> Vec<Case> {
     add("rms_norm forward", 2.0, |r| norm(r, false));
     add("rms_norm forward+backward", 5.0, |r| norm(r, true));
     add("rope", 2.0, rotate);
+    add("norm_rope forward", 2.0, |r| turn(r, false));
+    add("norm_rope forward+backward", 5.0, |r| turn(r, true));
     add("gated_mlp forward", 3.0, |r| gate(r, false));
     add("gated_mlp forward+backward", 8.0, |r| gate(r, true));
     add("embedding forward", 2.0, |r| embed(r, false));
@@ -273,12 +289,29 @@ fn norm(r: &mut Recorder, backward: bool) {
     }
 }
 
-fn rotate(r: &mut Recorder) {
+fn rotary(r: &mut Recorder) -> Rotary {
     let head_dim = 128;
-    let x = r.random(TOKENS, WIDTH);
     let positions = r.words(1, TOKENS, (0..TOKENS as u32).collect());
     let [cosines, sines] = [0; 2].map(|_| r.random(TOKENS, head_dim / 2));
-    ops::rope(&mut r.tape, x, Rotary { positions, cosines, sines, head_dim });
+    Rotary { positions, cosines, sines, head_dim }
+}
+
+fn rotate(r: &mut Recorder) {
+    let x = r.random(TOKENS, WIDTH);
+    let rotary = rotary(r);
+    ops::rope(&mut r.tape, x, rotary);
+}
+
+fn turn(r: &mut Recorder, backward: bool) {
+    let rotary = rotary(r);
+    let (x, weight) = (r.random(TOKENS, WIDTH), r.random(1, rotary.head_dim));
+    if backward {
+        [x, weight].iter().for_each(|x| _ = r.train(*x));
+    }
+    let y = ops::norm_rope(&mut r.tape, x, weight, Norm { eps: 1e-6, offset: 0.0 }, rotary);
+    if backward {
+        r.backward(y);
+    }
 }
 
 fn gate(r: &mut Recorder, backward: bool) {
@@ -315,8 +348,8 @@ fn adamw(r: &mut Recorder) {
     let mut pairs = Vec::new();
     for _ in 0..4 {
         for rows in [TOKENS / 4, 1] {
-            let weight = r.random(rows, WIDTH);
-            pairs.push((weight, r.random(rows, WIDTH)));
+            let declared = [Role::Weights, Role::Gradients].map(|role| r.stored(role, rows, WIDTH));
+            pairs.push(declared.into());
         }
     }
     AdamW::declare(&mut r.store, &pairs, schedule).record(&mut r.tape);

@@ -57,14 +57,14 @@ impl Shape {
         Config::from_json(self.json, Path::new(self.name))
     }
 
-    /// Operations that training on one row takes at least: forward once, backward twice that. Products with matrices, the
-    /// head at the positions that have a target, and attention to what a token may see; recomputation does not count.
+    /// Operations that a forward pass over one row takes at least: products with matrices, the head at the positions that
+    /// have a target, and attention to what a token may see.
     pub(super) fn flops(&self, config: &Config) -> f64 {
         let Config { hidden, layers, heads, kv_heads, head_dim, ffn, vocab, .. } = *config;
         let layer = hidden * head_dim * (2 * heads + 2 * kv_heads) + 3 * hidden * ffn;
         let documents = self.tokens / self.document;
         let products = 2 * self.tokens * layer * layers + 2 * (self.tokens - documents) * hidden * vocab;
         let attention = 2 * self.tokens * self.document * heads * head_dim * layers;
-        3.0 * (products + attention) as f64
+        (products + attention) as f64
     }
 }

@@ -2,8 +2,8 @@
 //! op can be measured whose result nobody reads.
 
 use crate::{
-    gpu::{Alternative, BatchTime, Buffer, Error, Family, Gpu, Program, Slice, Step},
-    tape::{Command, Tape},
+    gpu::{Alternative, BatchTime, Buffer, Error, Extents, Family, Gpu, Kernel, Program, Slice, Step},
+    tape::{Command, Recording, Tape},
     tensor::{ELEMENT, Memory, Place, Role, Store, Tensor, allocation},
 };
 
@@ -60,6 +60,13 @@ impl Recorder {
         self.words(rows, cols, bits(values))
     }
 
+    /// Random numbers where a model's parameters and their gradients would lie.
+    pub(super) fn stored(&mut self, role: Role, rows: usize, cols: usize) -> Tensor {
+        let tensor = self.store.declare("bench", role, rows, cols);
+        self.inputs.push((tensor, bits(&self.rng.numbers(tensor.len()))));
+        tensor
+    }
+
     pub(super) fn words(&mut self, rows: usize, cols: usize, values: Vec<u32>) -> Tensor {
         let tensor = self.empty(rows, cols);
         self.inputs.push((tensor, values));
@@ -91,20 +98,36 @@ impl Recorder {
         self.tape.backward();
     }
 
+    /// Ends the recording.
+    pub(super) fn finish(self) -> Recorded {
+        let Self { store, tape, inputs, seeds, .. } = self;
+        Recorded { store, recording: tape.finish(), inputs, seeds }
+    }
+
+    /// Allocates and fills; see [`Recorded::load`].
+    pub(super) fn load(self, gpu: &Gpu, poison: bool) -> Result<Loaded, Error> {
+        self.finish().load(gpu, poison)
+    }
+}
+
+/// Recorded ops and their inputs.
+pub(super) struct Recorded {
+    store: Store,
+    recording: Recording,
+    inputs: Vec<(Tensor, Vec<u32>)>,
+    seeds: Vec<(Tensor, Vec<u32>)>,
+}
+
+impl Recorded {
+    /// The dispatches, without memory.
+    pub(super) fn dispatches(&self) -> impl Iterator<Item = (&'static Kernel, Extents)> {
+        self.recording.commands.iter().filter_map(Command::dispatch)
+    }
+
     /// Allocates and fills. `poison` fills what the ops have to write with NaN.
     pub(super) fn load(self, gpu: &Gpu, poison: bool) -> Result<Loaded, Error> {
-        self.prepare(gpu, poison, None)
-    }
-
-    /// As [`Self::load`], the family's dispatches in this form, whatever the device takes by itself.
-    pub(super) fn load_as(self, gpu: &Gpu, form: Option<Form>) -> Result<Loaded, Error> {
-        self.prepare(gpu, false, form)
-    }
-
-    fn prepare(self, gpu: &Gpu, poison: bool, form: Option<Form>) -> Result<Loaded, Error> {
-        let Self { store, tape, inputs, seeds, .. } = self;
+        let Self { store, recording, inputs, seeds } = self;
         let memory = Memory::allocate(gpu, &store)?;
-        let recording = tape.finish();
         let buffer = |elements: &usize| gpu.buffer("bench", allocation(*elements));
         let transients = recording.transients.iter().map(buffer).collect::<Result<Vec<Buffer>, _>>()?;
         if poison {
@@ -119,31 +142,20 @@ impl Recorder {
             gpu.flush()?;
         }
         let steps = recording.commands.iter().map(|command| place.step(command)).collect();
-        let before = form.map(|(family, form)| choose(gpu, &recording.commands, family, form));
-        let program = Program::new(gpu, steps);
-        for (family, class, form) in before.into_iter().flatten() {
-            gpu.choose(family, class, form);
-        }
-        Ok(Loaded { program, place })
+        Ok(Loaded { program: Program::new(gpu, steps), place })
     }
-}
 
-/// Another form of a family's kernel.
-pub(super) type Form = (&'static Family, &'static Alternative);
-
-/// Chooses the form for everything that was recorded of its family. Returns what was chosen before.
-fn choose(
-    gpu: &Gpu,
-    commands: &[Command],
-    family: &'static Family,
-    form: &'static Alternative,
-) -> Vec<(&'static Family, String, Option<&'static Alternative>)> {
-    let of_family = |command: &Command| match command {
-        Command::Dispatch { kernel, params, .. } if kernel.name == family.kernel.name => Some((family.class)(params)),
-        _ => None,
-    };
-    let classes: std::collections::BTreeSet<String> = commands.iter().filter_map(of_family).collect();
-    classes.into_iter().map(|class| (family, class.clone(), gpu.choose(family, class, Some(form)))).collect()
+    /// As [`Self::load`], the family's dispatches, which must be of one class, in a form that the device may not have chosen.
+    pub(super) fn load_as(
+        self,
+        gpu: &Gpu,
+        family: &'static Family,
+        form: &'static Alternative,
+    ) -> Result<Loaded, Error> {
+        let class = self.dispatches().find(|(kernel, _)| kernel.name == family.kernel.name);
+        let class = class.map(|(_, extents)| (family.class)(&extents.params)).unwrap_or_default();
+        gpu.with_choice(family, &class, Some(form), || self.load(gpu, false))
+    }
 }
 
 struct Places {

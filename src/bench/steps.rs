@@ -8,6 +8,7 @@ use super::{
     recorder::Rng,
 };
 use crate::{
+    checkpoint::AdapterConfig,
     data::{
         Example,
         pack::{self, Batch},
@@ -16,12 +17,15 @@ use crate::{
     engine::{self, Blueprint, Engine, Footprint, Loss, Other, Side, Spec, TokenStats},
     gpu::Gpu,
     method::{Draw, Source},
-    model::{self, config::Init},
+    model::{self, Held, Layout, config::Init},
     optim::Scalars,
+    tensor::{Format, GROUP},
 };
 
-/// Random weights that are uploaded at a time; a prime, so that rows differ.
-const PART: usize = 1_048_573;
+/// Random weights that are uploaded at a time: a prime number of groups, so that rows differ.
+const PART: usize = 16_381 * GROUP;
+/// Of the adapters.
+const RANK: usize = 16;
 
 /// A model shape and what is trained of it.
 pub struct StepCase {
@@ -29,6 +33,9 @@ pub struct StepCase {
     pub name: String,
     shape: &'static Shape,
     config: model::Config,
+    /// What learns beside a frozen model; `None`: the model itself.
+    adapter: Option<Layout>,
+    /// Whether a weak model is mixed in: one that learns too, or the base of the adapter.
     joint: bool,
     pub(super) tier: Tier,
 }
@@ -39,9 +46,24 @@ pub fn cases() -> Vec<StepCase> {
     for (shape, tier) in SHAPES.iter().zip([Tier::Always, Tier::Gpu, Tier::Gpu, Tier::Full]) {
         // A test builds every shape; one that cannot be read is our bug.
         let Ok(config) = shape.config() else { continue };
-        for (joint, what) in [(false, "sft"), (true, "wmss joint")] {
-            let name = format!("step {} {what} {} tokens f32", shape.name, shape.tokens);
-            cases.push(StepCase { name, shape, config: config.clone(), joint, tier });
+        for (joint, what, linear) in [
+            (false, "sft", None),
+            (true, "wmss joint", None),
+            (false, "sft lora16", Some(Format::Bf16)),
+            (true, "wmss lora16 weak=base", Some(Format::Bf16)),
+            (false, "sft lora16", Some(Format::Q4)),
+        ] {
+            let numbers = match linear {
+                None => "f32",
+                Some(Format::Q4) => "q4",
+                Some(_) => "bf16",
+            };
+            let name = format!("step {} {what} {} tokens {numbers}", shape.name, shape.tokens);
+            let held = linear.map_or_else(Held::default, |linear| Held { linear, table: Format::Bf16 });
+            let config = model::Config { held, ..config.clone() };
+            let wanted = AdapterConfig { rank: RANK, alpha: 2.0 * RANK as f64, ..AdapterConfig::default() };
+            let adapter = linear.and_then(|_| Layout::resolve(&wanted, &config).ok());
+            cases.push(StepCase { name, shape, config, adapter, joint, tier });
         }
     }
     cases
@@ -55,7 +77,7 @@ impl StepCase {
 
     /// Whether it is the cheapest of those that train two models.
     pub(super) fn is_smallest_joint(&self) -> bool {
-        self.tier == Tier::Always && self.joint
+        self.tier == Tier::Always && self.joint && self.adapter.is_none()
     }
 
     /// Tokens of a step.
@@ -65,7 +87,12 @@ impl StepCase {
 
     /// Operations of a step, at least.
     pub fn flops(&self) -> f64 {
-        self.shape.flops(&self.config) * if self.joint { 2.0 } else { 1.0 }
+        // A frozen matrix has no gradient, a weak base no backward: forward, backward to the inputs, forward again.
+        let passes = match (&self.adapter, self.joint) {
+            (None, joint) => 3.0 * if joint { 2.0 } else { 1.0 },
+            (Some(_), joint) => 2.0 + if joint { 1.0 } else { 0.0 },
+        };
+        self.shape.flops(&self.config) * passes
     }
 
     /// What a step declares and plans, without a GPU.
@@ -73,9 +100,11 @@ impl StepCase {
     /// # Errors
     /// If something exceeds a binding.
     pub fn blueprint(&self, max_binding: u64, recompute: bool) -> Result<Blueprint, engine::Error> {
-        let other = Other { config: self.config.clone(), learns: true, share: 1.0 };
+        let base = self.adapter.is_some();
+        let other = Other { learns: !base, shares_base: base, ..Other::frozen(self.config.clone()) };
         Blueprint::new(&Spec {
             strong: self.config.clone(),
+            adapter: self.adapter.clone(),
             others: if self.joint { vec![other] } else { Vec::new() },
             loss: if self.joint { Loss::Mix(Source::Real) } else { Loss::Sft { noisy: false } },
             train: true,
@@ -126,12 +155,14 @@ impl StepCase {
 
     fn trainer<'g>(&self, engine: Engine<'g>, footprint: Footprint, recompute: bool) -> Result<Trainer<'g>, Error> {
         let mut rng = Rng(7);
-        for side in [Side::Strong, Side::Other(0)] {
+        let own = if self.adapter.is_some() { 1 } else { 2 };
+        for side in [Side::Strong, Side::Other(0)].into_iter().take(own) {
             engine.fill(side, |parameter, start| {
                 let count = (parameter.count() - start).min(PART);
                 match parameter.init {
                     Init::Ones => vec![1.0; count],
                     Init::Zeros => vec![0.0; count],
+                    Init::Uniform(most) => (0..count).map(|_| rng.number() * most).collect(),
                     // Uniform of the same deviation: twice as fast to make as normal.
                     Init::Normal(std) => (0..count).map(|_| rng.number() * std * 3f32.sqrt()).collect(),
                 }

@@ -74,6 +74,35 @@ pub enum Recompute {
     Off,
 }
 
+/// How kernels are chosen for the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Autotune {
+    /// The portable forms, which are made for software drivers on the CPU.
+    Off,
+    /// Those that measure fastest for most of the work; on a software driver, the portable ones.
+    Quick,
+    /// Those that measure fastest, for all of it and wherever it runs.
+    Full,
+}
+
+/// How the matrices of a model that does not learn are held: the base of an adapter, a weak model, a teacher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+pub enum Quantize {
+    /// As they are stored.
+    #[serde(rename = "none")]
+    #[value(name = "none")]
+    None,
+    /// 8 bits a number, with a scale and an offset for every 64; embedding and head in bfloat16.
+    #[serde(rename = "8bit")]
+    #[value(name = "8bit")]
+    Bits8,
+    /// 4 bits, likewise.
+    #[serde(rename = "4bit")]
+    #[value(name = "4bit")]
+    Bits4,
+}
+
 /// What is mixed in: the weak model, or one of three controls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]

@@ -6,7 +6,10 @@
 
 use std::collections::HashMap;
 
-use super::Kernel;
+use super::{
+    Kernel,
+    device::{Gpu, lock},
+};
 
 /// A product of cooperative matrices: `f32 += a b` of `size` by `size` matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,9 @@ pub struct Alternative {
     pub grid: fn(&[u8]) -> Option<[u32; 3]>,
 }
 
+/// The form that a dispatch takes; `None` is the portable one.
+pub type Form = Option<&'static Alternative>;
+
 impl Alternative {
     /// The size of subgroups that it is made for, by its constant of this name; a device that has others does not take it.
     /// One that may choose between sizes may choose another: compare the results.
@@ -56,33 +62,110 @@ pub struct Family {
     pub class: fn(&[u8]) -> String,
     /// The others.
     pub alternatives: &'static [Alternative],
+    /// How they are tried on a device.
+    pub trial: Trial,
 }
 
-/// Which alternatives a device takes.
+/// How the forms of a kernel are tried: see [`super::tune`]. All that they write must be finite f32.
+#[derive(Debug)]
+pub struct Trial {
+    /// Multiply-adds of a dispatch with these immediates, about: what makes up most of a run is tuned first.
+    pub work: fn(&[u8]) -> f64,
+    /// The words of a read-only binding, by name, where random numbers of at most 1 would not do: indices, say.
+    pub fill: fn(params: &[u8], binding: &str, words: usize) -> Option<Vec<u32>>,
+    /// Small dispatches with extents that no tile divides, every flag among them in each state.
+    pub ragged: fn() -> Vec<Extents>,
+}
+
+/// A dispatch without its memory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Extents {
+    /// Immediates.
+    pub params: Vec<u8>,
+    /// Bytes of each binding.
+    pub bytes: Vec<u64>,
+    /// For each binding the first one that has the same memory, most often itself.
+    pub same: Vec<usize>,
+    /// Workgroups of the portable form.
+    pub grid: [u32; 3],
+}
+
+impl Family {
+    /// The form of this name, if there is one.
+    pub(super) fn form(&'static self, name: Option<&str>) -> Option<Form> {
+        match name {
+            None => Some(None),
+            Some(name) => self.alternatives.iter().find(|form| form.name == name).map(Some),
+        }
+    }
+}
+
+/// Which forms a device takes, by family and class.
 #[derive(Default)]
 pub(super) struct Choices {
-    families: HashMap<&'static str, (&'static Family, HashMap<String, &'static Alternative>)>,
+    families: HashMap<&'static str, (&'static Family, HashMap<String, Form>)>,
 }
 
 impl Choices {
-    /// `None` is the portable form. Returns the one before.
-    pub(super) fn set(
-        &mut self,
-        family: &'static Family,
-        class: String,
-        alternative: Option<&'static Alternative>,
-    ) -> Option<&'static Alternative> {
+    /// Sets a choice, or forgets it; returns what was there.
+    pub(super) fn set(&mut self, family: &'static Family, class: String, form: Option<Form>) -> Option<Form> {
         let (_, chosen) = self.families.entry(family.kernel.name).or_insert_with(|| (family, HashMap::new()));
-        match alternative {
-            Some(alternative) => chosen.insert(class, alternative),
+        match form {
+            Some(form) => chosen.insert(class, form),
             None => chosen.remove(&class),
         }
     }
 
-    /// The form for a dispatch of `kernel`, and its workgroups.
+    /// What was chosen, if anything was.
+    pub(super) fn get(&self, family: &Family, class: &str) -> Option<Form> {
+        self.families.get(family.kernel.name)?.1.get(class).copied()
+    }
+
+    /// Everything chosen, in the order of names.
+    pub(super) fn all(&self) -> Vec<(&'static Family, String, Form)> {
+        let families = self.families.values();
+        let mut all: Vec<_> = families
+            .flat_map(|(family, chosen)| chosen.iter().map(|(class, form)| (*family, class.clone(), *form)))
+            .collect();
+        all.sort_by(|a, b| (a.0.kernel.name, &a.1).cmp(&(b.0.kernel.name, &b.1)));
+        all
+    }
+
+    /// The form for a dispatch of `kernel`, and its workgroups, if it is not the portable one.
     pub(super) fn of(&self, kernel: &Kernel, params: &[u8]) -> Option<(&'static Alternative, [u32; 3])> {
         let (family, chosen) = self.families.get(kernel.name)?;
-        let alternative = *chosen.get(&(family.class)(params))?;
+        let alternative = (*chosen.get(&(family.class)(params))?)?;
         Some((alternative, (alternative.grid)(params)?))
+    }
+}
+
+impl Gpu {
+    /// From now on, programs take this form for dispatches of the family's kernel whose shapes are of this class; `None` is
+    /// the portable one.
+    pub fn choose(&self, family: &'static Family, class: String, form: Form) {
+        lock(&self.choices).set(family, class, Some(form));
+    }
+
+    /// What was chosen for a class, if anything was.
+    pub fn chosen(&self, family: &Family, class: &str) -> Option<Form> {
+        lock(&self.choices).get(family, class)
+    }
+
+    /// Everything chosen: family, class and form, in the order of names.
+    pub fn choices(&self) -> Vec<(&'static Family, String, Form)> {
+        lock(&self.choices).all()
+    }
+
+    /// Does something with a form chosen for a class, and leaves the choices as they were.
+    pub fn with_choice<T>(&self, family: &'static Family, class: &str, form: Form, work: impl FnOnce() -> T) -> T {
+        let before = lock(&self.choices).set(family, class.into(), Some(form));
+        let done = work();
+        lock(&self.choices).set(family, class.into(), before);
+        done
+    }
+
+    /// The chosen form of a dispatch, and its workgroups.
+    pub(super) fn choice(&self, kernel: &Kernel, params: &[u8]) -> Option<(&'static Alternative, [u32; 3])> {
+        lock(&self.choices).of(kernel, params)
     }
 }

@@ -1,4 +1,4 @@
-//! Choosing an adapter, opening it, and moving bytes to and from its memory.
+//! Choosing an adapter, opening it, and what is made on it once.
 
 use std::{
     collections::HashMap,
@@ -6,9 +6,10 @@ use std::{
 };
 
 use super::{
-    alternative::{Alternative, Choices, Cooperative, Family},
+    alternative::{Alternative, Choices, Cooperative},
     experimental,
     kernel::Kernel,
+    memory::Made,
     trusted,
 };
 
@@ -81,7 +82,7 @@ pub struct AdapterSummary {
 }
 
 /// Which device and driver computed something.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Identity {
     /// Marketing name.
     pub adapter: String,
@@ -205,19 +206,6 @@ fn cooperative(adapter: &wgpu::Adapter) -> Vec<Cooperative> {
     known.map(|p| Cooperative { size: p.m_size, half: p.ab_type == F16 }).collect()
 }
 
-/// A range of device memory. Clones share it.
-#[derive(Clone, Debug)]
-pub struct Buffer {
-    pub(super) raw: wgpu::Buffer,
-}
-
-impl Buffer {
-    /// Size in bytes.
-    pub fn size(&self) -> u64 {
-        self.raw.size()
-    }
-}
-
 /// A kernel's name and its overrides, as bits.
 type PipelineKey = (&'static str, Vec<(&'static str, u64)>);
 
@@ -238,13 +226,14 @@ pub struct Gpu {
     pub(super) queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
     cooperative: Vec<Cooperative>,
-    choices: Mutex<Choices>,
+    pub(super) choices: Mutex<Choices>,
     modules: Mutex<HashMap<&'static str, wgpu::ShaderModule>>,
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
+    made: Mutex<Made>,
     failure: Arc<Mutex<Option<String>>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -283,6 +272,7 @@ impl Gpu {
             choices: Mutex::default(),
             modules: Mutex::default(),
             pipelines: Mutex::default(),
+            made: Mutex::default(),
             failure,
         })
     }
@@ -311,7 +301,7 @@ impl Gpu {
             "wgpu_cooperative_matrix" => features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
             _ => false,
         };
-        alternative.kernel.module.enables.iter().all(|name| enabled(name))
+        alternative.kernel.module.enables.iter().all(enabled)
             && alternative.cooperative.is_none_or(|product| self.cooperative.contains(&product))
             && alternative.workgroup_bytes <= limits.max_compute_workgroup_storage_size
             && alternative.invocations <= limits.max_compute_invocations_per_workgroup
@@ -320,20 +310,14 @@ impl Gpu {
                 .is_none_or(|size| (self.info.subgroup_min_size..=self.info.subgroup_max_size).contains(&size))
     }
 
-    /// From now on, programs take this form for dispatches of the family's kernel whose shapes are of this class; `None` is
-    /// the portable one. Returns what it was before.
-    pub fn choose(
-        &self,
-        family: &'static Family,
-        class: String,
-        alternative: Option<&'static Alternative>,
-    ) -> Option<&'static Alternative> {
-        lock(&self.choices).set(family, class, alternative)
-    }
-
-    /// The chosen form of a dispatch, and its workgroups.
-    pub(super) fn choice(&self, kernel: &Kernel, params: &[u8]) -> Option<(&'static Alternative, [u32; 3])> {
-        lock(&self.choices).of(kernel, params)
+    /// Does something that the driver may refuse; also says why it did. A refusal here leaves the device usable.
+    pub(super) fn guarded<T>(&self, work: impl FnOnce() -> T) -> (T, Option<String>) {
+        use wgpu::ErrorFilter::{Internal, OutOfMemory, Validation};
+        let scopes = [OutOfMemory, Internal, Validation].map(|filter| self.device.push_error_scope(filter));
+        let done = work();
+        let errors = scopes.into_iter().rev().map(|scope| pollster::block_on(scope.pop()));
+        let first = errors.fold(None, |first: Option<wgpu::Error>, error| first.or(error));
+        (done, first.map(|error| error.to_string()))
     }
 
     /// Whether this is a software driver on the CPU.
@@ -359,50 +343,13 @@ impl Gpu {
         Some(kib * 1024 / 10 * 9)
     }
 
-    /// Allocates zeroed memory.
-    pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer, Error> {
-        let size = bytes.max(4).next_multiple_of(16);
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let invalid = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let raw = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some(label),
-            size,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        let failed = pollster::block_on(invalid.pop());
-        match pollster::block_on(scope.pop()).or(failed) {
-            None => Ok(Buffer { raw }),
-            Some(reason) => Err(Error::OutOfMemory { label: label.into(), bytes: size, reason: reason.to_string() }),
-        }
+    /// What was made on this device so far.
+    pub fn made(&self) -> Made {
+        *lock(&self.made)
     }
 
-    /// Copies `data` to `buffer` at `offset` bytes (a multiple of 4), before anything submitted later.
-    pub fn write(&self, buffer: &Buffer, offset: u64, data: &[u8]) {
-        self.queue.write_buffer(&buffer.raw, offset, data);
-    }
-
-    /// Submits pending writes and waits until their staging memory is free again.
-    pub fn flush(&self) -> Result<(), Error> {
-        self.queue.submit([]);
-        self.wait(None)
-    }
-
-    /// Reads a range back. Waits for everything submitted so far.
-    pub fn read(&self, buffer: &Buffer, offset: u64, bytes: u64) -> Result<Vec<u8>, Error> {
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("readback"),
-            size: bytes.next_multiple_of(16),
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(&buffer.raw, offset, &staging, 0, bytes);
-        self.queue.submit([encoder.finish()]);
-        staging.slice(..bytes).map_async(wgpu::MapMode::Read, |_| {});
-        self.wait(None)?;
-        let view = staging.slice(..bytes).get_mapped_range();
-        Ok(view.map_err(|e| Error::Device(e.to_string()))?.to_vec())
+    pub(super) fn count(&self, what: impl FnOnce(&mut Made)) {
+        what(&mut lock(&self.made));
     }
 
     /// Waits for a submission (or all), then reports the first failure since the device was opened.
@@ -462,10 +409,10 @@ impl Gpu {
                 constants,
                 // Metal zeroes workgroup memory from a single thread; our kernels write before they read.
                 zero_initialize_workgroup_memory: false,
-                ..Default::default()
             },
             cache: None,
         });
+        self.count(|made| made.pipelines += 1);
         let pipeline = Arc::new(Pipeline { raw, layout });
         lock(&self.pipelines).insert(key, pipeline.clone());
         pipeline

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 pub use super::family::Family;
 use super::family::{FAMILIES, Switch};
-use crate::ops::Activation;
+use crate::{ops::Activation, tensor::Format};
 use fields::Fields;
 pub use parameter::{Init, Parameter};
 use positions::Positions;
@@ -94,6 +94,23 @@ pub struct Config {
     pub eos: Vec<u32>,
     /// Token that fills up a row.
     pub pad: Option<u32>,
+    /// How its matrices are held on a device where they do not learn.
+    pub held: Held,
+}
+
+/// How the matrices of a model that does not learn are held. Those whose sizes do not allow it are held as f32, like
+/// everything that learns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Projections.
+    pub linear: Format,
+    /// Embedding and head.
+    pub table: Format,
+}
+
+impl Held {
+    /// As a checkpoint of bfloat16 has them: nothing is lost.
+    pub const BF16: Self = Self { linear: Format::Bf16, table: Format::Bf16 };
 }
 
 /// Where a block has its norms, and how checkpoints call them.
@@ -322,7 +339,14 @@ fn read(fields: &Fields, family: &'static Family) -> Result<Config, Error> {
         bos: fields.id("bos_token_id")?.or(class.bos.filter(|_| !fields.has("bos_token_id"))),
         eos: fields.ids("eos_token_id", class.eos)?,
         pad: fields.id("pad_token_id")?.or(class.pad.filter(|_| !fields.has("pad_token_id"))),
+        held: held(fields),
     })
+}
+
+/// What transformers would load it as; the weights themselves decide where they are at hand.
+fn held(fields: &Fields) -> Held {
+    let dtype = fields.get("dtype").or(fields.get("torch_dtype"));
+    if dtype.and_then(Value::as_str) == Some("bfloat16") { Held::BF16 } else { Held::default() }
 }
 
 fn activation(fields: &Fields, family: &Family) -> Result<Activation, Error> {

@@ -2,22 +2,18 @@
 
 use std::collections::HashMap;
 
-use super::config::{Config, Parameter};
+use super::config::{Config, Held, Parameter};
 use crate::{
     checkpoint::{self, Folder},
-    gpu::{self, Gpu},
+    gpu::{self, Gpu, Upload},
     ops::MAX_TERMS,
-    tape::Tape,
-    tensor::{ELEMENT, Memory, Role, Store, Tensor},
+    tensor::{ELEMENT, Format, Memory, Role, Store, Tensor},
 };
 
 /// A split table's shards have a multiple of this many rows, so that the logits of each can be bound.
 const SHARD_ALIGN: usize = 64;
 /// Rows of a shard: the gradient of hidden states sums over them in one loop, which drivers end silently when long.
 const SHARD_ROWS: usize = 31 << 10;
-
-/// Uploaded bytes after which the device is given time to take them, so that staging memory stays small.
-const UPLOAD_BYTES: usize = 64 << 20;
 
 /// Why a model's weights cannot be declared or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +59,8 @@ pub struct Stored {
     pub shards: Vec<Tensor>,
     /// The gradient of each shard; empty if frozen.
     pub gradients: Vec<Tensor>,
+    /// Its shards hold the parameter's rows as columns.
+    pub transposed: bool,
 }
 
 /// All parameters of a model.
@@ -82,15 +80,20 @@ impl Weights {
         let mut stored = Vec::new();
         for parameter in config.parameters() {
             let rows = shard_rows(&parameter, max_binding)?;
-            let mut declare = |role| -> Vec<Tensor> {
-                rows.iter().map(|n| store.declare(&parameter.name, role, *n, parameter.cols())).collect()
+            let (name, cols) = (&parameter.name, parameter.cols());
+            let mut declare = |role, format| -> Vec<Tensor> {
+                rows.iter().map(|n| store.declare_packed(name, role, *n, cols, format)).collect()
             };
-            let shards = declare(role);
-            let gradients = if trained { declare(Role::Gradients) } else { Vec::new() };
-            stored.push(Stored { parameter, shards, gradients });
+            let shards = declare(role, if trained { Format::F32 } else { held(config.held, &parameter, &rows) });
+            let gradients = if trained { declare(Role::Gradients, Format::F32) } else { Vec::new() };
+            stored.push(Stored { parameter, shards, gradients, transposed: false });
         }
+        Ok(Self::of(stored))
+    }
+
+    pub(super) fn of(stored: Vec<Stored>) -> Self {
         let by_name = stored.iter().enumerate().map(|(i, s)| (s.parameter.name.clone(), i)).collect();
-        Ok(Self { stored, by_name })
+        Self { stored, by_name }
     }
 
     /// In the order of Hugging Face.
@@ -98,31 +101,22 @@ impl Weights {
         self.stored.iter()
     }
 
-    /// Every trained tensor with its gradient.
-    pub fn trained(&self) -> Vec<(Tensor, Tensor)> {
-        let pairs = |s: &Stored| s.shards.iter().copied().zip(s.gradients.clone()).collect::<Vec<_>>();
-        self.stored.iter().flat_map(pairs).collect()
-    }
-
     /// Copies all weights from a Hugging Face folder to the device.
     ///
     /// # Errors
     /// If a tensor is missing, misshapen or damaged, or the device fails.
     pub fn load(&self, gpu: &Gpu, memory: &Memory, folder: &Folder) -> Result<(), Error> {
-        let mut pending = 0;
+        let mut upload = Upload::new(gpu);
         for stored in &self.stored {
-            let mut flushed = Ok(());
+            let mut written = Ok(());
             folder.read_f32(&stored.parameter.name, &stored.parameter.dims, |start, values| {
-                stored.write(gpu, memory, start, values);
-                pending += size_of_val(values);
-                if pending > UPLOAD_BYTES && flushed.is_ok() {
-                    pending = 0;
-                    flushed = gpu.flush();
+                if written.is_ok() {
+                    written = stored.write(&mut upload, memory, start, values);
                 }
             })?;
-            flushed?;
+            written?;
         }
-        Ok(gpu.flush()?)
+        Ok(upload.finish()?)
     }
 
     /// Copies weights that exist in no file to the device: `values` gives those of a parameter from an element on, at least
@@ -136,27 +130,16 @@ impl Weights {
         memory: &Memory,
         mut values: impl FnMut(&Parameter, usize) -> Vec<f32>,
     ) -> Result<(), gpu::Error> {
-        let mut pending = 0;
+        let mut upload = Upload::new(gpu);
         for stored in &self.stored {
             let mut start = 0;
             while start < stored.parameter.count() {
                 let part = values(&stored.parameter, start);
-                stored.write(gpu, memory, start, &part);
+                stored.write(&mut upload, memory, start, &part)?;
                 start += part.len().max(1);
-                pending += size_of_val(part.as_slice());
-                if pending > UPLOAD_BYTES {
-                    pending = 0;
-                    gpu.flush()?;
-                }
             }
         }
-        gpu.flush()
-    }
-
-    pub(super) fn train(&self, tape: &mut Tape) {
-        for (weight, gradient) in self.trained() {
-            tape.train(weight, gradient);
-        }
+        upload.finish()
     }
 
     pub(super) fn find(&self, name: &str) -> Option<Tensor> {
@@ -175,17 +158,40 @@ impl Weights {
 }
 
 impl Stored {
-    /// Copies `values`, which begin at element `start` of the parameter, to the device.
-    pub fn write(&self, gpu: &Gpu, memory: &Memory, start: usize, values: &[f32]) {
+    /// Its tensors with their gradients; none if frozen.
+    pub(super) fn trained(&self) -> impl Iterator<Item = (Tensor, Tensor)> {
+        self.shards.iter().copied().zip(self.gradients.iter().copied())
+    }
+
+    /// Copies `values`, which begin at element `start` of the parameter, to the device. Of a transposed parameter they must
+    /// be all.
+    pub(super) fn write(
+        &self,
+        upload: &mut Upload<'_>,
+        memory: &Memory,
+        start: usize,
+        values: &[f32],
+    ) -> Result<(), gpu::Error> {
+        if self.transposed {
+            let mut first = 0;
+            for shard in &self.shards {
+                let part = transposed(&values[first..first + shard.len()], shard.rows);
+                let place = memory.slice(*shard);
+                upload.write(&place.buffer, place.offset, bytemuck::cast_slice(&part))?;
+                first += shard.len();
+            }
+            return Ok(());
+        }
         let mut first = 0;
         for shard in &self.shards {
             let from = start.max(first);
             let to = (start + values.len()).min(first + shard.len());
             if from < to {
-                memory.write(gpu, *shard, from - first, &values[from - start..to - start]);
+                memory.upload(upload, *shard, from - first, &values[from - start..to - start])?;
             }
             first += shard.len();
         }
+        Ok(())
     }
 
     /// Reads the parameter back.
@@ -193,7 +199,7 @@ impl Stored {
     /// # Errors
     /// If the device fails.
     pub fn read(&self, gpu: &Gpu, memory: &Memory) -> Result<Vec<f32>, gpu::Error> {
-        read_all(gpu, memory, &self.shards)
+        self.read_all(gpu, memory, &self.shards)
     }
 
     /// Reads its gradient back; empty if frozen.
@@ -201,20 +207,44 @@ impl Stored {
     /// # Errors
     /// If the device fails.
     pub fn read_gradient(&self, gpu: &Gpu, memory: &Memory) -> Result<Vec<f32>, gpu::Error> {
-        read_all(gpu, memory, &self.gradients)
+        self.read_all(gpu, memory, &self.gradients)
+    }
+
+    fn read_all(&self, gpu: &Gpu, memory: &Memory, shards: &[Tensor]) -> Result<Vec<f32>, gpu::Error> {
+        let read = |shard: &Tensor| -> Result<Vec<f32>, gpu::Error> {
+            let values = memory.read_numbers(gpu, *shard)?;
+            Ok(if self.transposed { transposed(&values, shard.cols) } else { values })
+        };
+        Ok(shards.iter().map(read).collect::<Result<Vec<_>, _>>()?.concat())
     }
 }
 
-fn read_all(gpu: &Gpu, memory: &Memory, shards: &[Tensor]) -> Result<Vec<f32>, gpu::Error> {
-    let parts = shards.iter().map(|shard| memory.read(gpu, *shard));
-    Ok(parts.collect::<Result<Vec<Vec<f32>>, _>>()?.concat())
+/// Rows of packed matrices come in these numbers, so that products can read four at a time.
+const PACKED_ROWS: usize = 4;
+
+/// How a parameter that does not learn is held, if its sizes allow it.
+fn held(held: Held, parameter: &Parameter, rows: &[usize]) -> Format {
+    let format = if is_table(parameter) { held.table } else { held.linear };
+    let fits = format.takes(parameter.cols()) && rows.iter().all(|n| n.is_multiple_of(PACKED_ROWS));
+    if parameter.dims.len() == 2 && fits { format } else { Format::F32 }
+}
+
+/// Whether it is indexed by token.
+fn is_table(parameter: &Parameter) -> bool {
+    matches!(parameter.name.as_str(), "model.embed_tokens.weight" | "lm_head.weight")
+}
+
+/// A matrix of rows of `cols`, columns first.
+fn transposed(values: &[f32], cols: usize) -> Vec<f32> {
+    let rows = values.len() / cols.max(1);
+    (0..values.len()).map(|i| values[i % rows * cols + i / rows]).collect()
 }
 
 /// Rows of each shard of a parameter: its parts, or as many as can be bound at once of a table indexed by token.
-fn shard_rows(parameter: &Parameter, max_binding: u64) -> Result<Vec<usize>, Error> {
+pub(super) fn shard_rows(parameter: &Parameter, max_binding: u64) -> Result<Vec<usize>, Error> {
     let row = parameter.cols() as u64 * ELEMENT;
     let (rows, cols) = (parameter.rows(), parameter.cols());
-    let splittable = matches!(parameter.name.as_str(), "model.embed_tokens.weight" | "lm_head.weight");
+    let splittable = is_table(parameter);
     let shards = match parameter.parts.as_slice() {
         [] if splittable => {
             let fit = usize::try_from(max_binding / row).unwrap_or(usize::MAX).min(SHARD_ROWS);

@@ -15,8 +15,18 @@ const MODEL: &str = "config.json";
 /// What runs leave beside their settings.
 const TRACES: &[&str] = &["metrics.jsonl", "1-sft"];
 /// Settings that may change between a run and its resumption: none of them touches the result.
-const FREE: &[&str] =
-    &["device", "memory", "recompute", "tokens_per_pass", "save_every", "keep", "resume", "out", "diagnostics"];
+const FREE: &[&str] = &[
+    "device",
+    "memory",
+    "autotune",
+    "recompute",
+    "tokens_per_pass",
+    "save_every",
+    "keep",
+    "resume",
+    "out",
+    "diagnostics",
+];
 
 /// What stands in the folder of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +98,7 @@ pub(super) fn claim(config: &Config, goes_on: bool) -> Result<(), Error> {
 /// # Errors
 /// If it was made from others; if the folder cannot be written.
 pub(super) fn same_inputs(out: &Path, examples: &[Example], model: &Source) -> Result<(), Error> {
-    let inputs = json!({ "data": fingerprint(examples), "model": model.weights.fingerprint()? });
+    let inputs = json!({ "data": fingerprint(examples), "model": model.fingerprint()? });
     let path = out.join(INPUTS);
     let failed = |e: std::io::Error| Error::User(format!("{}: {e}", path.display()));
     let was = match fs::read_to_string(&path) {
@@ -107,9 +117,14 @@ pub(super) fn same_inputs(out: &Path, examples: &[Example], model: &Source) -> R
     }
 }
 
-/// Whether a finished model stands in `folder`.
+/// Whether `folder` is that of a run.
+pub(super) fn is_claimed(folder: &Path) -> bool {
+    folder.join(SETTINGS).exists()
+}
+
+/// Whether a finished model or adapter stands in `folder`.
 pub(super) fn is_model(folder: &Path) -> bool {
-    folder.join(MODEL).exists()
+    folder.join(MODEL).exists() || checkpoint::is_adapter(folder)
 }
 
 /// Removes what a kill left of a model that was being moved into a folder of this run.

@@ -6,11 +6,13 @@ mod compare;
 mod demo;
 mod folder;
 mod init;
+mod merge;
 mod phase;
 mod recipe;
 mod single;
 mod source;
 mod task;
+mod tuning;
 mod wmss;
 
 use std::sync::atomic::AtomicBool;
@@ -19,11 +21,13 @@ pub use compare::{Arm, Comparison, ComparisonRow, Equal, compare};
 pub use demo::{DemoRow, demo};
 pub use folder::{Standing, standing};
 pub use init::init;
+pub use merge::merge;
 pub use phase::{Evaluation, Trained, blueprint, choose_order, dataset, evaluate, score, train};
-pub use recipe::{Companion, Recipe, outline};
+pub use recipe::{Companion, Models, Recipe, outline};
 pub use single::single;
-pub use source::Source;
+pub use source::{Source, Tuned, open_adapter};
 pub use task::{TaskRun, default_record, task};
+pub use tuning::{effort, tune};
 pub use wmss::wmss;
 
 use crate::{
@@ -42,6 +46,8 @@ pub struct Context<'a> {
     pub report: &'a mut Report,
     /// Set when the user wants to stop.
     pub stop: &'a AtomicBool,
+    /// Time the device by kernel in training phases.
+    pub profile: bool,
 }
 
 /// What can stop a run.

@@ -5,13 +5,15 @@ use std::{collections::HashMap, path::Path};
 use serde_json::json;
 
 use super::{
-    Context, Error, Recipe, Source,
+    Context, Error, Models, Recipe, Source,
     folder::{self, Standing},
-    outline,
+    outline, recipe,
+    source::Tuned,
+    tuning,
 };
 use crate::{
     checkpoint, config,
-    config::{Config, LrScheduler, Recompute},
+    config::{Config, LrScheduler, Quantize, Recompute},
     curriculum::CurriculumRow,
     data::{
         self, Dataset, Example,
@@ -19,12 +21,13 @@ use crate::{
         template::Moment,
         tokenizer::Tokenizer,
     },
-    engine::{Blueprint, Engine, Loss, Other, Side, Spec},
+    engine::{Blueprint, Engine, Loss, Side, Spec},
     fit::{self, Bounds},
-    model,
+    model::{self, Held},
     optim::{Decay, Scalars, Schedule},
     report::{Event, Report, bytes},
     score::{self, Scored},
+    tensor::Format,
     train::{self as training, Means, Outcome, Phase},
 };
 
@@ -103,6 +106,24 @@ fn bounds(config: &Config, available: Option<u64>) -> Bounds {
     }
 }
 
+/// With the matrices of what does not learn held as the settings say.
+fn quantized(config: &Config, mut spec: Spec) -> Result<Spec, Error> {
+    let linear = match config.quantize {
+        Quantize::None => return Ok(spec),
+        Quantize::Bits8 => Format::Q8,
+        Quantize::Bits4 => Format::Q4,
+    };
+    if spec.adapter.as_ref().is_some_and(|layout| layout.config.dora) {
+        let reason =
+            "`quantize` is not built for a DoRA adapter, which needs the lengths of the base's rows; leave it out";
+        return Err(Error::User(reason.into()));
+    }
+    let held = Held { linear, table: Format::Bf16 };
+    let shapes = spec.others.iter_mut().map(|other| &mut other.config);
+    shapes.chain([&mut spec.strong]).for_each(|shape| shape.held = held);
+    Ok(spec)
+}
+
 /// The arrangement a training phase would have on a device that binds `max_binding` bytes and has `available`.
 ///
 /// # Errors
@@ -110,11 +131,13 @@ fn bounds(config: &Config, available: Option<u64>) -> Bounds {
 pub fn blueprint(
     config: &Config,
     strong: &model::Config,
-    (loss, others): (Loss, Vec<Other>),
+    Models { adapter, loss, others }: Models,
     batches: &[Vec<&Example>],
     (max_binding, available): (u64, Option<u64>),
 ) -> Result<(Spec, Blueprint), Error> {
-    let spec = Spec { strong: strong.clone(), others, loss, train: true, tokens: 0, recompute: false, max_binding };
+    let spec =
+        Spec { strong: strong.clone(), adapter, others, loss, train: true, tokens: 0, recompute: false, max_binding };
+    let spec = quantized(config, spec)?;
     Ok(fit::choose(&spec, batches, bounds(config, available))?)
 }
 
@@ -166,7 +189,7 @@ pub fn train(
         Standing::Vacant => checkpoint::check_vacant(out)?,
         Standing::Unfinished | Standing::Finished => folder::sweep(out)?,
     }
-    let identity = identity(config, recipe, examples, &order)?;
+    let identity = identity(config, strong, recipe, examples, &order)?;
     let from = if resume && out.is_dir() { newest(context, out)? } else { None };
     let mut epochs = Epochs::new(order, config.batch_size, config.seed, config.shuffle)?;
     let steps = steps(config, &epochs);
@@ -179,9 +202,8 @@ pub fn train(
     let row = from.as_ref().map(training::row_of).transpose()?;
     let config = &Config { tokens_per_pass: row.unwrap_or(config.tokens_per_pass), ..config.clone() };
     let gpu = context.gpu;
-    let models = (recipe.loss, recipe.shapes());
     let limits = (gpu.max_binding(), gpu.available());
-    let (spec, blueprint) = blueprint(config, &strong.config, models, &batches, limits)?;
+    let (spec, blueprint) = blueprint(config, &strong.config, recipe.models(strong), &batches, limits)?;
     let needed = blueprint.footprint().total();
     let memory = bytes(needed);
     let how = if spec.recompute { ", activations computed twice" } else { "" };
@@ -189,10 +211,12 @@ pub fn train(
         .report
         .event(&Event::Note(&format!("{name}: rows of {} tokens, {memory} of device memory{how}", spec.tokens)))?;
 
+    tuning::tune(context, config, blueprint.work(), needed)?;
     let mut engine = blueprint.build(gpu)?;
-    load(&engine, strong, recipe.others.iter().map(|companion| &companion.source))?;
+    load(&engine, strong, recipe.others.iter().map(|companion| &companion.source), config.seed)?;
     // Only now, when nothing of the user's can be wrong any more, does the run leave a trace.
     folder::claim(config, resume)?;
+    tuning::record(context, config)?;
     std::fs::create_dir_all(out).map_err(|e| Error::User(format!("cannot create {}: {e}", out.display())))?;
     let decay = match config.lr_scheduler {
         LrScheduler::Constant => Decay::Constant,
@@ -223,6 +247,7 @@ pub fn train(
         keep: config.keep,
         from,
         files: strong.files(dtype),
+        profile: context.profile,
     };
     match training::train(&mut engine, &phase, context.report, context.stop)? {
         Outcome::Finished { loss } => Ok(Trained { loss, bytes: needed }),
@@ -232,10 +257,23 @@ pub fn train(
     }
 }
 
-fn load<'a>(engine: &Engine<'_>, strong: &Source, others: impl IntoIterator<Item = &'a Source>) -> Result<(), Error> {
-    engine.load(Side::Strong, &strong.weights)?;
-    for (i, source) in others.into_iter().enumerate() {
-        engine.load(Side::Other(i), &source.weights)?;
+/// Loads every model; those that are views of the strong one's weights find them there.
+fn load<'a>(
+    engine: &Engine<'_>,
+    strong: &Source,
+    others: impl IntoIterator<Item = &'a Source>,
+    seed: u64,
+) -> Result<(), Error> {
+    let others = others.into_iter().enumerate().map(|(i, other)| (Side::Other(i), other));
+    for (side, source) in [(Side::Strong, strong)].into_iter().chain(others) {
+        if side == Side::Strong || !strong.shares_base(source) {
+            engine.load(side, &source.weights)?;
+        }
+        match &source.adapter {
+            Some(Tuned { folder: Some(folder), .. }) => engine.load_adapter(side, folder)?,
+            Some(Tuned { folder: None, .. }) => engine.start_adapter(side, &source.weights, seed)?,
+            None => {}
+        }
     }
     Ok(())
 }
@@ -252,6 +290,7 @@ fn newest(context: &mut Context<'_>, out: &Path) -> Result<Option<checkpoint::Re
 /// Everything that decides a phase's result, by name.
 fn identity(
     config: &Config,
+    strong: &Source,
     recipe: &Recipe,
     examples: &[Example],
     order: &Order,
@@ -272,10 +311,16 @@ fn identity(
         "adamw": config.adamw,
         "seed": config.seed,
         "shuffle": config.shuffle,
+        "quantize": config.quantize,
         "data": training::fingerprint(examples),
         "drawn": drawn,
     });
     let mut identity = recipe.identity()?;
+    // The base under an adapter is read from its folder again, and so is what the adapter starts as.
+    if let Some(tuned) = &strong.adapter {
+        let adapter = json!([strong.fingerprint()?, format!("{:?}", tuned.layout.config)]);
+        identity.insert("adapter".into(), adapter);
+    }
     identity.extend(values.as_object().cloned().unwrap_or_default());
     Ok(identity)
 }
@@ -302,13 +347,13 @@ pub(super) struct Measured<'a> {
     /// What is computed of the models.
     pub(super) loss: Loss,
     /// Those beside the strong one.
-    pub(super) others: Vec<(Other, &'a Source)>,
+    pub(super) others: Vec<&'a Source>,
     /// Scalars of the loss.
     pub(super) scalars: Scalars,
 }
 
 fn measuring<'g>(
-    context: &Context<'g>,
+    context: &mut Context<'g>,
     config: &Config,
     source: &Source,
     Measured { loss, others, scalars }: Measured<'_>,
@@ -316,19 +361,22 @@ fn measuring<'g>(
 ) -> Result<Engine<'g>, Error> {
     let gpu = context.gpu;
     let batches: Vec<Vec<&Example>> = examples.chunks(score::GROUP).map(|group| group.iter().collect()).collect();
-    let (others, sources): (Vec<Other>, Vec<&Source>) = others.into_iter().unzip();
     let spec = Spec {
         strong: source.config.clone(),
-        others,
+        adapter: source.layout(),
+        others: others.iter().map(|other| recipe::other(other, source)).collect(),
         loss,
         train: false,
         tokens: 0,
         recompute: false,
         max_binding: gpu.max_binding(),
     };
+    let spec = quantized(config, spec)?;
     let (_, blueprint) = fit::choose(&spec, &batches, bounds(config, gpu.available()))?;
+    tuning::tune(context, config, blueprint.work(), blueprint.footprint().total())?;
     let engine = blueprint.build(gpu)?;
-    load(&engine, source, sources)?;
+    load(&engine, source, others, config.seed)?;
+    tuning::record(context, config)?;
     engine.set_scalars(0, &scalars);
     Ok(engine)
 }

@@ -56,7 +56,7 @@ fn a_run_leaves_its_numbers_its_settings_and_its_model() {
     let row_tokens = |line: &str| serde_json::from_str::<Json>(line).unwrap()["ids"].as_array().unwrap().len();
     assert_eq!(tokens, seen.lines().map(row_tokens).sum::<usize>() as f64, "an epoch sees every token once");
     let mut want: Vec<&str> = MODEL_FILES.to_vec();
-    want.extend(["checkpoint-4", "checkpoint-8", "config.toml", "metrics.jsonl"]);
+    want.extend(["checkpoint-4", "checkpoint-8", "config.toml", "metrics.jsonl", "tuning.json"]);
     want.sort_unstable();
     assert_eq!(desk.list("run"), want);
     assert!(told.stderr.contains("step 9/9") && told.stderr.contains("tok/s"), "{}", told.stderr);
@@ -64,6 +64,22 @@ fn a_run_leaves_its_numbers_its_settings_and_its_model() {
     for model in ["run", "run/checkpoint-4"] {
         assert_eq!(desk.json(&format!("eval --model {model} --data data.jsonl"))["samples"], ROWS);
     }
+}
+
+#[test]
+fn a_profiled_run_says_where_its_time_goes() {
+    let desk = Desk::new();
+    let line = "train --model m --data data.jsonl --batch-size 4";
+    desk.ok(&format!("{line} --out plain"));
+    let told = desk.ok(&format!("{line} --out run --profile"));
+    assert!(told.stderr.contains("ms on the device, mean of 1") && told.stderr.contains("share"), "{}", told.stderr);
+    let profile: Json = serde_json::from_str(&desk.read("run/profile.json")).unwrap();
+    assert_eq!(profile["steps"], 1);
+    assert!(profile["ops"].as_array().unwrap().iter().any(|op| op["op"] == "adamw.clip"), "{profile}");
+    assert!(desk.bytes("run/model.safetensors") == desk.bytes("plain/model.safetensors"), "the same weights");
+    assert!(!desk.read("run/config.toml").contains("profile"), "it is no setting");
+    let few = desk.ok(&format!("{line} --out few --max-steps 2 --profile"));
+    assert!(few.stderr.contains("nothing was profiled") && !desk.has("few/profile.json"), "{}", few.stderr);
 }
 
 #[test]

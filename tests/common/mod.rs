@@ -5,10 +5,10 @@
 use std::{collections::HashSet, sync::OnceLock};
 
 use underdog::{
-    gpu::Gpu,
+    gpu::{Gpu, Upload},
     plan::Plan,
     tape::{Command, Recording, Tape},
-    tensor::{Memory, Place, Role, Store, Tensor},
+    tensor::{Format, Memory, Place, Role, Store, Tensor},
 };
 
 /// The device that every test of a binary uses. `UNDERDOG_EXPECT_ADAPTER` names a part of its name: a driver that was not
@@ -103,6 +103,8 @@ impl Rng {
 pub(crate) enum Input<'a> {
     /// No gradient wanted.
     Frozen(&'a Mat),
+    /// Likewise, held in this format.
+    Packed(&'a Mat, Format),
     /// A parameter: its gradient is added to the second matrix.
     Param(&'a Mat, &'a Mat),
     /// The result of an earlier op: its gradient is first written, then added to.
@@ -143,6 +145,17 @@ pub(crate) fn run_rows(
     rows: usize,
     record: impl FnOnce(&mut Tape, &[Tensor]) -> Tensor,
 ) -> Outcome {
+    run_on(gpu(), inputs, upstream, rows, record)
+}
+
+/// As [`run_rows`], on a device of the test's own, where forms of kernels were chosen.
+pub(crate) fn run_on(
+    gpu: &Gpu,
+    inputs: &[Input<'_>],
+    upstream: Option<&Mat>,
+    rows: usize,
+    record: impl FnOnce(&mut Tape, &[Tensor]) -> Tensor,
+) -> Outcome {
     let mut bench = Bench::default();
     let mut tape = Tape::new();
     let tensors: Vec<Tensor> = inputs.iter().map(|input| bench.declare(&mut tape, input)).collect();
@@ -154,7 +167,7 @@ pub(crate) fn run_rows(
         tape.copy(seed, dy.tensor);
     }
     tape.backward();
-    let first = bench.execute(tape, out, rows);
+    let first = bench.execute(gpu, tape, out, rows);
     assert_eq!(first[0].bits(), first[1].bits(), "the second run of one program differs from the first");
     let [outcome, _] = first;
     outcome
@@ -170,7 +183,11 @@ struct Bench {
 
 impl Bench {
     fn upload(&mut self, mat: &Mat) -> Tensor {
-        let tensor = self.store.declare("input", Role::Inputs, mat.rows, mat.cols);
+        self.upload_as(mat, Format::F32)
+    }
+
+    fn upload_as(&mut self, mat: &Mat, format: Format) -> Tensor {
+        let tensor = self.store.declare_packed("input", Role::Inputs, mat.rows, mat.cols, format);
         self.floats.push((tensor, mat.f32()));
         tensor
     }
@@ -181,6 +198,10 @@ impl Bench {
             Input::Frozen(mat) => {
                 self.gradients.push(None);
                 self.upload(mat)
+            }
+            Input::Packed(mat, format) => {
+                self.gradients.push(None);
+                self.upload_as(mat, format)
             }
             Input::Index(values, rows, cols) => {
                 self.gradients.push(None);
@@ -206,8 +227,7 @@ impl Bench {
         }
     }
 
-    fn execute(&mut self, tape: Tape, out: Tensor, rows: usize) -> [Outcome; 2] {
-        let gpu = gpu();
+    fn execute(&mut self, gpu: &Gpu, tape: Tape, out: Tensor, rows: usize) -> [Outcome; 2] {
         let recording = poison(tape.finish(), &mut self.store, &mut self.floats);
         let memory = Memory::allocate(gpu, &self.store).expect("memory of a test");
         for (tensor, values) in &self.words {
@@ -216,7 +236,8 @@ impl Bench {
         let mut program = Plan::new(recording).load(gpu, &memory).expect("slots of a test");
         [0, 1].map(|_| {
             for (tensor, values) in self.floats.iter().chain(self.gradients.iter().flatten()) {
-                memory.write(gpu, *tensor, 0, values);
+                let mut upload = Upload::new(gpu);
+                memory.upload(&mut upload, *tensor, 0, values).and_then(|()| upload.finish()).expect("upload");
             }
             memory.write(gpu, out, 0, &vec![f32::NAN; out.len()]);
             program.run_rows(gpu, rows).expect("run");

@@ -7,12 +7,13 @@ use clap::{Args, ValueEnum};
 use serde::{Serialize, Serializer};
 
 use crate::config::{
-    ByteSize, Config, CurriculumRule, Dtype, Error, LambdaSchedule, Layers, LrScheduler, Method, Overlength,
-    Recompute, WeakSource,
+    Autotune, ByteSize, Config, CurriculumRule, Dtype, Error, LambdaSchedule, Layers, LrScheduler, Method,
+    Overlength, Quantize, Recompute, WeakSource,
 };
 use crate::run::Equal;
 
 const JOINT: &str = "Joint training";
+const ADAPTER: &str = "Adapters";
 const TEACHER: &str = "Distillation";
 const DATA: &str = "Data";
 const OPTIMIZER: &str = "Optimizer";
@@ -26,7 +27,8 @@ pub struct TrainArgs {
     /// logits; mix: joint training on logits mixed with a weak model's
     #[arg(long, value_name = "METHOD", value_parser = one_phase())]
     pub method: Option<Method>,
-    /// Hugging Face folder of a weak model, for mix; may be repeated. auto: choose among --candidate
+    /// Folder of a weak model or of an adapter on --model, for mix; may be repeated. base: --model without its adapter.
+    /// auto: choose among --candidate
     #[arg(long, value_name = "DIR", help_heading = JOINT)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub weak: Vec<PathBuf>,
@@ -59,6 +61,10 @@ pub struct TrainArgs {
     /// A file of `curriculum` to draw the epoch's examples by
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
+    /// Tell where the device's time goes, by kernel, from the third step on; also in profile.json. Slower, the same result
+    #[arg(long, help_heading = MACHINE)]
+    #[serde(skip)]
+    pub profile: bool,
     /// The flags of every run.
     #[command(flatten)]
     #[serde(flatten)]
@@ -72,6 +78,11 @@ pub struct TrainArgs {
 /// `wmss`.
 #[derive(Debug, Args, Serialize)]
 pub struct WmssArgs {
+    /// The weak model of the first round instead of --model: base (--model without its adapter), the folder of another
+    /// model or of an adapter
+    #[arg(long, value_name = "DIR", help_heading = JOINT)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub weak: Vec<PathBuf>,
     /// How samples are weighed
     #[arg(long, value_name = "RULE")]
     #[serde(rename = "curriculum.rule")]
@@ -177,6 +188,40 @@ pub struct RunFlags {
     /// Hugging Face folder of the model
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
+    /// Folder of an adapter on the model (PEFT or mlx-lm), to go on from
+    #[arg(long, value_name = "DIR", help_heading = ADAPTER)]
+    pub adapter: Option<PathBuf>,
+    /// Train a new low-rank adapter of this rank, 16 for instance, instead of the model
+    #[arg(long, value_name = "R", help_heading = ADAPTER)]
+    pub lora_rank: Option<u64>,
+    /// What it is scaled by, over its rank [default: twice the rank]
+    #[arg(long, value_name = "X", help_heading = ADAPTER)]
+    pub lora_alpha: Option<f64>,
+    /// Share of an adapted module's inputs that is dropped [default: 0, or the adapter's own]
+    #[arg(long, value_name = "X", help_heading = ADAPTER)]
+    pub lora_dropout: Option<f64>,
+    /// Modules to adapt, with commas between them [default: all-linear]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = ADAPTER)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub target_modules: Vec<String>,
+    /// Scale by alpha over the root of the rank (rsLoRA)
+    #[arg(long, help_heading = ADAPTER)]
+    #[serde(skip_serializing_if = "is_absent")]
+    pub rslora: bool,
+    /// Learn directions and lengths of the weights apart (DoRA)
+    #[arg(long, help_heading = ADAPTER)]
+    #[serde(skip_serializing_if = "is_absent")]
+    pub dora: bool,
+    /// Layers to adapt, as in 0-3,8 or last:8 [default: all]
+    #[arg(long, value_name = "LAYERS", help_heading = ADAPTER)]
+    pub train_layers: Option<String>,
+    /// Modules that are trained whole beside the adapter: embed_tokens, lm_head [default: none]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = ADAPTER)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub modules_to_save: Vec<String>,
+    /// How matrices that do not learn are held: as stored, or in 8 or 4 bits
+    #[arg(long, value_name = "BITS", help_heading = ADAPTER)]
+    pub quantize: Option<Quantize>,
     /// JSONL file to train on
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
@@ -248,6 +293,10 @@ pub struct RunFlags {
     /// Most device memory to use, as in 8GiB [default: what the device has]
     #[arg(long, value_name = "SIZE", help_heading = MACHINE)]
     pub memory: Option<ByteSize>,
+    /// Try kernels on this device and take the fastest: of most of the work, in about 10 s and not on software drivers
+    /// (quick), or of all of it (full). A resumed run keeps its own
+    #[arg(long, value_name = "EFFORT", help_heading = MACHINE)]
+    pub autotune: Option<Autotune>,
     /// Compute activations twice instead of keeping them (gradient checkpointing)
     #[arg(long, value_name = "WHEN", help_heading = MACHINE)]
     pub recompute: Option<Recompute>,

@@ -5,6 +5,7 @@
 //! A name tells the rows and columns of Y that a workgroup makes and the terms that it stages at a time, twice if there are
 //! two buffers; of forms in registers, those of an invocation.
 
+use super::trial;
 use crate::gpu::{
     Alternative, Cooperative, Family, MAX_GROUPS,
     kernels::{
@@ -16,9 +17,9 @@ use crate::gpu::{
 };
 
 pub(in crate::ops) static FAMILIES: &[Family] = &[
-    Family { kernel: &NT4, class, alternatives: NT },
-    Family { kernel: &NN4, class, alternatives: NN },
-    Family { kernel: &TN4, class, alternatives: TN },
+    Family { kernel: &NT4, class, alternatives: NT, trial: trial::NT },
+    Family { kernel: &NN4, class, alternatives: NN, trial: trial::NN },
+    Family { kernel: &TN4, class, alternatives: TN, trial: trial::TN },
 ];
 
 /// Extents of one class share a choice: each is rounded up to a power of two between these.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use arm::Arm;
 pub use table::{Comparison, Row as ComparisonRow};
 
-use super::{Context, Error, Source, folder, outline, phase, recipe::same_tokens, single};
+use super::{Context, Error, Models, Source, folder, outline, phase, recipe::same_tokens, single, tuning};
 use crate::{
     config::{Config, CurriculumRule, Method},
     curriculum::{self, EntropyRow, Rule},
@@ -78,6 +78,8 @@ pub fn compare(
     plan.check(context, seeds)?;
     folder::claim(&plan.shared(), true)?;
     folder::same_inputs(root, &train.examples, &m0)?;
+    // What was chosen for one arm holds for those that are still to come.
+    tuning::recall(context, config)?;
 
     let mut rows = vec![table::Row::new("M0"), table::Row::new("M1")];
     rows.extend(arms.iter().map(|arm| table::Row::new(&arm.name)));
@@ -152,7 +154,7 @@ impl Plan<'_> {
             return Ok(all);
         }
         let strong = &self.m0.config;
-        let (loss, others) = outline(config, strong)?;
+        let Models { loss, others, .. } = outline(config, strong)?;
         // The curriculum needs a forward pass of both models over all samples.
         let scores = if arm.is_drawn() { 2.0 * per_epoch as f64 } else { 0.0 };
         let affordable = (all as f64 * 3.0 - scores) / step_cost(strong, loss, &others);
@@ -177,6 +179,10 @@ impl Plan<'_> {
         }
         for arm in self.arms {
             let config = self.arm(arm, 0)?;
+            if config.trains_adapter() {
+                let text = format!("{}: compare trains whole models; leave the settings of adapters out", arm.name);
+                return Err(Error::User(text));
+            }
             phase::check_fits(context, &config, &self.m0.config, &self.train.examples)?;
             for weights in config.weights.iter().filter(|file| !file.starts_with(self.root)) {
                 curriculum::read_curriculum(weights)?;
