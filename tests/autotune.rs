@@ -252,7 +252,8 @@ fn every_family_can_be_tried() {
     for family in underdog::ops::families() {
         let (name, ragged) = (family.kernel.name, (family.trial.ragged)());
         assert!(!ragged.is_empty(), "{name}: no ragged shapes");
-        let work: Vec<_> = ragged.iter().map(|extents| (family.kernel, extents.clone())).collect();
+        // The others are tried before it.
+        let work: Vec<_> = ragged.last().map(|extents| (family.kernel, extents.clone())).into_iter().collect();
         for extents in &ragged {
             assert!((family.trial.work)(&extents.params) > 0.0, "{name}");
         }
@@ -261,11 +262,12 @@ fn every_family_can_be_tried() {
             assert!(tried > 0, "{name}: {} takes no ragged shape", form.name);
         }
         let folder = tempfile::tempdir().unwrap();
-        let options = Options { half: true, ..FULL };
+        let options = Options { effort: Effort::Quick, half: true, ..FULL };
         let told = settle(&gpu, family, &work, Some(options), Some(folder.path()));
         for entry in entries(folder.path(), &gpu) {
             assert!(entry.rejected.is_empty(), "{name} {}: {:?}", entry.class, entry.rejected);
-            assert!(entry.seconds.len() > 1 || !told.is_empty(), "{name} {}: {told:?}", entry.class);
+            let offered = family.alternatives.iter().filter(|form| gpu.offers(form)).count();
+            assert_eq!(entry.seconds.len(), 1 + offered, "{name} {}: {told:?}", entry.class);
         }
     }
 }

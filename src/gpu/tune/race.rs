@@ -15,7 +15,9 @@ pub(super) struct Pace {
 
 /// Dispatches of a turn.
 const MOST_TIMES: f64 = 1000.0;
-/// Who is slower than the fastest by this after the first turn is out.
+/// Who is slower than the fastest by this in a first run is out.
+const FAR: f64 = 4.0;
+/// And by this after the first turn.
 const HOPELESS: f64 = 1.3;
 
 /// Seconds of one run of each, in the middle of its turns. The first is never out.
@@ -23,17 +25,20 @@ pub(super) fn race(gpu: &Gpu, programs: &[Program], pace: Pace) -> Result<Vec<f6
     let seconds = |program: &Program, times: usize| -> Result<f64, Error> {
         Ok(program.time_batch(gpu, times)?.total.as_secs_f64() / times as f64)
     };
-    // From one run guess how many fill a turn; the first of these turns also wakes the clocks.
-    let mut times = Vec::new();
-    for program in programs {
-        let mut fitting = 1;
-        for _ in 0..2 {
-            let each = seconds(program, fitting)?.max(1e-9);
-            fitting = (pace.turn.as_secs_f64() / each).clamp(1.0, MOST_TIMES) as usize;
-        }
-        times.push(fitting);
-    }
+    let probes = programs.iter().map(|program| seconds(program, 1)).collect::<Result<Vec<f64>, _>>()?;
+    let fastest = probes.iter().copied().fold(f64::INFINITY, f64::min);
     let mut turns: Vec<Vec<f64>> = vec![Vec::new(); programs.len()];
+    let mut times = vec![1; programs.len()];
+    for (i, program) in programs.iter().enumerate() {
+        if i > 0 && probes[i] > FAR * fastest {
+            turns[i].push(probes[i]);
+            continue;
+        }
+        // From a few guess how many fill a turn; that turn also wakes the clocks.
+        let fitting = |each: f64| (pace.turn.as_secs_f64() / each.max(1e-9)).clamp(1.0, MOST_TIMES) as usize;
+        let each = seconds(program, fitting(probes[i]))?;
+        times[i] = fitting(each);
+    }
     for _ in 0..pace.rounds {
         let first = |turns: &Vec<f64>| turns.first().copied();
         let fastest = turns.iter().filter_map(first).fold(f64::INFINITY, f64::min);

@@ -1,0 +1,259 @@
+//! What a loss needs, declared and planned without a GPU: its exact memory is known before anything is allocated.
+
+use super::{Engine, Error, Side};
+use crate::{
+    gpu::{Extents, Gpu, Kernel, Readback},
+    method::{Distill, Method, Mix, Row, Settings, Sft, Source},
+    model::{self, Adapter, Config, Held, Layout, Model},
+    ops::{MAX_TERMS, head_loss},
+    optim::{AdamW, Scalars, schedule_tensor},
+    plan::Plan,
+    tape::Tape,
+    tensor::{Memory, Role, Store},
+};
+
+/// Logits of a chunk of tokens that exist at a time, in bytes.
+const LOGITS_BYTES: u64 = 96 << 20;
+/// Results on their way to the host at a time: statistics and norm of a step of one pass, and of the next.
+const RESULTS: usize = 4;
+
+/// What the loss of an engine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Cross-entropy of one model.
+    Sft {
+        /// Whether its embeddings get noise.
+        noisy: bool,
+    },
+    /// Cross-entropy of logits mixed with those of the other models, or with what stands in for them.
+    Mix(Source),
+    /// Divergence from the other model.
+    Distill,
+}
+
+/// A model beside the one that is kept: a weak one, or a teacher.
+#[derive(Clone, Debug)]
+pub struct Other {
+    /// Its shape.
+    pub config: Config,
+    /// What changes it; if it learns, this alone does.
+    pub adapter: Option<Layout>,
+    /// Its weights are those of the strong model, whose adapter alone learns: no second copy.
+    pub shares_base: bool,
+    /// Whether it learns too.
+    pub learns: bool,
+    /// Its share in the weak logits; those of all sum to 1.
+    pub share: f64,
+}
+
+impl Other {
+    /// A model of its own that stays as it is, all of the weak logits.
+    pub fn frozen(config: Config) -> Self {
+        Self { config, adapter: None, shares_base: false, learns: false, share: 1.0 }
+    }
+}
+
+/// What to build.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// The model that is trained or measured.
+    pub strong: Config,
+    /// What changes it; then this alone is trained.
+    pub adapter: Option<Layout>,
+    /// Those beside it.
+    pub others: Vec<Other>,
+    /// What is computed of them.
+    pub loss: Loss,
+    /// Whether anything learns.
+    pub train: bool,
+    /// Tokens of a packed row.
+    pub tokens: usize,
+    /// Compute activations again in backward instead of keeping them.
+    pub recompute: bool,
+    /// Bytes that one binding of the device may span.
+    pub max_binding: u64,
+}
+
+/// Device memory of a blueprint, itemised, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Footprint {
+    /// Weights of the strong model.
+    pub weights: u64,
+    /// Gradients of whatever learns.
+    pub gradients: u64,
+    /// Adam's moments.
+    pub optimizer: u64,
+    /// Weights of weak models or of a teacher.
+    pub weak: u64,
+    /// One packed row, tables and statistics.
+    pub inputs: u64,
+    /// Activations and workspaces, sharing memory over time.
+    pub activations: u64,
+}
+
+impl Footprint {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.weights + self.gradients + self.optimizer + self.weak + self.inputs + self.activations
+    }
+}
+
+/// Everything declared and planned, nothing allocated.
+pub struct Blueprint {
+    store: Store,
+    strong: Model,
+    others: Vec<Model>,
+    row: Row,
+    loss: Loss,
+    adamw: Option<AdamW>,
+    pass: Plan,
+    update: Option<Plan>,
+    reset: Plan,
+    tokens: usize,
+}
+
+impl Blueprint {
+    /// Declares models, inputs and optimizer, and plans a pass and an update.
+    ///
+    /// # Errors
+    /// If the vocabularies differ or something exceeds a binding.
+    pub fn new(spec: &Spec) -> Result<Self, Error> {
+        if let Some(other) = spec.others.iter().find(|other| other.config.vocab != spec.strong.vocab) {
+            return Err(Error::Vocabulary { strong: spec.strong.vocab, other: other.config.vocab });
+        }
+        let capped = spec.others.iter().find(|other| other.config.final_softcap.is_some());
+        if let Some(other) = capped.filter(|_| spec.others.len() > 1) {
+            return Err(Error::SoftCap { family: other.config.family.model_type });
+        }
+        if spec.tokens > MAX_TERMS {
+            return Err(Error::Tokens { tokens: spec.tokens, most: MAX_TERMS });
+        }
+        let mut store = Store::default();
+        let schedule = schedule_tensor(&mut store);
+        let row = Row::declare(&mut store, spec.tokens, schedule);
+        let strong = declare(&mut store, spec, &row, Side::Strong, None)?;
+        let others = (0..spec.others.len()).map(|i| declare(&mut store, spec, &row, Side::Other(i), Some(&strong)));
+        let others = others.collect::<Result<Vec<Model>, _>>()?;
+        let chunk = head_loss::chunk_rows(spec.tokens, spec.strong.vocab, LOGITS_BYTES.min(spec.max_binding));
+        let settings = Settings { recompute: spec.recompute, chunk };
+        let mut tape = Tape::new();
+        match (spec.loss, others.as_slice()) {
+            (Loss::Mix(source), _) => {
+                let weak = others.iter().zip(&spec.others).map(|(model, other)| (model, other.share)).collect();
+                Mix { strong: &strong, weak, source }.record(&mut tape, row, settings);
+            }
+            (Loss::Distill, [teacher, ..]) => {
+                Distill { student: &strong, teacher }.record(&mut tape, row, settings);
+            }
+            (loss, _) => {
+                let noisy = loss == Loss::Sft { noisy: true };
+                Sft { model: &strong, noisy }.record(&mut tape, row, settings);
+            }
+        }
+        tape.backward();
+        let pass = Plan::new(tape.finish());
+        if pass.largest() > spec.max_binding {
+            return Err(Error::Row { tokens: spec.tokens, bytes: pass.largest(), limit: spec.max_binding });
+        }
+        let adamw = spec.train.then(|| {
+            let mut pairs = strong.trained();
+            pairs.extend(others.iter().flat_map(Model::trained));
+            AdamW::declare(&mut store, &pairs, schedule)
+        });
+        let mut tape = Tape::new();
+        let trained = [&strong].into_iter().chain(&others).flat_map(Model::trained);
+        trained.for_each(|(_, gradient)| tape.clear(gradient));
+        let reset = Plan::new(tape.finish());
+        let update = adamw.as_ref().map(|adamw| {
+            let mut tape = Tape::new();
+            adamw.record(&mut tape);
+            Plan::new(tape.finish())
+        });
+        Ok(Self { store, strong, others, row, loss: spec.loss, adamw, pass, update, reset, tokens: spec.tokens })
+    }
+
+    /// The device memory that [`Self::build`] takes.
+    pub fn footprint(&self) -> Footprint {
+        Footprint {
+            weights: self.store.bytes(Role::Weights),
+            gradients: self.store.bytes(Role::Gradients),
+            optimizer: self.store.bytes(Role::Optimizer),
+            weak: self.store.bytes(Role::Weak),
+            inputs: self.store.bytes(Role::Inputs),
+            activations: self.pass.bytes(),
+        }
+    }
+
+    /// Dispatches of one pass and of one update.
+    pub fn dispatches(&self) -> [usize; 2] {
+        [self.pass.len(), self.update.as_ref().map_or(0, Plan::len)]
+    }
+
+    /// The dispatches of one pass and one update, for [`crate::gpu::tune`]: before anything is allocated.
+    pub fn work(&self) -> impl Iterator<Item = (&'static Kernel, Extents)> {
+        self.pass.dispatches().chain(self.update.iter().flat_map(Plan::dispatches))
+    }
+
+    /// Allocates everything; weights are 0 until loaded.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn build(self, gpu: &Gpu) -> Result<Engine<'_>, Error> {
+        let memory = Memory::allocate(gpu, &self.store)?;
+        for model in [&self.strong].into_iter().chain(&self.others) {
+            for (tensor, values) in model.rotary_tables() {
+                memory.write(gpu, tensor, 0, &values);
+            }
+        }
+        memory.write(gpu, self.row.targets.schedule, 0, &Scalars::default().row(0));
+        let pass = self.pass.load(gpu, &memory)?;
+        let update = self.update.as_ref().map(|plan| plan.load(gpu, &memory)).transpose()?;
+        let reset = self.reset.load(gpu, &memory)?;
+        let results = Readback::new(gpu, RESULTS, self.row.targets.stats.bytes());
+        let Self { strong, others, row, loss, adamw, tokens, .. } = self;
+        Ok(Engine {
+            gpu,
+            memory,
+            strong,
+            others,
+            row,
+            loss,
+            adamw,
+            pass,
+            update,
+            reset,
+            results,
+            profile: None,
+            tokens,
+        })
+    }
+}
+
+/// Declares one of the models of `spec`. Only what learns drops inputs.
+fn declare(
+    store: &mut Store,
+    spec: &Spec,
+    row: &Row,
+    side: Side,
+    strong: Option<&Model>,
+) -> Result<Model, model::Error> {
+    let (config, adapter, learns, role, base) = match side {
+        Side::Strong => (&spec.strong, &spec.adapter, spec.train, Role::Weights, None),
+        Side::Other(i) => {
+            let other = &spec.others[i];
+            let base = strong.filter(|_| other.shares_base);
+            (&other.config, &other.adapter, spec.train && other.learns, Role::Weak, base)
+        }
+    };
+    let trained = learns && adapter.is_none();
+    let mut config = config.clone();
+    if adapter.as_ref().is_some_and(|layout| layout.config.dora) {
+        config.held = Held::default(); // the lengths of rows are read as f32
+    }
+    let own = |store: &mut Store| Model::declare(store, config, role, trained, spec.tokens, spec.max_binding);
+    let model = base.map_or_else(|| own(store), |strong| Ok(strong.view(None)))?;
+    let Some(layout) = adapter else { return Ok(model) };
+    let keys = learns.then_some(row.noise.keys);
+    let adapter = Adapter::declare(store, layout.clone(), role, learns, keys, spec.max_binding)?;
+    Ok(model.view(Some(adapter)))
+}
