@@ -5,57 +5,18 @@
 // In training spans[i] = (start of i's document, i + 1); in decoding the rows of its sequence's cache. Either way the last
 // key that a query sees is its own, so a window leaves the last `window` keys of its span.
 //
-// A thread owns 8 rows (queries; keys in backward_kv) of one head and walks over the other side 16 or 8 at a time,
-// the tile of scores in registers. Neighbouring threads are neighbouring heads of the same rows, so that all of them
-// see the same keys and nothing is computed for a document that ended. No workgroup memory, no barriers.
+// A thread owns 8 rows (queries; keys in backward_kv) of one head and walks over the other side 16 places at a time, the
+// tile of scores in registers. A loop makes one product: two at a time compete for registers, and the software driver is
+// the slower for it. Neighbouring threads are neighbouring heads of the same rows, so that all of them see the same keys
+// and nothing is computed for a document that ended. No workgroup memory, no barriers. GPUs have forms of their own, see
+// lib/attention_group.wgsl.
 
-#import softcap
-
-struct Params {
-    q_len: u32, // Tq
-    kv_len: u32, // Tk
-    q_heads: u32, // H, a multiple of K
-    kv_heads: u32, // K
-    head_dim: u32, // D, a multiple of 4
-    begin: u32, // forward, backward_q: only keys begin <= j < end count; backward_kv: only such queries
-    end: u32, // <= kv_len (backward_kv: q_len)
-    accumulate: u32, // forward: carry on from o and lse; backward: add to the gradients. 0: overwrite
-    tile_rows: u32, // forward: queries per thread, 8; 1 for decoding, where the queries' keys lie far apart
-    window: u32, // keys that a query sees at most, its own included; 2^32 - 1: all of its span
-    scale: f32,
-    cap: f32, // scores become cap tanh(score / cap); 0: as they are
-}
-
-var<immediate> params: Params;
-
-@group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> k: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> v: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> o: array<vec4<f32>>;
-
-@group(0) @binding(0) var<storage, read> out: array<vec4<f32>>; // o again, for backward_delta
-@group(0) @binding(3) var<storage, read> dout: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read_write> dq: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read_write> dk: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> dv: array<vec4<f32>>;
-
-@group(0) @binding(4) var<storage, read_write> lse: array<f32>; // [Tq, H]
-@group(0) @binding(4) var<storage, read> stats: array<vec2<f32>>; // [Tq, H]: lse, delta
-@group(0) @binding(5) var<storage, read> spans: array<vec2<u32>>; // [Tq]
-@group(0) @binding(5) var<storage, read> ends: array<u32>; // [Tk]
-@group(0) @binding(1) var<storage, read> out_lse: array<f32>; // lse again, for backward_delta
-@group(0) @binding(2) var<storage, read_write> new_stats: array<vec2<f32>>; // stats again, for backward_delta
+#import attention
 
 const ROWS = 8u;
 const THREADS = 32u;
-const FEW = vec4(0u, 1u, 2u, 3u);
 
 alias Rows = array<u32, 8>; // something per row
-
-// Groups of four numbers in a head.
-fn quads() -> u32 {
-    return params.head_dim / 4u;
-}
 
 fn q_head(i: u32, head: u32) -> u32 {
     return (min(i, params.q_len - 1u) * params.q_heads + head) * quads();
@@ -90,35 +51,21 @@ fn dout_block(heads: vec4<u32>, d: u32) -> mat4x4<f32> {
     return mat4x4(dout[heads.x + d], dout[heads.y + d], dout[heads.z + d], dout[heads.w + d]);
 }
 
-// Which of x .. x + 4 lie in low <= x < high.
-fn within(x: u32, low: u32, high: u32) -> vec4<bool> {
-    return (x + FEW >= vec4(low)) & (x + FEW < vec4(high));
+// Sixteen of them.
+fn q_blocks(heads: ptr<function, array<vec4<u32>, 4>>, d: u32) -> array<mat4x4<f32>, 4> {
+    return array(q_block((*heads)[0], d), q_block((*heads)[1], d), q_block((*heads)[2], d), q_block((*heads)[3], d));
 }
 
-// The first key that query i sees, by its span and the window.
-fn first_key(i: u32) -> u32 {
-    let span = spans[i];
-    return max(span.x, span.y - min(params.window, span.y));
+fn k_blocks(heads: ptr<function, array<vec4<u32>, 4>>, d: u32) -> array<mat4x4<f32>, 4> {
+    return array(k_block((*heads)[0], d), k_block((*heads)[1], d), k_block((*heads)[2], d), k_block((*heads)[3], d));
 }
 
-// Scores as softmax takes them, from the products of queries and keys.
-fn scored(products: vec4<f32>) -> vec4<f32> {
-    let s = products * params.scale;
-    let cap = params.cap;
-    if cap == 0.0 {
-        return s;
-    }
-    return vec4(softcap(s.x, cap), softcap(s.y, cap), softcap(s.z, cap), softcap(s.w, cap));
+fn v_blocks(heads: ptr<function, array<vec4<u32>, 4>>, d: u32) -> array<mat4x4<f32>, 4> {
+    return array(v_block((*heads)[0], d), v_block((*heads)[1], d), v_block((*heads)[2], d), v_block((*heads)[3], d));
 }
 
-// Derivative of `scored` where its value is s.
-fn slope(s: vec4<f32>) -> vec4<f32> {
-    let cap = params.cap;
-    if cap == 0.0 {
-        return vec4(params.scale);
-    }
-    let t = s / cap;
-    return params.scale * (1.0 - t * t);
+fn dout_blocks(heads: ptr<function, array<vec4<u32>, 4>>, d: u32) -> array<mat4x4<f32>, 4> {
+    return array(dout_block((*heads)[0], d), dout_block((*heads)[1], d), dout_block((*heads)[2], d), dout_block((*heads)[3], d));
 }
 
 // The first place from `x` on that a row of the tile needs; params.end where there is none.
@@ -140,8 +87,6 @@ fn next_needed(x: u32, low: ptr<function, Rows>, high: ptr<function, Rows>) -> u
 // A thread: `tile_rows` queries of one head; grid = ceil(ceil(Tq / tile_rows) H / 32). After every 16 keys o and the
 // running sum are normalised anew, so (o, lse) is the whole state between dispatches. A query that sees no key gets
 // o = 0, lse = -1e30. Trips per invocation <= ceil((end - begin) / 16) (1 + 2 ceil(D / 4)).
-
-const NONE = -1e30;
 
 alias Tile = array<array<vec4<f32>, 4>, 8>;
 
@@ -179,10 +124,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
         }
         var s: Tile;
         for (var d = 0u; d < quads(); d++) {
-            var kd: array<mat4x4<f32>, 4>;
-            for (var c = 0u; c < 4u; c++) {
-                kd[c] = k_block(keys[c], d);
-            }
+            let kd = k_blocks(&keys, d);
             for (var r = 0u; r < ROWS; r++) {
                 let qd = q[heads[r] + d];
                 for (var c = 0u; c < 4u; c++) {
@@ -213,10 +155,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
             }
         }
         for (var d = 0u; d < quads(); d++) {
-            var vd: array<mat4x4<f32>, 4>;
-            for (var c = 0u; c < 4u; c++) {
-                vd[c] = v_block(keys[c], d);
-            }
+            let vd = v_blocks(&keys, d);
             for (var r = 0u; r < ROWS; r++) {
                 if first + r < past {
                     // Where nothing remains, o may hold anything, NaN too.
@@ -249,8 +188,6 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
 //
 // p is computed anew from lse, in backward_q and again in backward_kv: no atomics, a fixed order of sums.
 
-alias Half = array<array<vec4<f32>, 2>, 8>; // 8 rows by 8 places of the other side
-
 // stats[i,h] = (lse, delta); grid = ceil(Tq H / 32), ceil(D / 4) trips. Packed so that backward_kv binds 8 buffers.
 @compute @workgroup_size(32)
 fn backward_delta(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -264,8 +201,8 @@ fn backward_delta(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     }
 }
 
-// A thread: 8 queries of one head; grid = ceil(ceil(Tq / 8) H / 32). Trips <= ceil((end - begin) / 8)
-// (1 + 2 ceil(D / 4)).
+// A thread: 8 queries of one head; grid = ceil(ceil(Tq / 8) H / 32). Trips <= ceil((end - begin) / 16)
+// (1 + 3 ceil(D / 4)).
 @compute @workgroup_size(32)
 fn backward_q(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let index = group.x * THREADS + thread;
@@ -289,23 +226,32 @@ fn backward_q(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     var fresh = params.accumulate == 0u;
     var key = next_needed(0u, &low, &high);
     loop {
-        let keys = array(kv_heads_at(key, head_kv), kv_heads_at(key + 4u, head_kv));
-        var s: Half;
-        var g: Half;
+        var keys: array<vec4<u32>, 4>;
+        for (var c = 0u; c < 4u; c++) {
+            keys[c] = kv_heads_at(key + c * 4u, head_kv);
+        }
+        var s: Tile;
+        var g: Tile;
         for (var d = 0u; d < quads(); d++) {
-            let kd = array(k_block(keys[0], d), k_block(keys[1], d));
-            let vd = array(v_block(keys[0], d), v_block(keys[1], d));
+            let kd = k_blocks(&keys, d);
             for (var r = 0u; r < ROWS; r++) {
                 let qd = q[heads[r] + d];
-                let gd = dout[heads[r] + d];
-                for (var c = 0u; c < 2u; c++) {
+                for (var c = 0u; c < 4u; c++) {
                     s[r][c] += qd * kd[c];
+                }
+            }
+        }
+        for (var d = 0u; d < quads(); d++) {
+            let vd = v_blocks(&keys, d);
+            for (var r = 0u; r < ROWS; r++) {
+                let gd = dout[heads[r] + d];
+                for (var c = 0u; c < 4u; c++) {
                     g[r][c] += gd * vd[c];
                 }
             }
         }
         for (var r = 0u; r < ROWS; r++) {
-            for (var c = 0u; c < 2u; c++) {
+            for (var c = 0u; c < 4u; c++) {
                 let seen = within(key + c * 4u, low[r], high[r]);
                 let score = scored(s[r][c]);
                 let p = select(vec4<f32>(), exp(score - stat[r].x), seen);
@@ -313,16 +259,16 @@ fn backward_q(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
             }
         }
         for (var d = 0u; d < quads(); d++) {
-            let kd = array(k_block(keys[0], d), k_block(keys[1], d));
+            let kd = k_blocks(&keys, d);
             for (var r = 0u; r < ROWS; r++) {
                 if first + r < params.q_len {
                     let old = select(dq[heads[r] + d], vec4<f32>(), fresh);
-                    dq[heads[r] + d] = old + kd[0] * s[r][0] + kd[1] * s[r][1];
+                    dq[heads[r] + d] = old + kd[0] * s[r][0] + kd[1] * s[r][1] + kd[2] * s[r][2] + kd[3] * s[r][3];
                 }
             }
         }
         fresh = false;
-        key = next_needed(key + 8u, &low, &high);
+        key = next_needed(key + 16u, &low, &high);
         if key >= params.end {
             break;
         }
@@ -331,7 +277,7 @@ fn backward_q(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
 
 // A thread: 8 keys of one kv head, over the query heads that share it and the queries j <= i < ends[j] of the
 // window, so queries and keys must be the same tokens (Tq = Tk); grid = ceil(ceil(Tk / 8) K / 32). Trips <= H / K (1 +
-// ceil((end - begin) / 8) (1 + 2 ceil(D / 4))).
+// ceil((end - begin) / 16) (1 + 4 ceil(D / 4))).
 @compute @workgroup_size(32)
 fn backward_kv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let index = group.x * THREADS + thread;
@@ -355,22 +301,31 @@ fn backward_kv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
     for (var head = head_kv * shared_by; head < (head_kv + 1u) * shared_by; head++) {
         var query = next_needed(0u, &low, &high);
         loop {
-            let queries = array(q_heads_at(query, head), q_heads_at(query + 4u, head));
-            var s: Half;
-            var g: Half;
+            var queries: array<vec4<u32>, 4>;
+            for (var c = 0u; c < 4u; c++) {
+                queries[c] = q_heads_at(query + c * 4u, head);
+            }
+            var s: Tile;
+            var g: Tile;
             for (var d = 0u; d < quads(); d++) {
-                let qd = array(q_block(queries[0], d), q_block(queries[1], d));
-                let gd = array(dout_block(queries[0], d), dout_block(queries[1], d));
+                let qd = q_blocks(&queries, d);
                 for (var r = 0u; r < ROWS; r++) {
                     let kd = k[heads[r] + d];
-                    let vd = v[heads[r] + d];
-                    for (var c = 0u; c < 2u; c++) {
+                    for (var c = 0u; c < 4u; c++) {
                         s[r][c] += kd * qd[c];
+                    }
+                }
+            }
+            for (var d = 0u; d < quads(); d++) {
+                let gd = dout_blocks(&queries, d);
+                for (var r = 0u; r < ROWS; r++) {
+                    let vd = v[heads[r] + d];
+                    for (var c = 0u; c < 4u; c++) {
                         g[r][c] += vd * gd[c];
                     }
                 }
             }
-            for (var c = 0u; c < 2u; c++) {
+            for (var c = 0u; c < 4u; c++) {
                 let at = queries[c] / quads();
                 let stat = transpose(mat4x2(stats[at.x], stats[at.y], stats[at.z], stats[at.w])); // lse, delta
                 for (var r = 0u; r < ROWS; r++) {
@@ -381,19 +336,25 @@ fn backward_kv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
                 }
             }
             for (var d = 0u; d < quads(); d++) {
-                let qd = array(q_block(queries[0], d), q_block(queries[1], d));
-                let gd = array(dout_block(queries[0], d), dout_block(queries[1], d));
+                let qd = q_blocks(&queries, d);
                 for (var r = 0u; r < ROWS; r++) {
                     if first + r < params.kv_len {
-                        let old_k = select(dk[heads[r] + d], vec4<f32>(), fresh);
-                        let old_v = select(dv[heads[r] + d], vec4<f32>(), fresh);
-                        dk[heads[r] + d] = old_k + qd[0] * g[r][0] + qd[1] * g[r][1];
-                        dv[heads[r] + d] = old_v + gd[0] * s[r][0] + gd[1] * s[r][1];
+                        let old = select(dk[heads[r] + d], vec4<f32>(), fresh);
+                        dk[heads[r] + d] = old + qd[0] * g[r][0] + qd[1] * g[r][1] + qd[2] * g[r][2] + qd[3] * g[r][3];
+                    }
+                }
+            }
+            for (var d = 0u; d < quads(); d++) {
+                let gd = dout_blocks(&queries, d);
+                for (var r = 0u; r < ROWS; r++) {
+                    if first + r < params.kv_len {
+                        let old = select(dv[heads[r] + d], vec4<f32>(), fresh);
+                        dv[heads[r] + d] = old + gd[0] * s[r][0] + gd[1] * s[r][1] + gd[2] * s[r][2] + gd[3] * s[r][3];
                     }
                 }
             }
             fresh = false;
-            query = next_needed(query + 8u, &low, &high);
+            query = next_needed(query + 16u, &low, &high);
             if query >= params.end {
                 break;
             }

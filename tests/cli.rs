@@ -1,5 +1,7 @@
 //! The program as a user meets it: the real binary in folders of its own, with a model and data that take milliseconds.
 
+#[path = "cli/adapters.rs"]
+mod adapters;
 #[path = "cli/compare.rs"]
 mod compare;
 #[path = "cli/methods.rs"]

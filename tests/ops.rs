@@ -9,6 +9,8 @@ mod adamw;
 mod alternatives;
 #[path = "ops/attention.rs"]
 mod attention;
+#[path = "ops/attention_forms.rs"]
+mod attention_forms;
 #[path = "ops/check.rs"]
 mod check;
 #[path = "ops/embedding.rs"]

@@ -183,7 +183,10 @@ impl Layout {
         let whole = whole.map_err(|name| other(format!("it holds `{name}`, which the model has not")))?;
         let mut config = config.clone();
         (config.targets, config.layers) = described(&chosen, model);
-        config.saved = whole.iter().map(|w| module_of(&w.parameter.name).to_owned()).collect();
+        let modules = || whole.iter().map(|w| module_of(&w.parameter.name));
+        if !modules().all(|module| config.saved.iter().any(|name| ends_with(module, name))) {
+            config.saved = modules().map(str::to_owned).collect();
+        }
         let layout = Self::of(config, chosen, whole)?;
         layout.check(folder)?;
         Ok(layout)

@@ -5,12 +5,13 @@
 //! `delta_i = o_i do_i` and `ds_ij = p_ij (g_ij - delta_i) scale`, times `1 - (s_ij / cap)^2` under a cap:
 //! `dq_i = sum_j ds_ij k_j`, `dk_j = sum_i ds_ij q_i`, `dv_j = sum_i p_ij do_i`.
 
+mod forms;
+
+pub(super) use forms::FAMILIES;
+
 use super::expect_shape;
 use crate::{
-    gpu::{
-        Family,
-        kernels::attention::{BackwardDelta, BackwardKv, BackwardQ, Forward, Params},
-    },
+    gpu::kernels::attention::{BackwardDelta, BackwardKv, BackwardQ, Forward, Params},
     tape::{Backward, Gradient, Grid, Op, Tape},
     tensor::{Tensor, size},
 };
@@ -20,9 +21,6 @@ const MAX_TRIPS: usize = 32_000;
 /// Queries (or keys) that one invocation owns, invocations of a workgroup.
 const ROWS: usize = 8;
 const THREADS: usize = 32;
-
-/// Other forms of its kernels.
-pub(super) static FAMILIES: &[Family] = &[];
 
 /// How the columns of queries, keys and values divide into heads.
 #[derive(Clone, Copy, Debug)]

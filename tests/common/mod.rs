@@ -145,6 +145,17 @@ pub(crate) fn run_rows(
     rows: usize,
     record: impl FnOnce(&mut Tape, &[Tensor]) -> Tensor,
 ) -> Outcome {
+    run_on(gpu(), inputs, upstream, rows, record)
+}
+
+/// As [`run_rows`], on a device of the test's own, where forms of kernels were chosen.
+pub(crate) fn run_on(
+    gpu: &Gpu,
+    inputs: &[Input<'_>],
+    upstream: Option<&Mat>,
+    rows: usize,
+    record: impl FnOnce(&mut Tape, &[Tensor]) -> Tensor,
+) -> Outcome {
     let mut bench = Bench::default();
     let mut tape = Tape::new();
     let tensors: Vec<Tensor> = inputs.iter().map(|input| bench.declare(&mut tape, input)).collect();
@@ -156,7 +167,7 @@ pub(crate) fn run_rows(
         tape.copy(seed, dy.tensor);
     }
     tape.backward();
-    let first = bench.execute(tape, out, rows);
+    let first = bench.execute(gpu, tape, out, rows);
     assert_eq!(first[0].bits(), first[1].bits(), "the second run of one program differs from the first");
     let [outcome, _] = first;
     outcome
@@ -216,8 +227,7 @@ impl Bench {
         }
     }
 
-    fn execute(&mut self, tape: Tape, out: Tensor, rows: usize) -> [Outcome; 2] {
-        let gpu = gpu();
+    fn execute(&mut self, gpu: &Gpu, tape: Tape, out: Tensor, rows: usize) -> [Outcome; 2] {
         let recording = poison(tape.finish(), &mut self.store, &mut self.floats);
         let memory = Memory::allocate(gpu, &self.store).expect("memory of a test");
         for (tensor, values) in &self.words {

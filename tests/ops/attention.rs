@@ -8,11 +8,11 @@ use crate::{
 };
 
 /// Inputs: q `[T, H * D]`, k, v `[Tk, K * D]`.
-struct Attention {
-    heads: Heads,
-    scores: Scores,
+pub(crate) struct Attention {
+    pub(crate) heads: Heads,
+    pub(crate) scores: Scores,
     /// The keys that each query sees, but for the window.
-    spans: Vec<[u32; 2]>,
+    pub(crate) spans: Vec<[u32; 2]>,
 }
 
 impl Attention {
@@ -84,7 +84,7 @@ impl Oracle for Attention {
 }
 
 /// Causal spans within documents of these lengths.
-fn spans(documents: &[usize]) -> Vec<[u32; 2]> {
+pub(crate) fn spans(documents: &[usize]) -> Vec<[u32; 2]> {
     let mut start = 0;
     let mut spans = Vec::new();
     for length in documents {
@@ -94,7 +94,7 @@ fn spans(documents: &[usize]) -> Vec<[u32; 2]> {
     spans
 }
 
-fn ends(documents: &[usize]) -> Vec<u32> {
+pub(crate) fn ends(documents: &[usize]) -> Vec<u32> {
     let mut end = 0;
     let mut ends = Vec::new();
     for length in documents {
@@ -104,7 +104,7 @@ fn ends(documents: &[usize]) -> Vec<u32> {
     ends
 }
 
-fn heads(heads: usize, kv_heads: usize, head_dim: usize) -> Heads {
+pub(crate) fn heads(heads: usize, kv_heads: usize, head_dim: usize) -> Heads {
     Heads { heads, kv_heads, head_dim }
 }
 
@@ -129,7 +129,7 @@ fn check(cases: &mut Cases, documents: &[usize], shape: Heads, scores: Scores, s
 }
 
 /// exp amplifies the rounding of a score of about 10 by ten; dk and dv sum up to 1,757 terms a head.
-const TOLERANCE: f64 = 5e-6;
+pub(crate) const TOLERANCE: f64 = 5e-6;
 
 #[test]
 fn attention() {
