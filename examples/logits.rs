@@ -1,4 +1,4 @@
-//! What underdog says of a model folder: `cargo run --release --example logits DIR TOKENS_JSON OUT.safetensors`
+//! What underdog says of a model folder: `cargo run --release --example logits DIR TOKENS_JSON OUT.safetensors [ADAPTER]`
 //!
 //! The counterpart of `tests/reference/compare.py`, with the same arguments: TOKENS_JSON holds a list of lists of token ids;
 //! OUT gets `logits.0` [T, V] and so on. It also shows how the rooms fit together below the command line.
@@ -7,10 +7,10 @@ use std::{collections::BTreeMap, error::Error, path::Path};
 
 use safetensors::{Dtype, tensor::TensorView};
 use underdog::{
-    checkpoint::Folder,
+    checkpoint::{AdapterFolder, Folder},
     data::pack,
     gpu::Gpu,
-    model::{Config, Inputs, Model},
+    model::{Adapter, Config, Inputs, Layout, Model},
     ops::head_loss::logits,
     plan::Plan,
     tape::Tape,
@@ -19,15 +19,17 @@ use underdog::{
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, tokens, out] = arguments.as_slice() else {
-        return Err("usage: logits DIR TOKENS_JSON OUT.safetensors".into());
+    let ([folder, tokens, out], adapter) = match arguments.as_slice() {
+        [folder, tokens, out] => ([folder, tokens, out], None),
+        [folder, tokens, out, adapter] => ([folder, tokens, out], Some(AdapterFolder::open(Path::new(adapter))?)),
+        _ => return Err("usage: logits DIR TOKENS_JSON OUT.safetensors [ADAPTER]".into()),
     };
     let documents: Vec<Vec<u32>> = serde_json::from_slice(&std::fs::read(tokens)?)?;
     let gpu = Gpu::open(None)?;
     let (config, weights) = (Config::open(Path::new(folder))?, Folder::open(Path::new(folder))?);
     let mut found = BTreeMap::new();
     for (i, ids) in documents.iter().enumerate() {
-        let values = forward(&gpu, &config, &weights, ids)?;
+        let values = forward(&gpu, &config, &weights, adapter.as_ref(), ids)?;
         found.insert(format!("logits.{i}"), ([ids.len(), config.vocab], values));
     }
     let views = found.iter().map(|(name, (dims, values))| {
@@ -39,12 +41,23 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Logits `[T, V]` of one document.
-fn forward(gpu: &Gpu, config: &Config, weights: &Folder, ids: &[u32]) -> Result<Vec<f32>, Box<dyn Error>> {
+fn forward(
+    gpu: &Gpu,
+    config: &Config,
+    weights: &Folder,
+    adapter: Option<&AdapterFolder>,
+    ids: &[u32],
+) -> Result<Vec<f32>, Box<dyn Error>> {
     let count = u32::try_from(ids.len())?;
     let mut store = Store::default();
     let inputs = Inputs::declare(&mut store, ids.len());
     let to = store.declare("logits", Role::Inputs, ids.len(), config.vocab);
-    let model = Model::declare(&mut store, config.clone(), Role::Weights, false, ids.len(), gpu.max_binding())?;
+    let mut model = Model::declare(&mut store, config.clone(), Role::Weights, false, ids.len(), gpu.max_binding())?;
+    if let Some(folder) = adapter {
+        let layout = Layout::of_folder(folder, config)?;
+        model =
+            model.view(Some(Adapter::declare(&mut store, layout, Role::Weights, false, None, gpu.max_binding())?));
+    }
 
     let mut tape = Tape::new();
     let hidden = model.hidden(&mut tape, inputs, None, false);
@@ -56,6 +69,9 @@ fn forward(gpu: &Gpu, config: &Config, weights: &Folder, ids: &[u32]) -> Result<
         memory.write(gpu, tensor, 0, &values);
     }
     model.weights.load(gpu, &memory, weights)?;
+    if let Some((declared, folder)) = model.adapter.as_ref().zip(adapter) {
+        declared.load(gpu, &memory, folder)?;
+    }
     memory.write(gpu, inputs.tokens, 0, ids);
     memory.write(gpu, inputs.order, 0, &pack::order(ids));
     memory.write(gpu, inputs.positions, 0, &(0..count).collect::<Vec<u32>>());

@@ -69,7 +69,7 @@ pub enum Saved {
     /// Of a model.
     Model(Folder),
     /// Of an adapter.
-    Adapter(AdapterFolder),
+    Adapter(Box<AdapterFolder>),
 }
 
 /// A checkpoint that cannot be used.
@@ -200,7 +200,7 @@ impl Restored {
         let state = serde_json::from_slice(&read_small(&state, MAX_JSON_BYTES)?)
             .map_err(|error| damaged(error.to_string()))?;
         let saved = match is_adapter(path) {
-            true => Saved::Adapter(AdapterFolder::open(path)?),
+            true => Saved::Adapter(Box::new(AdapterFolder::open(path)?)),
             false => Saved::Model(Folder::open(path)?),
         };
         Ok(Restored { step: manifest.step, path: path.into(), state, saved })

@@ -4,6 +4,7 @@
 //! are laid over the file and over the defaults of [`crate::config`], whose values the help shows.
 
 mod bench;
+mod merge;
 mod run;
 
 use std::ffi::OsString;
@@ -12,10 +13,11 @@ use std::path::PathBuf;
 use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 
-use crate::config::{self, Autotune, ByteSize, Config, CurriculumRule, Dtype, Error, Layers, Overlength};
+use crate::config::{self, Autotune, ByteSize, Config, CurriculumRule, Error, Layers, Overlength};
 use crate::eval::{Style, Task};
 
 pub use bench::{BenchArgs, BenchVerb};
+pub use merge::MergeArgs;
 pub use run::{CompareArgs, PlanArgs, RunFlags, Settings, TrainArgs, WmssArgs};
 
 const ABOUT: &str = "Trains language models on any GPU through Vulkan, Metal or DirectX 12";
@@ -403,23 +405,6 @@ pub struct GenerateArgs {
     /// (quick), or of all of it (full)
     #[arg(long, value_name = "EFFORT")]
     pub autotune: Option<Autotune>,
-}
-
-/// `merge`.
-#[derive(Debug, Args)]
-pub struct MergeArgs {
-    /// Hugging Face folder of the base
-    #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
-    /// Folder of the adapter (PEFT or mlx-lm)
-    #[arg(long, value_name = "DIR")]
-    pub adapter: PathBuf,
-    /// Folder to make
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-    /// Number format of the merged model; auto is the base's
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Config::default().dtype)]
-    pub dtype: Dtype,
 }
 
 /// `data`.
