@@ -94,7 +94,13 @@ fn every_alternative_translates_and_takes_what_it_says() {
         let what = format!("{} as `{name}`", family.kernel.name);
         let made = specialize(kernel.module.source, kernel.module.name, kernel.entry, constants);
         let made = made.unwrap_or_else(|failure| panic!("{what}: {failure}"));
-        assert_eq!(made.workgroup_bytes, *workgroup_bytes, "{what}: bytes of workgroup memory");
+        // Those of attention state the most that the device must have.
+        let exact = kernel.module.name.starts_with("linear");
+        let taken = made.workgroup_bytes;
+        assert!(
+            taken == *workgroup_bytes || !exact && taken < *workgroup_bytes,
+            "{what}: {taken} bytes, not {workgroup_bytes}"
+        );
         assert_eq!(made.workgroup.iter().product::<u32>(), *invocations, "{what}: invocations");
         assert_eq!(made.translated.hlsl.is_none(), kernel.module.enables.contains(&UNITS), "{what}: HLSL");
         if let Some(folder) = &folder {
