@@ -14,11 +14,13 @@ use std::{
 };
 
 use naga::{
-    AddressSpace, EntryPoint, Expression, Literal, Module, ScalarKind, StorageAccess, TypeInner,
+    AddressSpace, Expression, Literal, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner,
+    back::pipeline_constants::process_overrides,
     valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator},
 };
 
-/// What every WebGPU device offers; wgpu does not check workgroup storage, so we do.
+/// What every WebGPU device offers; wgpu does not check workgroup storage, so we do. Overrides count as their defaults
+/// here: an alternative that sets others says itself what it takes.
 const MAX_WORKGROUP_BYTES: u32 = 16 << 10;
 const MAX_INVOCATIONS: u32 = 256;
 const MAX_STORAGE_BUFFERS: usize = 8;
@@ -77,13 +79,16 @@ fn expand(file: &Path, lib: &Path, seen: &mut HashSet<String>) -> Result<String>
 
 fn module(name: &str, source: &str) -> Result<String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string_with_path(source, name))?;
-    let info = Validator::new(ValidationFlags::all(), Capabilities::IMMEDIATES)
+    let capabilities = Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16 | Capabilities::COOPERATIVE_MATRIX;
+    let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .map_err(|e| e.emit_to_string_with_path(source, name))?;
 
     let mut out = String::new();
     writeln!(out, "/// Generated from `shaders/{name}.wgsl`.\npub mod {name} {{")?;
     writeln!(out, "use super::{{Binding, Kernel, Launch, Module}};")?;
+    let enables = source.lines().filter_map(|line| line.trim().strip_prefix("enable ")?.strip_suffix(';'));
+    let enables: Vec<&str> = enables.map(str::trim).collect();
     for (_, constant) in module.constants.iter() {
         if let (Some(name), Expression::Literal(Literal::U32(value))) =
             (&constant.name, &module.global_expressions[constant.init])
@@ -93,19 +98,19 @@ fn module(name: &str, source: &str) -> Result<String> {
     }
     let mut structs = HashSet::new();
     let mut kernels = Vec::new();
-    for (index, entry) in module.entry_points.iter().enumerate() {
+    for index in 0..module.entry_points.len() {
         let reflected = Reflected::new(&module, &info, index)?;
         if let Some(params) = &reflected.params
             && structs.insert(params.name.clone())
         {
             out += &params.declaration()?;
         }
-        out += &reflected.declaration(name, entry)?;
+        out += &reflected.declaration(name)?;
         kernels.push(format!("&{}", reflected.constant()));
     }
     writeln!(
         out,
-        "/// The expanded WGSL and its entry points.\npub static MODULE: Module = Module {{ name: {name:?}, source: {source:?}, kernels: &[{}] }};\n}}",
+        "/// The expanded WGSL and its entry points.\npub static MODULE: Module = Module {{ name: {name:?}, source: {source:?}, enables: &{enables:?}, kernels: &[{}] }};\n}}",
         kernels.join(", ")
     )?;
     Ok(out)
@@ -162,6 +167,7 @@ impl Params {
 
 struct Reflected {
     entry: String,
+    workgroup: [u32; 3],
     params: Option<Params>,
     /// (binding index, name, declared writable, read by this entry point, written by it)
     bindings: Vec<(u32, String, bool, bool, bool)>,
@@ -169,8 +175,12 @@ struct Reflected {
 
 impl Reflected {
     fn new(module: &Module, info: &ModuleInfo, index: usize) -> Result<Self> {
-        let entry = &module.entry_points[index];
-        let uses = info.get_entry_point(index);
+        let name = module.entry_points[index].name.clone();
+        let (module, info) =
+            process_overrides(module, info, Some((ShaderStage::Compute, &name)), &Default::default())
+                .map_err(|e| format!("{name}: every override needs a default: {e}"))?;
+        // Only the entry point asked for is left.
+        let (entry, uses) = (&module.entry_points[0], info.get_entry_point(0));
         let mut bindings = Vec::new();
         let mut params = None;
         let mut workgroup_bytes = 0;
@@ -194,7 +204,7 @@ impl Reflected {
                         usage.contains(GlobalUse::WRITE),
                     ));
                 }
-                AddressSpace::Immediate => params = Some(Params::new(module, global.ty)?),
+                AddressSpace::Immediate => params = Some(Params::new(&module, global.ty)?),
                 AddressSpace::WorkGroup => {
                     workgroup_bytes += module.types[global.ty].inner.size(module.to_ctx());
                 }
@@ -211,14 +221,14 @@ impl Reflected {
         if let Some((_, why)) = checks.iter().find(|(ok, _)| !ok) {
             return Err(format!("{}: {why}", entry.name).into());
         }
-        Ok(Self { entry: entry.name.clone(), params, bindings })
+        Ok(Self { workgroup: entry.workgroup_size, entry: name, params, bindings })
     }
 
     fn constant(&self) -> String {
         self.entry.to_uppercase()
     }
 
-    fn declaration(&self, module: &str, entry: &EntryPoint) -> Result<String> {
+    fn declaration(&self, module: &str) -> Result<String> {
         let mut out = String::new();
         let (constant, name) = (self.constant(), camel(&self.entry));
         let params = self.params.as_ref().map_or("()", |p| p.name.as_str());
@@ -226,7 +236,7 @@ impl Reflected {
             out,
             "/// Entry point `{0}`.\npub static {constant}: Kernel = Kernel {{ name: \"{module}.{0}\", module: &MODULE, entry: \"{0}\", \
              workgroup: {1:?}, params_size: size_of::<{params}>(), bindings: &[",
-            self.entry, entry.workgroup_size
+            self.entry, self.workgroup
         )?;
         for (index, name, writable, reads, writes) in &self.bindings {
             writeln!(

@@ -5,7 +5,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{kernel::Kernel, trusted};
+use super::{
+    alternative::{Alternative, Choices, Cooperative, Family},
+    experimental,
+    kernel::Kernel,
+    trusted,
+};
 
 /// What can go wrong on a GPU.
 #[derive(Debug, thiserror::Error)]
@@ -191,6 +196,15 @@ fn unusable(adapter: &wgpu::Adapter) -> Error {
     Error::Unusable { adapter: adapter.get_info().name, reason: lacks(adapter).unwrap_or_default() }
 }
 
+/// Square products with f32 sums, in the sizes that WGSL can name.
+fn cooperative(adapter: &wgpu::Adapter) -> Vec<Cooperative> {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let found = adapter.cooperative_matrix_properties();
+    let square = found.iter().filter(|p| p.m_size == p.n_size && p.n_size == p.k_size && p.cr_type == F32);
+    let known = square.filter(|p| [8, 16].contains(&p.m_size) && [F16, F32].contains(&p.ab_type));
+    known.map(|p| Cooperative { size: p.m_size, half: p.ab_type == F16 }).collect()
+}
+
 /// A range of device memory. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Buffer {
@@ -204,6 +218,15 @@ impl Buffer {
     }
 }
 
+/// A kernel's name and its overrides, as bits.
+type PipelineKey = (&'static str, Vec<(&'static str, u64)>);
+
+/// What underdog can use beyond the portable core.
+const WANTED: wgpu::Features = wgpu::Features::SHADER_F16
+    .union(wgpu::Features::SUBGROUP)
+    .union(wgpu::Features::TIMESTAMP_QUERY)
+    .union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+
 pub(super) struct Pipeline {
     pub(super) raw: wgpu::ComputePipeline,
     pub(super) layout: wgpu::BindGroupLayout,
@@ -214,8 +237,10 @@ pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
+    cooperative: Vec<Cooperative>,
+    choices: Mutex<Choices>,
     modules: Mutex<HashMap<&'static str, wgpu::ShaderModule>>,
-    pipelines: Mutex<HashMap<&'static str, Arc<Pipeline>>>,
+    pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     failure: Arc<Mutex<Option<String>>>,
 }
 
@@ -231,8 +256,9 @@ impl Gpu {
         let info = adapter.get_info();
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("underdog"),
-            required_features: wgpu::Features::IMMEDIATES,
+            required_features: wgpu::Features::IMMEDIATES | (adapter.features() & WANTED),
             required_limits: adapter.limits(),
+            experimental_features: experimental::enabled(),
             ..Default::default()
         };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
@@ -249,7 +275,16 @@ impl Gpu {
                 lock(&on_lost).get_or_insert(format!("device lost: {message}"));
             }
         });
-        Ok(Self { device, queue, info, modules: Mutex::default(), pipelines: Mutex::default(), failure })
+        Ok(Self {
+            device,
+            queue,
+            info,
+            cooperative: cooperative(adapter),
+            choices: Mutex::default(),
+            modules: Mutex::default(),
+            pipelines: Mutex::default(),
+            failure,
+        })
     }
 
     /// Adapter and driver, for reports.
@@ -261,6 +296,36 @@ impl Gpu {
     pub fn identity(&self) -> Identity {
         let wgpu::AdapterInfo { name, driver, driver_info, backend, .. } = self.info.clone();
         Identity { adapter: name, kind: kind(&self.info).into(), backend: backend.to_string(), driver, driver_info }
+    }
+
+    /// Products of cooperative matrices that the device has, of those our kernels can use.
+    pub fn cooperative(&self) -> &[Cooperative] {
+        &self.cooperative
+    }
+
+    /// Whether the device can run this form of a kernel.
+    pub fn offers(&self, alternative: &Alternative) -> bool {
+        let (features, limits) = (self.device.features(), self.device.limits());
+        let enabled = |name: &&str| match *name {
+            "f16" => features.contains(wgpu::Features::SHADER_F16),
+            "wgpu_cooperative_matrix" => features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+            _ => false,
+        };
+        alternative.kernel.module.enables.iter().all(|name| enabled(name))
+            && alternative.cooperative.is_none_or(|product| self.cooperative.contains(&product))
+            && alternative.workgroup_bytes <= limits.max_compute_workgroup_storage_size
+            && alternative.invocations <= limits.max_compute_invocations_per_workgroup
+    }
+
+    /// From now on, programs take this form for dispatches of the family's kernel whose shapes are of this class; `None` is
+    /// the portable one.
+    pub fn choose(&self, family: &'static Family, class: String, alternative: Option<&'static Alternative>) {
+        lock(&self.choices).set(family, class, alternative);
+    }
+
+    /// The chosen form of a dispatch, and its workgroups.
+    pub(super) fn choice(&self, kernel: &Kernel, params: &[u8]) -> Option<(&'static Alternative, [u32; 3])> {
+        lock(&self.choices).of(kernel, params)
     }
 
     /// Whether this is a software driver on the CPU.
@@ -343,9 +408,14 @@ impl Gpu {
         }
     }
 
-    /// The compiled pipeline of `kernel`, made on first use.
-    pub(super) fn pipeline(&self, kernel: &'static Kernel) -> Arc<Pipeline> {
-        if let Some(pipeline) = lock(&self.pipelines).get(kernel.name) {
+    /// The compiled pipeline of `kernel` with these overrides, made on first use.
+    pub(super) fn pipeline(
+        &self,
+        kernel: &'static Kernel,
+        constants: &'static [(&'static str, f64)],
+    ) -> Arc<Pipeline> {
+        let key = (kernel.name, constants.iter().map(|(name, value)| (*name, value.to_bits())).collect());
+        if let Some(pipeline) = lock(&self.pipelines).get(&key) {
             return pipeline.clone();
         }
         let module = lock(&self.modules)
@@ -381,6 +451,7 @@ impl Gpu {
             module: &module,
             entry_point: Some(kernel.entry),
             compilation_options: wgpu::PipelineCompilationOptions {
+                constants,
                 // Metal zeroes workgroup memory from a single thread; our kernels write before they read.
                 zero_initialize_workgroup_memory: false,
                 ..Default::default()
@@ -388,7 +459,7 @@ impl Gpu {
             cache: None,
         });
         let pipeline = Arc::new(Pipeline { raw, layout });
-        lock(&self.pipelines).insert(kernel.name, pipeline.clone());
+        lock(&self.pipelines).insert(key, pipeline.clone());
         pipeline
     }
 }

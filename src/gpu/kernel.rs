@@ -9,6 +9,8 @@ pub struct Module {
     pub name: &'static str,
     /// The expanded, self-contained WGSL.
     pub source: &'static str,
+    /// The language extensions it enables.
+    pub enables: &'static [&'static str],
     /// Its entry points.
     pub kernels: &'static [&'static Kernel],
 }
@@ -22,7 +24,7 @@ pub struct Kernel {
     pub module: &'static Module,
     /// The entry point's name in the WGSL.
     pub entry: &'static str,
-    /// Invocations of a workgroup along x, y, z.
+    /// Invocations of a workgroup along x, y, z, with every override at its default.
     pub workgroup: [u32; 3],
     /// Bytes of immediates.
     pub params_size: usize,

@@ -2,11 +2,14 @@
 //!
 //! The only room that names `wgpu`. It knows nothing of tensors, models or training.
 
+mod alternative;
 mod device;
+mod experimental;
 pub mod kernel;
 mod program;
 mod trusted;
 
+pub use alternative::{Alternative, Cooperative, Family};
 pub use device::{AdapterSummary, Buffer, Error, Gpu, Identity, adapters};
 pub use kernel::{Kernel, Launch, kernels};
 pub use program::{BatchTime, Program, Slice, Step};

@@ -182,7 +182,10 @@ fn prepare(gpu: &Gpu, step: Step) -> Prepared {
         Step::Clear(slice) => Prepared::Clear(slice),
         Step::Copy(from, to) => Prepared::Copy(from, to),
         Step::Dispatch { kernel, bindings, params, grid, from } => {
-            let pipeline = gpu.pipeline(kernel);
+            let chosen = gpu.choice(kernel, &params);
+            let (constants, kernel, grid) =
+                chosen.map_or((&[][..], kernel, grid), |(form, grid)| (form.constants, form.kernel, grid));
+            let pipeline = gpu.pipeline(kernel, constants);
             let entries: Vec<_> = kernel
                 .bindings
                 .iter()

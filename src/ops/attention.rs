@@ -7,7 +7,10 @@
 
 use super::expect_shape;
 use crate::{
-    gpu::kernels::attention::{BackwardDelta, BackwardKv, BackwardQ, Forward, Params},
+    gpu::{
+        Family,
+        kernels::attention::{BackwardDelta, BackwardKv, BackwardQ, Forward, Params},
+    },
     tape::{Backward, Gradient, Grid, Op, Tape},
     tensor::{Tensor, size},
 };
@@ -17,6 +20,9 @@ const MAX_TRIPS: usize = 32_000;
 /// Queries (or keys) that one invocation owns, invocations of a workgroup.
 const ROWS: usize = 8;
 const THREADS: usize = 32;
+
+/// Other forms of its kernels.
+pub(super) static FAMILIES: &[Family] = &[];
 
 /// How the columns of queries, keys and values divide into heads.
 #[derive(Clone, Copy, Debug)]

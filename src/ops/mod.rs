@@ -31,7 +31,12 @@ pub use rope::{Rotary, rope};
 pub use scale::scale;
 pub use text_positions::text_positions;
 
-use crate::tensor::Tensor;
+use crate::{gpu::Family, tensor::Tensor};
+
+/// Every kernel that has other forms.
+pub fn families() -> impl Iterator<Item = &'static Family> {
+    matmul::FAMILIES.iter().chain(attention::FAMILIES)
+}
 
 /// Fails with the op, the argument, what was expected and what came: a mistake in model code, never in a user's file.
 #[track_caller]
