@@ -2,24 +2,28 @@
 //   g = grad * scale,  scale = min(1, max_norm / (norm + 1e-6))
 //   p = p (1 - lr wd);  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
 //   p = p - (lr / (1 - b1^t)) m / (sqrt(v) / sqrt(1 - b2^t) + eps)
-// A step whose norm is not finite changes nothing: the weights stay those of the last good step.
+// A step whose norm is not finite changes nothing, nor do those after it, until the host clears the scale: it may learn of
+// the norm only after it has asked for the next step, and the weights stay those of the last good one.
 
 #import grid
 #import sum
 
 #import schedule
 
+//
+// Four numbers at a time, of as many parameters as lie side by side; zeros between them stay zeros.
+
 struct Params {
-    n: u32,
-    first: u32, // norms: where this tensor's partial sums begin
+    n: u32, // fours of gradients; clip: partial sums
+    first: u32, // norms: where this dispatch's partial sums begin
 }
 
 var<immediate> params: Params;
 
-@group(0) @binding(0) var<storage, read> grad: array<f32>;
+@group(0) @binding(0) var<storage, read> grad4: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> partials: array<f32>;
 
-const BLOCK = 256u; // values that one invocation squares; a workgroup sums LANES * BLOCK
+const BLOCK = 64u; // fours that one invocation squares; a workgroup sums LANES * BLOCK
 
 // partials[first + group] = sum of squares of 8,192 gradients.
 @compute @workgroup_size(LANES)
@@ -29,21 +33,22 @@ fn square_sum(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let block = group_index(group, groups);
-    var sum = 0.0;
+    var sum = vec4(0.0);
     for (var k = 0u; k < BLOCK; k++) {
         let i = (block * BLOCK + k) * LANES + lane;
         if i < params.n {
-            sum += grad[i] * grad[i];
+            let g = grad4[i];
+            sum += g * g;
         }
     }
-    let total = workgroup_sum(sum, lane);
+    let total = workgroup_sum((sum.x + sum.y) + (sum.z + sum.w), lane);
     if lane == 0u && block * BLOCK * LANES < params.n {
         partials[params.first + block] = total;
     }
 }
 
 @group(0) @binding(2) var<storage, read> schedule: array<f32>;
-@group(0) @binding(3) var<storage, read_write> norm: array<f32>; // [norm, scale], scale < 0: not finite
+@group(0) @binding(3) var<storage, read_write> norm: array<f32>; // [norm, scale], scale < 0: this norm or an earlier one was not finite
 
 // One workgroup; params.n partial sums. Trips: n / 32, at most 30,518 for 8e9 gradients.
 @compute @workgroup_size(LANES)
@@ -60,7 +65,7 @@ fn clip(@builtin(local_invocation_index) lane: u32) {
             scale = min(1.0, most / (total + 1e-6));
         }
         // Compilers fold comparisons with NaN: look at the exponent's bits.
-        if (bitcast<u32>(total) & 0x7f800000u) == 0x7f800000u {
+        if (bitcast<u32>(total) & 0x7f800000u) == 0x7f800000u || norm[1] < 0.0 {
             scale = -1.0;
         }
         norm[0] = total;
@@ -68,11 +73,12 @@ fn clip(@builtin(local_invocation_index) lane: u32) {
     }
 }
 
-@group(0) @binding(4) var<storage, read_write> weight: array<f32>;
-@group(0) @binding(5) var<storage, read_write> moment1: array<f32>;
-@group(0) @binding(6) var<storage, read_write> moment2: array<f32>;
+@group(0) @binding(4) var<storage, read_write> weight4: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> moment1_4: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> moment2_4: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read> clipped: array<f32>; // as `norm`
 
+// Four parameters an invocation: a loop over more costs software drivers twice the time.
 @compute @workgroup_size(64)
 fn step(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -84,12 +90,12 @@ fn step(
     if i >= params.n || scale < 0.0 {
         return;
     }
-    let lr = schedule[LR];
-    let g = grad[i] * scale;
-    let m = schedule[BETA1] * moment1[i] + schedule[GAIN1] * g;
-    let v = schedule[BETA2] * moment2[i] + schedule[GAIN2] * g * g;
-    moment1[i] = m;
-    moment2[i] = v;
-    let decayed = weight[i] * (1.0 - lr * schedule[WEIGHT_DECAY]);
-    weight[i] = decayed - (lr / schedule[CORRECTION1]) * m / (sqrt(v) / schedule[CORRECTION2] + schedule[EPS]);
+    let rate = schedule[LR] / schedule[CORRECTION1];
+    let kept = 1.0 - schedule[LR] * schedule[WEIGHT_DECAY];
+    let g = grad4[i] * scale;
+    let m = schedule[BETA1] * moment1_4[i] + schedule[GAIN1] * g;
+    let v = schedule[BETA2] * moment2_4[i] + schedule[GAIN2] * g * g;
+    moment1_4[i] = m;
+    moment2_4[i] = v;
+    weight4[i] = weight4[i] * kept - rate * m / (sqrt(v) / schedule[CORRECTION2] + schedule[EPS]);
 }

@@ -10,34 +10,44 @@
 //   dz_s = w (a (p - e_y) + (1 - a) T (p^T - t^T))
 //
 // One visit gives the loss, the entropies and then the gradient. Running state of a logit set (Milakov & Gimelshein
-// 2018, extended): m = max, s = sum e^(z-m), t = sum e^(z-m) (z-m); logsumexp = m + ln s, H = ln s - t / s.
+// 2018, extended): m = max, s = sum e^(z-m), t = sum e^(z-m) (z-m); logsumexp = m + ln s, H = ln s - t / s. It is kept of
+// all logits but the target's, which joins at the end: m is then what the target has to beat.
 //
-// strong, weak: [n, V] logits, then their gradients; targets, weights: [n]; a weight of 0 marks a token that is no
-// target: its statistics and gradients are 0. stats: [n, STATS], columns named below. Logits that
-// a model caps (Gemma 2: cap tanh(z / cap)) are capped in place first.
+// strong, weak: [n, stride] logits, then their gradients: V columns and what fills them up to a multiple of 4, which is
+// masked when read and may be written. targets, weights: [n]; a weight of 0 marks a token that is no target: its
+// statistics and gradients are 0. stats: [n, STATS], columns named below. Logits that a model caps (Gemma 2:
+// cap tanh(z / cap)) are capped in place first.
 
 #import grid
+#import running
 #import schedule
 #import softcap
 
 struct Params {
     rows: u32, // n
     vocab: u32, // V
+    stride: u32, // elements from one row of logits to the next, a multiple of 4
     cap: f32, // of logits still to be capped
     per_cap_strong: f32, // 1 / cap of logits that are capped; 0: they are as they were
     per_cap_weak: f32,
+    turned: u32, // 1: token v meets the weak logit of v + its row's offset
+    alone: u32, // mixed: 0 leaves out what is told of each set alone
 }
 
 var<immediate> params: Params;
 
-@group(0) @binding(0) var<storage, read_write> strong: array<f32>;
-@group(0) @binding(1) var<storage, read_write> weak: array<f32>;
+@group(0) @binding(0) var<storage, read_write> strong4: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> weak4: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> targets: array<u32>;
 @group(0) @binding(3) var<storage, read> weights: array<f32>;
 @group(0) @binding(4) var<storage, read> schedule: array<f32>;
 @group(0) @binding(5) var<storage, read_write> stats: array<f32>;
-@group(0) @binding(6) var<storage, read> offsets: array<u32>; // [n]: token v meets the weak logit of v + offset
+@group(0) @binding(6) var<storage, read> offsets: array<u32>; // [n]
 @group(0) @binding(7) var<storage, read> watched: array<u32>; // [n]: a token whose strong logit is wanted
+
+// The same, element by element: neighbours within four may be written by different invocations.
+@group(0) @binding(0) var<storage, read_write> strong: array<f32>;
+@group(0) @binding(1) var<storage, read_write> weak: array<f32>;
 
 const LOSS = 0u;
 const MARGIN = 1u; // z_y - max over the others of z_v
@@ -58,129 +68,75 @@ const LOGSUMEXP_STUDENT = 15u; // of z_s / T
 const LOGSUMEXP_TEACHER = 16u; // of the teacher's logits / T
 const STATS = 17u;
 
-const LANES = 128u;
-const LOWEST = -1e30;
-
-struct Running {
-    m: f32,
-    s: f32,
-    t: f32,
-    others: f32, // sum over all but the target of e^(2 (z-m))
-    sum: f32, // of z; with a teacher, of e^(z-m) times the student's logit
-}
-
-const START = Running(LOWEST, 0.0, 0.0, 0.0, 0.0);
-
-fn merge(a: Running, b: Running) -> Running {
-    let m = max(a.m, b.m);
-    let da = a.m - m;
-    let db = b.m - m;
-    let ea = exp(da);
-    let eb = exp(db);
-    return Running(
-        m,
-        a.s * ea + b.s * eb,
-        (a.t + da * a.s) * ea + (b.t + db * b.s) * eb,
-        a.others * ea * ea + b.others * eb * eb,
-        a.sum + b.sum,
-    );
-}
-
-// `other`: 1 unless it is the target's logit.
-fn push(a: Running, z: f32, other: f32) -> Running {
-    if z <= a.m {
-        let d = z - a.m;
-        let e = exp(d);
-        return Running(a.m, a.s + e, a.t + d * e, a.others + other * e * e, a.sum + z);
-    }
-    let d = a.m - z;
-    let e = exp(d);
-    return Running(z, a.s * e + 1.0, (a.t + d * a.s) * e, a.others * e * e + other, a.sum + z);
-}
-
-struct Best {
-    z: f32,
-    v: u32,
-}
-
-// The larger; of equals the first.
-fn better(a: Best, b: Best) -> Best {
-    if b.z > a.z || (b.z == a.z && b.v < a.v) {
-        return b;
-    }
-    return a;
-}
-
-var<workgroup> scratch: array<Running, LANES>;
-var<workgroup> best_scratch: array<Best, LANES>;
-var<workgroup> sum_scratch: array<vec2<f32>, LANES>;
-
-// Merges over the workgroup in a fixed order. Call from uniform control flow.
-fn reduce(value: Running, lane: u32) -> Running {
-    scratch[lane] = value;
-    workgroupBarrier();
-    for (var half = LANES / 2u; half > 0u; half /= 2u) {
-        if lane < half {
-            scratch[lane] = merge(scratch[lane], scratch[lane + half]);
-        }
-        workgroupBarrier();
-    }
-    let total = scratch[0];
-    workgroupBarrier();
-    return total;
-}
-
-fn reduce_best(value: Best, lane: u32) -> Best {
-    best_scratch[lane] = value;
-    workgroupBarrier();
-    for (var half = LANES / 2u; half > 0u; half /= 2u) {
-        if lane < half {
-            best_scratch[lane] = better(best_scratch[lane], best_scratch[lane + half]);
-        }
-        workgroupBarrier();
-    }
-    let best = best_scratch[0];
-    workgroupBarrier();
-    return best;
-}
-
-fn reduce_sums(value: vec2<f32>, lane: u32) -> vec2<f32> {
-    sum_scratch[lane] = value;
-    workgroupBarrier();
-    for (var half = LANES / 2u; half > 0u; half /= 2u) {
-        if lane < half {
-            sum_scratch[lane] += sum_scratch[lane + half];
-        }
-        workgroupBarrier();
-    }
-    let total = sum_scratch[0];
-    workgroupBarrier();
-    return total;
-}
-
-fn logsumexp(r: Running) -> f32 {
-    return r.m + log(r.s);
-}
-
-fn entropy(r: Running) -> f32 {
-    return log(r.s) - r.t / r.s;
-}
-
-// Norm over all but the target of softmax.
-fn pull(r: Running) -> f32 {
-    return sqrt(r.others) / r.s;
-}
-
 // Derivative of a logit's cap where it has the value z.
-fn slope(z: f32, per_cap: f32) -> f32 {
+fn slope(z: vec4<f32>, per_cap: f32) -> vec4<f32> {
     let t = z * per_cap;
     return 1.0 - t * t;
 }
 
 // Where the weak logit that meets token v stands.
 fn turned(row: u32, v: u32) -> u32 {
+    if params.turned == 0u {
+        return v;
+    }
     let at = v + offsets[row];
     return select(at, at - params.vocab, at >= params.vocab);
+}
+
+// The tokens of four neighbours.
+fn tokens(quad: u32) -> vec4<u32> {
+    return 4u * quad + vec4(0u, 1u, 2u, 3u);
+}
+
+// Those of them that exist and are not the target.
+fn others(v: vec4<u32>, target_id: u32) -> vec4<bool> {
+    return (v < vec4(params.vocab)) & (v != vec4(target_id));
+}
+
+fn strong_at(row: u32, v: u32) -> f32 {
+    let i = row * params.stride + v;
+    return strong4[i / 4u][i % 4u];
+}
+
+fn weak_at(row: u32, v: u32) -> f32 {
+    let i = row * params.stride + v;
+    return weak4[i / 4u][i % 4u];
+}
+
+// Four logits; beyond the row, some others of it.
+fn strong_quad(row: u32, quad: u32) -> vec4<f32> {
+    let quads = params.stride / 4u;
+    return strong4[row * quads + min(quad, quads - 1u)];
+}
+
+fn weak_quad(row: u32, quad: u32) -> vec4<f32> {
+    let quads = params.stride / 4u;
+    if params.turned == 0u {
+        return weak4[row * quads + min(quad, quads - 1u)];
+    }
+    let v = min(tokens(quad), vec4(params.vocab - 1u));
+    return vec4(
+        weak_at(row, turned(row, v.x)),
+        weak_at(row, turned(row, v.y)),
+        weak_at(row, turned(row, v.z)),
+        weak_at(row, turned(row, v.w)),
+    );
+}
+
+var<workgroup> first_scratch: atomic<u32>;
+
+// Call from uniform control flow before a barrier that the workgroup passes before `first_of`.
+fn start_first(lane: u32) {
+    if lane == 0u {
+        atomicStore(&first_scratch, params.vocab - 1u);
+    }
+}
+
+// Every invocation's best, given the best of all; then a barrier, then `first_scratch` is the first token that has it.
+fn offer_first(best: Best, most: f32) {
+    if best.z == most {
+        atomicMin(&first_scratch, best.v);
+    }
 }
 
 fn clear_stats(row: u32, lane: u32) {
@@ -189,26 +145,48 @@ fn clear_stats(row: u32, lane: u32) {
     }
 }
 
-// What is told of the strong model whatever the loss. `all` of its logits.
-fn tell_strong(row: u32, all: Running, best: Best) {
-    let base = row * params.vocab;
+// `all`: what the loss is taken of, with its logits' target z. `margin` and `pull` as the columns say.
+fn tell(row: u32, all: Running, loss: f32, margin: f32, pulled: f32, soft: vec2<f32>) {
+    let at = row * STATS;
+    stats[at + LOSS] = loss;
+    stats[at + MARGIN] = margin;
+    stats[at + ENTROPY] = entropy(all);
+    stats[at + PULL] = pulled;
+    stats[at + LOGSUMEXP] = logsumexp(all);
+    stats[at + LOGSUMEXP_STUDENT] = soft.x;
+    stats[at + LOGSUMEXP_TEACHER] = soft.y;
+}
+
+// Of the strong model, whatever the loss. `all` of its logits, the largest but the target's being `distractor`.
+fn tell_strong(row: u32, all: Running, distractor: f32) {
     let at = row * STATS;
     stats[at + ENTROPY_STRONG] = entropy(all);
-    stats[at + TARGET] = strong[base + targets[row]];
-    stats[at + MEAN] = all.sum / f32(params.vocab);
+    stats[at + TARGET] = strong_at(row, targets[row]);
+    stats[at + MEAN] = all.sums.w / f32(params.vocab);
     stats[at + PULL_ALONE] = pull(all);
-    stats[at + DISTRACTOR] = f32(best.v);
-    stats[at + DISTRACTOR_LOGIT] = best.z;
-    stats[at + WATCHED] = strong[base + min(watched[row], params.vocab - 1u)];
+    stats[at + DISTRACTOR] = f32(atomicLoad(&first_scratch));
+    stats[at + DISTRACTOR_LOGIT] = distractor;
+    stats[at + WATCHED] = strong_at(row, min(watched[row], params.vocab - 1u));
 }
 
-// Cross-entropy of logits whose running state is `all`, with smoothed targets.
-fn cross_entropy(all: Running, z: f32) -> f32 {
+fn tell_weak(row: u32, h: f32, z: f32, mean: f32) {
+    let at = row * STATS;
+    stats[at + ENTROPY_WEAK] = h;
+    stats[at + TARGET_WEAK] = z;
+    stats[at + MEAN_WEAK] = mean;
+}
+
+// Cross-entropy of logits whose running state is `all`, with smoothed targets; `sum` of the logits.
+fn cross_entropy(all: Running, z: f32, sum: f32) -> f32 {
     let eps = schedule[SMOOTHING];
-    return logsumexp(all) - (1.0 - eps) * z - eps * all.sum / f32(params.vocab);
+    return logsumexp(all) - (1.0 - eps) * z - eps * sum / f32(params.vocab);
 }
 
-// One workgroup per token. Trips: V / 128, at most 16,384 at V = 2^21.
+fn sum_of(a: vec4<f32>, keep_a: vec4<bool>, b: vec4<f32>, keep_b: vec4<bool>) -> f32 {
+    return dot(select(vec4(0.0), a, keep_a) + select(vec4(0.0), b, keep_b), ONE);
+}
+
+// One workgroup per token. Trips: V / 1024 and 80.
 @compute @workgroup_size(LANES)
 fn stats_single(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.x;
@@ -216,45 +194,42 @@ fn stats_single(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
         clear_stats(row, lane);
         return;
     }
-    let base = row * params.vocab;
+    start_first(lane);
     let target_id = targets[row];
     let lambda = schedule[LAMBDA];
+    let scaled = lambda != 1.0;
     var r_strong = START;
+    var r = START;
     var best = Best(LOWEST, 0u);
-    for (var v = lane; v < params.vocab; v += LANES) {
-        let z = strong[base + v];
-        r_strong = push(r_strong, z, select(1.0, 0.0, v == target_id));
-        if v != target_id {
-            best = better(best, Best(z, v));
+    for (var quad = lane; quad < params.stride / 4u; quad += 2u * LANES) {
+        let va = tokens(quad);
+        let vb = tokens(quad + LANES);
+        let keep_a = others(va, target_id);
+        let keep_b = others(vb, target_id);
+        let a = select(NONE, strong_quad(row, quad), keep_a);
+        let b = select(NONE, strong_quad(row, quad + LANES), keep_b);
+        r_strong = push(r_strong, a, b);
+        r_strong.sums.w += sum_of(a, keep_a, b, keep_b);
+        best = better(better(best, va, a), vb, b);
+        if scaled {
+            r = push(r, select(NONE, lambda * a, keep_a), select(NONE, lambda * b, keep_b));
         }
     }
-    // Again only where lambda makes other logits of them.
-    var r = START;
-    let scaled = select(0u, params.vocab, lambda != 1.0);
-    for (var v = lane; v < scaled; v += LANES) {
-        r = push(r, lambda * strong[base + v], select(1.0, 0.0, v == target_id));
-    }
-    let all_strong = reduce(r_strong, lane);
-    let all_scaled = reduce(r, lane);
-    var all = all_strong;
-    if scaled > 0u {
-        all = all_scaled;
-    }
-    let other = reduce_best(best, lane);
+    let most = reduce_most(vec4(r_strong.m, r.m, 0.0, 0.0), lane);
+    offer_first(best, most.x);
+    let sums = reduce_sums(mat3x4(raised(r_strong, most.x).sums, raised(r, most.y).sums, vec4(0.0)), lane);
     if lane == 0u {
-        let z = lambda * strong[base + target_id];
-        let at = row * STATS;
-        tell_strong(row, all_strong, other);
-        stats[at + LOSS] = cross_entropy(all, z);
-        stats[at + MARGIN] = z - lambda * other.z;
-        stats[at + ENTROPY] = entropy(all);
-        stats[at + ENTROPY_WEAK] = 0.0;
-        stats[at + TARGET_WEAK] = 0.0;
-        stats[at + MEAN_WEAK] = 0.0;
-        stats[at + PULL] = lambda * pull(all);
-        stats[at + LOGSUMEXP] = logsumexp(all);
-        stats[at + LOGSUMEXP_STUDENT] = 0.0;
-        stats[at + LOGSUMEXP_TEACHER] = 0.0;
+        let z_s = strong_at(row, target_id);
+        let z = lambda * z_s;
+        let all_strong = whole(most.x, sums[0], z_s);
+        var all = all_strong;
+        if scaled {
+            all = whole(most.y, sums[1], z);
+        }
+        let loss = cross_entropy(all, z, lambda * all_strong.sums.w);
+        tell(row, all, loss, z - lambda * most.x, lambda * pull(all), vec2(0.0));
+        tell_strong(row, all_strong, most.x);
+        tell_weak(row, 0.0, 0.0, 0.0);
     }
 }
 
@@ -265,65 +240,64 @@ fn stats_mix(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         clear_stats(row, lane);
         return;
     }
-    let base = row * params.vocab;
+    start_first(lane);
     let target_id = targets[row];
     let lambda = schedule[LAMBDA];
     var r = START;
     var r_strong = START;
     var r_weak = START;
     var best = Best(LOWEST, 0u);
-    var most = LOWEST;
-    for (var v = lane; v < params.vocab; v += LANES) {
-        let z_s = strong[base + v];
-        let z_w = weak[base + turned(row, v)];
-        let z = lambda * z_s + (1.0 - lambda) * z_w;
-        let other = select(1.0, 0.0, v == target_id);
-        r_strong = push(r_strong, z_s, other);
-        r_weak = push(r_weak, z_w, other);
-        r = push(r, z, other);
-        if v != target_id {
-            best = better(best, Best(z_s, v));
-            most = max(most, z);
+    for (var quad = lane; quad < params.stride / 4u; quad += 2u * LANES) {
+        let va = tokens(quad);
+        let vb = tokens(quad + LANES);
+        let keep_a = others(va, target_id);
+        let keep_b = others(vb, target_id);
+        let sa = select(NONE, strong_quad(row, quad), keep_a);
+        let sb = select(NONE, strong_quad(row, quad + LANES), keep_b);
+        let wa = select(NONE, weak_quad(row, quad), keep_a);
+        let wb = select(NONE, weak_quad(row, quad + LANES), keep_b);
+        r = push(r, lambda * sa + (1.0 - lambda) * wa, lambda * sb + (1.0 - lambda) * wb);
+        r_strong.sums.w += sum_of(sa, keep_a, sb, keep_b);
+        r_weak.sums.w += sum_of(wa, keep_a, wb, keep_b);
+        if params.alone != 0u {
+            r_strong = push(r_strong, sa, sb);
+            r_weak = push(r_weak, wa, wb);
+            best = better(better(best, va, sa), vb, sb);
         }
     }
-    let all = reduce(r, lane);
-    let all_strong = reduce(r_strong, lane);
-    let all_weak = reduce(r_weak, lane);
-    let other = reduce_best(best, lane);
-    let other_mixed = reduce_best(Best(most, 0u), lane);
+    let most = reduce_most(vec4(r.m, r_strong.m, r_weak.m, 0.0), lane);
+    offer_first(best, most.y);
+    let states = mat3x4(raised(r, most.x).sums, raised(r_strong, most.y).sums, raised(r_weak, most.z).sums);
+    let sums = reduce_sums(states, lane);
     if lane == 0u {
-        let z_w = weak[base + turned(row, target_id)];
-        let z = lambda * strong[base + target_id] + (1.0 - lambda) * z_w;
-        let at = row * STATS;
-        tell_strong(row, all_strong, other);
-        stats[at + LOSS] = cross_entropy(all, z);
-        stats[at + MARGIN] = z - other_mixed.z;
-        stats[at + ENTROPY] = entropy(all);
-        stats[at + ENTROPY_WEAK] = entropy(all_weak);
-        stats[at + TARGET_WEAK] = z_w;
-        stats[at + MEAN_WEAK] = all_weak.sum / f32(params.vocab);
-        stats[at + PULL] = lambda * pull(all);
-        stats[at + LOGSUMEXP] = logsumexp(all);
-        stats[at + LOGSUMEXP_STUDENT] = 0.0;
-        stats[at + LOGSUMEXP_TEACHER] = 0.0;
+        let z_s = strong_at(row, target_id);
+        let z_w = weak_at(row, turned(row, target_id));
+        let z = lambda * z_s + (1.0 - lambda) * z_w;
+        let all = whole(most.x, sums[0], z);
+        let all_strong = whole(most.y, sums[1], z_s);
+        let all_weak = whole(most.z, sums[2], z_w);
+        let loss = cross_entropy(all, z, lambda * all_strong.sums.w + (1.0 - lambda) * all_weak.sums.w);
+        tell(row, all, loss, z - most.x, lambda * pull(all), vec2(0.0));
+        tell_strong(row, all_strong, most.y);
+        tell_weak(row, entropy(all_weak), z_w, all_weak.sums.w / f32(params.vocab));
     }
 }
 
-// The teacher's logit, its target lowered.
-fn z_teacher(row: u32, v: u32) -> f32 {
-    return weak[row * params.vocab + v] - select(0.0, schedule[LOWERED], v == targets[row]);
+// The teacher's logits, the target's lowered.
+fn teacher(row: u32, v: vec4<u32>, z: vec4<f32>) -> vec4<f32> {
+    return z - select(vec4(0.0), vec4(schedule[LOWERED]), v == vec4(targets[row]));
 }
 
-// a (p - e_y) + (1 - a) T (p^T - t^T), given the three logsumexp.
-fn distilled(row: u32, v: u32, z: f32, lse: f32, lse_student: f32, lse_teacher: f32) -> f32 {
+// a (p - e_y) + (1 - a) T (p^T - t^T) of a student's and a teacher's logits, given the three logsumexp.
+fn distilled(row: u32, v: vec4<u32>, z: vec4<f32>, taught: vec4<f32>, lse: vec3<f32>) -> vec4<f32> {
     let temperature = schedule[TEMPERATURE];
     let hard = schedule[HARD];
-    let label = select(0.0, 1.0, v == targets[row]);
-    let soft = exp(z / temperature - lse_student) - exp(z_teacher(row, v) / temperature - lse_teacher);
-    return hard * (exp(z - lse) - label) + (1.0 - hard) * temperature * soft;
+    let label = select(vec4(0.0), ONE, v == vec4(targets[row]));
+    let soft = exp(z / temperature - lse.y) - exp(taught / temperature - lse.z);
+    return hard * (exp(z - lse.x) - label) + (1.0 - hard) * temperature * soft;
 }
 
-// Trips: 2 V / 128.
+// Trips: 3 V / 1024 and 120.
 @compute @workgroup_size(LANES)
 fn stats_distill(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.x;
@@ -331,7 +305,7 @@ fn stats_distill(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
         clear_stats(row, lane);
         return;
     }
-    let base = row * params.vocab;
+    start_first(lane);
     let target_id = targets[row];
     let temperature = schedule[TEMPERATURE];
     var r = START;
@@ -339,144 +313,175 @@ fn stats_distill(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
     var r_student = START;
     var r_teacher = START;
     var best = Best(LOWEST, 0u);
-    for (var v = lane; v < params.vocab; v += LANES) {
-        let z = strong[base + v];
-        let other = select(1.0, 0.0, v == target_id);
-        r = push(r, z, other);
-        r_weak = push(r_weak, weak[base + v], other);
-        r_student = push(r_student, z / temperature, other);
-        r_teacher = push(r_teacher, z_teacher(row, v) / temperature, other);
-        if v != target_id {
-            best = better(best, Best(z, v));
-        }
+    for (var quad = lane; quad < params.stride / 4u; quad += 2u * LANES) {
+        let va = tokens(quad);
+        let vb = tokens(quad + LANES);
+        let keep_a = others(va, target_id);
+        let keep_b = others(vb, target_id);
+        let sa = select(NONE, strong_quad(row, quad), keep_a);
+        let sb = select(NONE, strong_quad(row, quad + LANES), keep_b);
+        let wa = select(NONE, weak_quad(row, quad), keep_a);
+        let wb = select(NONE, weak_quad(row, quad + LANES), keep_b);
+        r = push(r, sa, sb);
+        r_weak = push(r_weak, wa, wb);
+        r_student = push(r_student, sa / temperature, sb / temperature);
+        r_teacher = push(r_teacher, wa / temperature, wb / temperature);
+        r.sums.w += sum_of(sa, keep_a, sb, keep_b);
+        r_weak.sums.w += sum_of(wa, keep_a, wb, keep_b);
+        best = better(better(best, va, sa), vb, sb);
     }
-    let all = reduce(r, lane);
-    let all_weak = reduce(r_weak, lane);
-    let student = logsumexp(reduce(r_student, lane));
-    let teacher = logsumexp(reduce(r_teacher, lane));
-    let other = reduce_best(best, lane);
-    let lse = logsumexp(all);
+    let most = reduce_most(vec4(r.m, r_weak.m, r_student.m, r_teacher.m), lane);
+    offer_first(best, most.x);
+    let soft = vec4(raised(r_student, most.z).sums.x, raised(r_teacher, most.w).sums.x, 0.0, 0.0);
+    let sums = reduce_sums(mat3x4(raised(r, most.x).sums, raised(r_weak, most.y).sums, soft), lane);
+    let z_s = strong_at(row, target_id);
+    let z_w = weak_at(row, target_id);
+    let all = whole(most.x, sums[0], z_s);
+    let of_student = whole(most.z, vec4(sums[2].x, 0.0, 0.0, 0.0), z_s / temperature);
+    let of_teacher = whole(most.w, vec4(sums[2].y, 0.0, 0.0, 0.0), (z_w - schedule[LOWERED]) / temperature);
+    let lse = vec3(logsumexp(all), logsumexp(of_student), logsumexp(of_teacher));
     // x: KL(t^T || p^T), y: squared pull.
-    var sums = vec2(0.0);
-    for (var v = lane; v < params.vocab; v += LANES) {
-        let z = strong[base + v];
-        let log_teacher = z_teacher(row, v) / temperature - teacher;
-        let g = distilled(row, v, z, lse, student, teacher);
-        let other = select(1.0, 0.0, v == target_id);
-        sums += vec2(exp(log_teacher) * (log_teacher - (z / temperature - student)), other * g * g);
+    var ends = vec4(0.0);
+    for (var quad = lane; quad < params.stride / 4u; quad += LANES) {
+        let v = tokens(quad);
+        let inside = v < vec4(params.vocab);
+        let z = select(vec4(0.0), strong_quad(row, quad), inside);
+        let taught = teacher(row, v, select(vec4(0.0), weak_quad(row, quad), inside));
+        let log_teacher = taught / temperature - lse.z;
+        let divergence = exp(log_teacher) * (log_teacher - (z / temperature - lse.y));
+        let g = select(vec4(0.0), distilled(row, v, z, taught, lse), others(v, target_id));
+        ends += vec4(dot(select(vec4(0.0), divergence, inside), ONE), dot(g, g), 0.0, 0.0);
     }
-    let total = reduce_sums(sums, lane);
+    let total = reduce_sums(mat3x4(ends, vec4(0.0), vec4(0.0)), lane)[0];
     if lane == 0u {
-        let z = strong[base + target_id];
         let hard = schedule[HARD];
-        let at = row * STATS;
-        tell_strong(row, all, other);
-        stats[at + LOSS] = hard * (lse - z) + (1.0 - hard) * temperature * temperature * total.x;
-        stats[at + MARGIN] = z - other.z;
-        stats[at + ENTROPY] = entropy(all);
-        stats[at + ENTROPY_WEAK] = entropy(all_weak);
-        stats[at + TARGET_WEAK] = weak[base + target_id];
-        stats[at + MEAN_WEAK] = all_weak.sum / f32(params.vocab);
-        stats[at + PULL] = sqrt(total.y);
-        stats[at + LOGSUMEXP] = lse;
-        stats[at + LOGSUMEXP_STUDENT] = student;
-        stats[at + LOGSUMEXP_TEACHER] = teacher;
+        let all_weak = whole(most.y, sums[1], z_w);
+        let loss = hard * (lse.x - z_s) + (1.0 - hard) * temperature * temperature * total.x;
+        tell(row, all, loss, z_s - most.x, sqrt(total.y), lse.yz);
+        tell_strong(row, all, most.x);
+        tell_weak(row, entropy(all_weak), z_w, all_weak.sums.w / f32(params.vocab));
     }
 }
+
+const ROUND = 64u; // invocations of a workgroup that makes gradients
 
 // w (q_v - (1 - eps) [v = y] - eps / V)
-fn gradient_at(row: u32, v: u32, z: f32) -> f32 {
+fn gradient_of(row: u32, v: vec4<u32>, z: vec4<f32>) -> vec4<f32> {
     let q = exp(z - stats[row * STATS + LOGSUMEXP]);
     let eps = schedule[SMOOTHING];
-    return weights[row] * (q - select(0.0, 1.0 - eps, v == targets[row]) - eps / f32(params.vocab));
+    let label = select(vec4(0.0), vec4(1.0 - eps), v == vec4(targets[row]));
+    return weights[row] * (q - label - eps / f32(params.vocab));
 }
 
-// One invocation per logit; workgroups: (V / 64, n).
-@compute @workgroup_size(64)
+// Four logits an invocation; workgroups: (V / 256, n).
+@compute @workgroup_size(ROUND)
 fn gradient_single(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let v = group.x * 64u + lane;
     let row = group.y;
-    if v >= params.vocab {
+    let quads = params.stride / 4u;
+    let quad = group.x * ROUND + lane;
+    if quad >= quads {
         return;
     }
-    let i = row * params.vocab + v;
+    let at = row * quads + quad;
     if weights[row] == 0.0 {
-        strong[i] = 0.0;
-    } else {
-        let lambda = schedule[LAMBDA];
-        let z = strong[i];
-        strong[i] = lambda * gradient_at(row, v, lambda * z) * slope(z, params.per_cap_strong);
+        strong4[at] = vec4(0.0);
+        return;
     }
+    let lambda = schedule[LAMBDA];
+    let z = strong4[at];
+    strong4[at] = lambda * gradient_of(row, tokens(quad), lambda * z) * slope(z, params.per_cap_strong);
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(ROUND)
 fn gradient_mix(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let v = group.x * 64u + lane;
+    let row = group.y;
+    let quads = params.stride / 4u;
+    let quad = group.x * ROUND + lane;
+    if quad >= quads {
+        return;
+    }
+    let at = row * quads + quad;
+    if weights[row] == 0.0 {
+        strong4[at] = vec4(0.0);
+        weak4[at] = vec4(0.0);
+        return;
+    }
+    let lambda = schedule[LAMBDA];
+    let z_s = strong4[at];
+    let z_w = weak4[at];
+    let g = gradient_of(row, tokens(quad), lambda * z_s + (1.0 - lambda) * z_w);
+    strong4[at] = lambda * g * slope(z_s, params.per_cap_strong);
+    weak4[at] = (1.0 - lambda) * g * slope(z_w, params.per_cap_weak);
+}
+
+// As gradient_mix, where weak logits are turned. One invocation per logit; workgroups: (V / 64, n).
+@compute @workgroup_size(ROUND)
+fn gradient_turned(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let v = group.x * ROUND + lane;
     let row = group.y;
     if v >= params.vocab {
         return;
     }
-    let base = row * params.vocab;
-    let i = base + v;
-    let j = base + turned(row, v);
-    if weights[row] == 0.0 {
-        strong[i] = 0.0;
-        weak[j] = 0.0;
-    } else {
-        let lambda = schedule[LAMBDA];
-        let z_s = strong[i];
-        let z_w = weak[j];
-        let g = gradient_at(row, v, lambda * z_s + (1.0 - lambda) * z_w);
-        strong[i] = lambda * g * slope(z_s, params.per_cap_strong);
-        weak[j] = (1.0 - lambda) * g * slope(z_w, params.per_cap_weak);
-    }
+    let i = row * params.stride + v;
+    let j = row * params.stride + turned(row, v);
+    let wanted = weights[row] != 0.0;
+    let lambda = schedule[LAMBDA];
+    let z = vec4(strong[i], weak[j], 0.0, 0.0);
+    let g = gradient_of(row, vec4(v), vec4(lambda * z.x + (1.0 - lambda) * z.y)).x;
+    strong[i] = select(0.0, lambda * g * slope(z, params.per_cap_strong).x, wanted);
+    weak[j] = select(0.0, (1.0 - lambda) * g * slope(z, params.per_cap_weak).y, wanted);
 }
 
 // The teacher does not learn: its logits stay.
-@compute @workgroup_size(64)
+@compute @workgroup_size(ROUND)
 fn gradient_distill(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let v = group.x * 64u + lane;
     let row = group.y;
-    if v >= params.vocab {
+    let quads = params.stride / 4u;
+    let quad = group.x * ROUND + lane;
+    if quad >= quads {
         return;
     }
-    let i = row * params.vocab + v;
+    let at = row * quads + quad;
     if weights[row] == 0.0 {
-        strong[i] = 0.0;
-    } else {
-        let at = row * STATS;
-        let z = strong[i];
-        let student = stats[at + LOGSUMEXP_STUDENT];
-        let g = distilled(row, v, z, stats[at + LOGSUMEXP], student, stats[at + LOGSUMEXP_TEACHER]);
-        strong[i] = weights[row] * g * slope(z, params.per_cap_strong);
+        strong4[at] = vec4(0.0);
+        return;
     }
+    let told = row * STATS;
+    let lse = vec3(stats[told + LOGSUMEXP], stats[told + LOGSUMEXP_STUDENT], stats[told + LOGSUMEXP_TEACHER]);
+    let z = strong4[at];
+    let v = tokens(quad);
+    let g = distilled(row, v, z, teacher(row, v, weak4[at]), lse);
+    strong4[at] = weights[row] * g * slope(z, params.per_cap_strong);
 }
 
 // Soft-caps logits where they are all that is wanted. One invocation per logit.
-@compute @workgroup_size(64)
+@compute @workgroup_size(ROUND)
 fn cap(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = group_index(group, groups) * 64u + lane;
-    if i < params.rows * params.vocab {
+    let i = group_index(group, groups) * ROUND + lane;
+    if i < params.rows * params.stride {
         strong[i] = softcap(strong[i], params.cap);
     }
 }
 
 // Puts in place of the weak logits of a row some of the same entropy and no content: a >= 0 at the token `offsets`, 0
 // elsewhere. With s = 1 + (V - 1) e^-a their entropy is ln s + a (s - 1) / s, which falls from ln V to 0 as a grows.
-// One workgroup per token. Trips: 2 V / 128 + 48.
+// One workgroup per token. Trips: 2 V / 512 + 128.
 @compute @workgroup_size(LANES)
 fn synthesize(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.x;
-    let base = row * params.vocab;
+    let quads = params.stride / 4u;
     var r = START;
-    for (var v = lane; v < params.vocab; v += LANES) {
-        r = push(r, weak[base + v], 0.0);
+    for (var quad = lane; quad < quads; quad += LANES) {
+        let v = tokens(quad);
+        r = push(r, select(NONE, weak4[row * quads + quad], v < vec4(params.vocab)), NONE);
     }
-    let wanted = entropy(reduce(r, lane));
+    let most = reduce_most(vec4(r.m), lane).x;
+    let sums = reduce_sums(mat3x4(raised(r, most).sums, vec4(0.0), vec4(0.0)), lane);
+    let wanted = entropy(Running(most, sums[0]));
     var low = 0.0;
     var high = 100.0;
     for (var i = 0u; i < 48u; i++) {
@@ -488,9 +493,7 @@ fn synthesize(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
             high = a;
         }
     }
-    // Where token `offsets` will meet it.
-    let peak = turned(row, offsets[row]);
-    for (var v = lane; v < params.vocab; v += LANES) {
-        weak[base + v] = select(0.0, high, v == peak);
+    for (var quad = lane; quad < quads; quad += LANES) {
+        weak4[row * quads + quad] = select(vec4(0.0), vec4(high), tokens(quad) == vec4(offsets[row]));
     }
 }

@@ -6,9 +6,9 @@
 use crate::{
     checkpoint::Folder,
     data::pack::Batch,
-    gpu::{self, Gpu, Program},
+    gpu::{Extents, Gpu, Kernel, Profile, Program, Readback, Ticket},
     method::{Distill, Draw, Method, Mix, Row, Settings, Sft, Source},
-    model::{self, Config, Model, Parameter},
+    model::{Config, Model, Parameter},
     ops::{
         MAX_TERMS,
         head_loss::{self, STATS},
@@ -19,84 +19,14 @@ use crate::{
     tensor::{Memory, Role, Store, Tensor},
 };
 
+mod error;
+
+pub use error::Error;
+
 /// Logits of a chunk of tokens that exist at a time, in bytes.
 const LOGITS_BYTES: u64 = 96 << 20;
-
-/// What can stop an engine.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A model does not fit the device's bindings, or its folder cannot be read.
-    #[error(transparent)]
-    Model(#[from] model::Error),
-    /// The device failed.
-    #[error(transparent)]
-    Gpu(#[from] gpu::Error),
-    /// Two models of one loss have different vocabularies.
-    #[error(
-        "the model has {strong} tokens in its vocabulary, the weak model or teacher {other}; logits that meet need one vocabulary"
-    )]
-    Vocabulary {
-        /// Rows of the strong model's head.
-        strong: usize,
-        /// Rows of the other model's head.
-        other: usize,
-    },
-    /// Logits that are capped one by one cannot be added up before.
-    #[error(
-        "the logits of {family} are soft-capped, and several weak models of that kind are not built; give one weak model"
-    )]
-    SoftCap {
-        /// `model_type`.
-        family: &'static str,
-    },
-    /// Even the smallest arrangement is larger than the memory.
-    #[error("this needs {needed} and there are {available}: {advice}")]
-    Memory {
-        /// Bytes, for people.
-        needed: String,
-        /// Bytes, for people.
-        available: String,
-        /// The cheapest change that would help.
-        advice: String,
-    },
-    /// The user's row is shorter than an example, and examples are never split.
-    #[error(
-        "rows of {tokens} tokens are too short: an example has {longest}; raise tokens_per_pass to that at least, leave \
-         it out, or lower max_length"
-    )]
-    ShortRow {
-        /// Tokens of a row.
-        tokens: usize,
-        /// Tokens of the longest example.
-        longest: usize,
-    },
-    /// A packed row has more tokens than the gradient of a weight can sum over.
-    #[error("rows of {tokens} tokens are not built, {most} are the most; lower max_length or tokens_per_pass")]
-    Tokens {
-        /// Tokens of a row.
-        tokens: usize,
-        /// The longest sum.
-        most: usize,
-    },
-    /// A cache for one text is larger than a binding.
-    #[error("a text of {tokens} tokens is more than this device can keep in one buffer; lower --max-new-tokens")]
-    Text {
-        /// Tokens that the text may reach.
-        tokens: usize,
-    },
-    /// A tensor of a packed row is larger than a binding.
-    #[error(
-        "rows of {tokens} tokens need a tensor of {bytes} bytes, and this device binds at most {limit}; lower max_length"
-    )]
-    Row {
-        /// Tokens of a row.
-        tokens: usize,
-        /// Size of the largest tensor.
-        bytes: u64,
-        /// What the device binds.
-        limit: u64,
-    },
-}
+/// Results on their way to the host at a time: statistics and norm of a step of one pass, and of the next.
+const RESULTS: usize = 4;
 
 /// What the loss of an engine is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,6 +190,11 @@ impl Blueprint {
         [self.pass.len(), self.update.as_ref().map_or(0, Plan::len)]
     }
 
+    /// The dispatches of one pass and one update, for [`crate::gpu::tune`]: before anything is allocated.
+    pub fn work(&self) -> impl Iterator<Item = (&'static Kernel, Extents)> {
+        self.pass.dispatches().chain(self.update.iter().flat_map(Plan::dispatches))
+    }
+
     /// Allocates everything; weights are 0 until loaded.
     ///
     /// # Errors
@@ -275,8 +210,23 @@ impl Blueprint {
         let pass = self.pass.load(gpu, &memory)?;
         let update = self.update.as_ref().map(|plan| plan.load(gpu, &memory)).transpose()?;
         let reset = self.reset.load(gpu, &memory)?;
+        let results = Readback::new(gpu, RESULTS, self.row.targets.stats.bytes());
         let Self { strong, others, row, loss, adamw, tokens, .. } = self;
-        Ok(Engine { gpu, memory, strong, others, row, loss, adamw, pass, update, reset, tokens })
+        Ok(Engine {
+            gpu,
+            memory,
+            strong,
+            others,
+            row,
+            loss,
+            adamw,
+            pass,
+            update,
+            reset,
+            results,
+            profile: None,
+            tokens,
+        })
     }
 }
 
@@ -292,7 +242,22 @@ pub struct Engine<'g> {
     pass: Program,
     update: Option<Program>,
     reset: Program,
+    results: Readback,
+    profile: Option<Profile>,
     tokens: usize,
+}
+
+/// A pass under way, whose statistics [`Engine::stats`] has.
+#[must_use]
+pub struct StartedPass {
+    targets: Vec<usize>,
+    stats: Option<Ticket>,
+}
+
+/// An update under way, whose norm [`Engine::norm`] has.
+#[must_use]
+pub struct StartedUpdate {
+    norm: Option<Ticket>,
 }
 
 /// Which of an engine's models.
@@ -334,7 +299,7 @@ impl Engine<'_> {
         self.model(side).map_or(Ok(()), |model| Ok(model.weights.load(self.gpu, &self.memory, folder)?))
     }
 
-    /// Gives a model weights that exist in no file; see [`model::Weights::fill`].
+    /// Gives a model weights that exist in no file; see [`crate::model::Weights::fill`].
     ///
     /// # Errors
     /// If the device fails.
@@ -354,17 +319,50 @@ impl Engine<'_> {
     /// # Errors
     /// If the device fails.
     pub fn pass(&mut self, batch: &Batch, draw: Draw) -> Result<Vec<TokenStats>, Error> {
+        let started = self.start_pass(batch, draw)?;
+        self.stats(started)
+    }
+
+    /// As [`Self::pass`], without waiting: [`Self::stats`] has the statistics. What is started later goes behind it.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn start_pass(&mut self, batch: &Batch, draw: Draw) -> Result<StartedPass, Error> {
         let Config { vocab, hidden, .. } = self.strong.config;
         let source = if let Loss::Mix(source) = self.loss { source } else { Source::Real };
         let targets = self.row.upload((self.gpu, &self.memory), batch, draw, source, [vocab, hidden]);
-        self.pass.run_rows(self.gpu, targets.len())?;
+        if targets.is_empty() {
+            self.pass.run_rows(self.gpu, 0)?;
+            return Ok(StartedPass { targets, stats: None });
+        }
+        let used = self.memory.slice(self.row.targets.stats.slice_rows(0, targets.len()));
+        let (results, profile) = (&mut self.results, self.profile.as_mut());
+        let stats = self.pass.run_then_read(self.gpu, targets.len(), &used, results, profile)?;
+        Ok(StartedPass { targets, stats: Some(stats) })
+    }
+
+    /// The statistics of a pass, as [`Self::pass`] has them. Waits for that pass only.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn stats(&mut self, StartedPass { targets, stats: ticket }: StartedPass) -> Result<Vec<TokenStats>, Error> {
         let mut stats = vec![[0.0; STATS]; self.tokens];
-        let used = self.row.targets.stats.slice_rows(0, targets.len());
-        if !targets.is_empty() {
-            let found: Vec<TokenStats> = self.memory.read(self.gpu, used)?;
+        if let Some(ticket) = ticket {
+            let bytes = self.results.fetch(self.gpu, ticket)?;
+            let found: Vec<TokenStats> = bytemuck::pod_collect_to_vec(&bytes);
             targets.into_iter().zip(found).for_each(|(t, stat)| stats[t] = stat);
         }
         Ok(stats)
+    }
+
+    /// From now on, passes and updates are timed kernel by kernel, which takes longer and waits for them.
+    pub fn start_profile(&mut self) {
+        self.profile = Some(Profile::new(self.gpu));
+    }
+
+    /// What was timed so far.
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.as_ref()
     }
 
     /// From the next pass on, the i-th target's statistics tell of the strong logit of `tokens[i]`.
@@ -386,12 +384,37 @@ impl Engine<'_> {
     /// # Errors
     /// If the device fails.
     pub fn update(&mut self) -> Result<f32, Error> {
+        let started = self.start_update()?;
+        let norm = self.norm(started)?;
+        if let (Some(adamw), false) = (&self.adamw, norm.is_finite()) {
+            self.memory.write(self.gpu, adamw.norm(), 0, &[0.0f32; 2]);
+        }
+        Ok(norm)
+    }
+
+    /// As [`Self::update`], without waiting: [`Self::norm`] has the norm. After one that is not finite, no update that is
+    /// started changes anything any more: by the time it is known, the next step is under way.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn start_update(&mut self) -> Result<StartedUpdate, Error> {
         let (Some(program), Some(adamw)) = (&mut self.update, &self.adamw) else {
-            return Ok(0.0);
+            return Ok(StartedUpdate { norm: None });
         };
-        program.run(self.gpu)?;
-        let norm: Vec<f32> = self.memory.read(self.gpu, adamw.norm())?;
-        Ok(norm[0])
+        let norm = self.memory.slice(adamw.norm());
+        let (results, profile) = (&mut self.results, self.profile.as_mut());
+        let norm = program.run_then_read(self.gpu, usize::MAX, &norm, results, profile)?;
+        Ok(StartedUpdate { norm: Some(norm) })
+    }
+
+    /// The norm of an update's gradient before clipping. Waits for that update only.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn norm(&mut self, StartedUpdate { norm }: StartedUpdate) -> Result<f32, Error> {
+        let Some(ticket) = norm else { return Ok(0.0) };
+        let bytes = self.results.fetch(self.gpu, ticket)?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes).first().copied().unwrap_or(0.0))
     }
 
     /// Reads a parameter or its gradient back by name; `None` if there is none of that name.

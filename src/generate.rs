@@ -8,7 +8,7 @@ use rand_chacha::{
 use crate::{
     checkpoint::Folder,
     engine::Error,
-    gpu::{Gpu, Program},
+    gpu::{Extents, Gpu, Kernel, Program},
     model::{Config, Inputs, LongTexts, Model},
     ops,
     plan::Plan,
@@ -94,6 +94,78 @@ pub struct Generator<'g> {
     first_angles: Vec<usize>,
 }
 
+/// A model with room for several texts, declared and planned, nothing allocated.
+pub struct Blueprint {
+    store: Store,
+    model: Model,
+    /// Inputs, cache rows and plan of the prompt's lane and of the one that decodes.
+    lanes: [(Inputs, Tensor, Plan); 2],
+    logits: Tensor,
+    sequences: usize,
+    capacity: usize,
+}
+
+impl Blueprint {
+    /// Declares and plans room for `sequences` texts of `capacity` tokens on a device that binds `max_binding` bytes.
+    ///
+    /// # Errors
+    /// If something exceeds a binding.
+    pub fn new(config: Config, sequences: usize, capacity: usize, max_binding: u64) -> Result<Self, Error> {
+        let mut store = Store::default();
+        // One row more takes the keys of lanes that have nothing to say.
+        let (rows, width) = (sequences * capacity + 1, config.kv_heads * config.head_dim);
+        let mut cache = |name| store.declare(name, Role::Cache, rows, width);
+        let caches: Vec<[Tensor; 2]> = (0..config.layers).map(|_| [cache("keys"), cache("values")]).collect();
+        if caches.first().is_some_and(|[keys, _]| keys.bytes() > max_binding) {
+            return Err(Error::Text { tokens: capacity });
+        }
+        let logits = store.declare("logits", Role::Inputs, sequences, config.vocab);
+        let model = Model::declare(&mut store, config, Role::Weights, false, capacity, max_binding)?;
+        let lanes = [(PREFILL, None), (sequences, Some(logits))].map(|(size, to)| {
+            let inputs = Inputs::declare(&mut store, size);
+            let rows = store.declare("cache rows", Role::Inputs, 1, size);
+            let mut tape = Tape::new();
+            let hidden = model.hidden_cached(&mut tape, inputs, rows, &caches);
+            if let Some(to) = to {
+                ops::head_loss::logits(&mut tape, model.head(hidden), to);
+            }
+            (inputs, rows, Plan::new(tape.finish()))
+        });
+        Ok(Self { store, model, lanes, logits, sequences, capacity })
+    }
+
+    /// Bytes of device memory that [`Self::load`] takes.
+    pub fn bytes(&self) -> u64 {
+        let stored = [Role::Cache, Role::Weights, Role::Inputs].map(|role| self.store.bytes(role));
+        stored.iter().sum::<u64>() + self.lanes.iter().map(|(_, _, plan)| plan.bytes()).sum::<u64>()
+    }
+
+    /// The dispatches of a step of either kind, for [`crate::gpu::tune`].
+    pub fn work(&self) -> impl Iterator<Item = (&'static Kernel, Extents)> {
+        self.lanes.iter().flat_map(|(_, _, plan)| plan.dispatches())
+    }
+
+    /// Allocates everything and reads the weights.
+    ///
+    /// # Errors
+    /// If the weights cannot be read or the device has no room.
+    pub fn load<'g>(self, gpu: &'g Gpu, folder: &Folder) -> Result<Generator<'g>, Error> {
+        let Self { store, model, lanes, logits, sequences, capacity } = self;
+        let memory = Memory::allocate(gpu, &store)?;
+        for (tensor, values) in model.rotary_tables() {
+            memory.write(gpu, tensor, 0, &values);
+        }
+        model.weights.load(gpu, &memory, folder)?;
+        let lane = |(inputs, rows, plan): (Inputs, Tensor, Plan)| -> Result<Lane, Error> {
+            Ok(Lane { inputs, rows, program: plan.load(gpu, &memory)?, size: inputs.tokens.len() })
+        };
+        let [prefill, decode] = lanes;
+        let (prefill, decode) = (lane(prefill)?, lane(decode)?);
+        let (long, first_angles) = (model.long_texts(), Vec::new());
+        Ok(Generator { gpu, memory, prefill, decode, logits, sequences, capacity, long, first_angles })
+    }
+}
+
 impl<'g> Generator<'g> {
     /// Loads a model with room for `sequences` texts of `capacity` tokens.
     ///
@@ -106,39 +178,7 @@ impl<'g> Generator<'g> {
         sequences: usize,
         capacity: usize,
     ) -> Result<Self, Error> {
-        let mut store = Store::default();
-        // One row more takes the keys of lanes that have nothing to say.
-        let (rows, width) = (sequences * capacity + 1, config.kv_heads * config.head_dim);
-        let mut cache = |name| store.declare(name, Role::Cache, rows, width);
-        let caches: Vec<[Tensor; 2]> = (0..config.layers).map(|_| [cache("keys"), cache("values")]).collect();
-        let max_binding = gpu.max_binding();
-        if caches.first().is_some_and(|[keys, _]| keys.bytes() > max_binding) {
-            return Err(Error::Text { tokens: capacity });
-        }
-        let logits = store.declare("logits", Role::Inputs, sequences, config.vocab);
-        let model = Model::declare(&mut store, config, Role::Weights, false, capacity, max_binding)?;
-        let mut declare = |size| {
-            let inputs = Inputs::declare(&mut store, size);
-            (inputs, store.declare("cache rows", Role::Inputs, 1, size))
-        };
-        let (prefill, decode) = (declare(PREFILL), declare(sequences));
-        let memory = Memory::allocate(gpu, &store)?;
-        for (tensor, values) in model.rotary_tables() {
-            memory.write(gpu, tensor, 0, &values);
-        }
-        model.weights.load(gpu, &memory, folder)?;
-        let lane = |(inputs, rows): (Inputs, Tensor), to: Option<Tensor>| -> Result<Lane, Error> {
-            let mut tape = Tape::new();
-            let hidden = model.hidden_cached(&mut tape, inputs, rows, &caches);
-            if let Some(to) = to {
-                ops::head_loss::logits(&mut tape, model.head(hidden), to);
-            }
-            let program = Plan::new(tape.finish()).load(gpu, &memory)?;
-            Ok(Lane { inputs, rows, program, size: inputs.tokens.len() })
-        };
-        let (prefill, decode) = (lane(prefill, None)?, lane(decode, Some(logits))?);
-        let (long, first_angles) = (model.long_texts(), Vec::new());
-        Ok(Self { gpu, memory, prefill, decode, logits, sequences, capacity, long, first_angles })
+        Blueprint::new(config, sequences, capacity, gpu.max_binding())?.load(gpu, folder)
     }
 
     /// Continues `requests` (one per sequence, no prompt empty) until one of the tokens `ends` ends a text, `each(sequence,

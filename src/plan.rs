@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::{
-    gpu::{self, Buffer, Gpu, Program, Slice, Step},
+    gpu::{self, Buffer, Extents, Gpu, Kernel, Program, Slice, Step},
     tape::{Command, Recording},
     tensor::{ELEMENT, Memory, Place, Tensor, allocation},
 };
@@ -68,6 +68,11 @@ impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.commands.is_empty()
+    }
+
+    /// Its dispatches without their memory, for [`gpu::tune`].
+    pub fn dispatches(&self) -> impl Iterator<Item = (&'static Kernel, Extents)> {
+        self.commands.iter().filter_map(Command::dispatch)
     }
 
     /// Allocates the slots and makes a program over them and `memory`.

@@ -10,8 +10,8 @@ use std::{
 };
 
 use crate::{
-    gpu::{Kernel, Launch, MAX_GROUPS},
-    tensor::{Place, Tensor},
+    gpu::{Extents, Kernel, Launch, MAX_GROUPS},
+    tensor::{Format, Place, Tensor},
 };
 
 /// A differentiable operation: one file in `ops/`.
@@ -75,6 +75,20 @@ pub enum Command {
 }
 
 impl Command {
+    /// A dispatch's kernel, and the dispatch without its memory.
+    pub fn dispatch(&self) -> Option<(&'static Kernel, Extents)> {
+        let Self::Dispatch { kernel, bindings, params, grid, .. } = self else { return None };
+        let begins = |tensor: &Tensor| (tensor.place, tensor.offset);
+        let first = |tensor| bindings.iter().position(|other| begins(other) == begins(tensor)).unwrap_or_default();
+        let extents = Extents {
+            params: params.clone(),
+            bytes: bindings.iter().map(Tensor::bytes).collect(),
+            same: bindings.iter().map(first).collect(),
+            grid: grid.0,
+        };
+        Some((kernel, extents))
+    }
+
     /// Calls `visit(tensor, reads, writes)` for everything the command touches.
     pub fn touches(&self, mut visit: impl FnMut(Tensor, bool, bool)) {
         match self {
@@ -160,18 +174,29 @@ impl Tape {
     pub fn transient(&mut self, rows: usize, cols: usize) -> Tensor {
         let place = Place::Tape(u32::try_from(self.transients.len()).unwrap_or(u32::MAX));
         self.transients.push(rows * cols);
-        Tensor { place, offset: 0, rows, cols }
+        Tensor { place, offset: 0, rows, cols, format: Format::F32 }
     }
 
     /// Records one dispatch.
     pub fn run<L: Launch<Tensor>>(&mut self, launch: L, params: L::Params, grid: Grid) {
-        self.commands.push(Command::Dispatch {
-            kernel: L::KERNEL,
-            bindings: launch.bindings(),
-            params: bytemuck::bytes_of(&params).to_vec(),
-            grid,
-            from: self.from,
-        });
+        self.run_kernel(L::KERNEL, launch.bindings(), &params, grid);
+    }
+
+    /// Records one dispatch of a kernel that is one of several with the same bindings and immediates.
+    ///
+    /// # Panics
+    /// If it takes others.
+    pub fn run_kernel(
+        &mut self,
+        kernel: &'static Kernel,
+        bindings: Vec<Tensor>,
+        params: &impl bytemuck::NoUninit,
+        grid: Grid,
+    ) {
+        let params = bytemuck::bytes_of(params).to_vec();
+        let taken = (kernel.bindings.len(), kernel.params_size);
+        assert_eq!((bindings.len(), params.len()), taken, "{}: bindings and bytes of immediates", kernel.name);
+        self.commands.push(Command::Dispatch { kernel, bindings, params, grid, from: self.from });
     }
 
     /// What is recorded from now on is run only when more than `row` rows are in use: how many, each replay says. Row 0 is

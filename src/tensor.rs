@@ -1,7 +1,12 @@
 //! Shapes and storage handles. A [`Tensor`] is a name for memory, not the memory.
 //!
-//! Every element is four bytes (f32 or u32); every tensor is a matrix `[rows, cols]`, row-major and dense. Nothing here
-//! needs a GPU except [`Memory`], so a plan can be made for a machine that is not here.
+//! Every tensor is a matrix `[rows, cols]`, row-major and dense. Its elements are four bytes (f32 or u32), but for frozen
+//! weights, which may be held packed ([`Format`]). Nothing here needs a GPU except [`Memory`], so a plan can be made for a
+//! machine that is not here.
+
+mod format;
+
+pub use format::{Format, GROUP, Packed};
 
 use crate::gpu::{self, BINDING_ALIGN, Buffer, Gpu, Slice};
 
@@ -28,6 +33,8 @@ pub struct Tensor {
     pub rows: usize,
     /// Columns.
     pub cols: usize,
+    /// How its elements are held.
+    pub format: Format,
 }
 
 impl Tensor {
@@ -57,13 +64,14 @@ impl Tensor {
     pub fn slice_rows(self, start: usize, count: usize) -> Self {
         let offset = self.offset + start * self.cols;
         assert!(start + count <= self.rows, "rows {start}+{count} of {self:?}");
+        assert!(self.format == Format::F32, "rows of the packed {self:?}");
         assert!((offset as u64 * ELEMENT).is_multiple_of(BINDING_ALIGN), "rows {start} of {self:?} not aligned");
         Self { offset, rows: count, ..self }
     }
 
     /// Size in bytes.
     pub fn bytes(&self) -> u64 {
-        self.len() as u64 * ELEMENT
+        self.format.words(self.len()) as u64 * ELEMENT
     }
 }
 
@@ -85,24 +93,79 @@ pub enum Role {
     Cache,
 }
 
-/// The declared tensors of a run: shapes and roles, no memory.
+impl Role {
+    /// Whether tensors of this role lie side by side, so that one dispatch can step many. No kernel reads one of them while
+    /// it writes another, which WebGPU forbids within a buffer.
+    fn shares(self) -> bool {
+        matches!(self, Self::Weights | Self::Gradients | Self::Optimizer | Self::Weak)
+    }
+}
+
+/// Elements after which tensors that lie side by side begin another buffer: 64 MiB, which every device can bind.
+const SHARED: usize = 16 << 20;
+/// Elements between places where a binding may start.
+const ALIGN: usize = (BINDING_ALIGN / ELEMENT) as usize;
+
+#[derive(Debug)]
+struct Shelf {
+    label: String,
+    role: Role,
+    elements: usize,
+}
+
+/// The declared tensors of a run: shapes and roles, no memory. Which of them share a buffer, and where, follows from the
+/// order of their declaration alone.
 #[derive(Debug, Default)]
 pub struct Store {
-    entries: Vec<(String, Role, usize)>,
+    shelves: Vec<Shelf>,
+    /// Of each tensor: the shelf, and the element of it where the tensor begins.
+    entries: Vec<(usize, usize)>,
 }
 
 impl Store {
     /// Declares `[rows, cols]` elements.
     pub fn declare(&mut self, label: impl Into<String>, role: Role, rows: usize, cols: usize) -> Tensor {
+        self.declare_packed(label, role, rows, cols, Format::F32)
+    }
+
+    /// As [`Self::declare`], held in this format.
+    pub fn declare_packed(
+        &mut self,
+        label: impl Into<String>,
+        role: Role,
+        rows: usize,
+        cols: usize,
+        format: Format,
+    ) -> Tensor {
         let place = Place::Store(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
-        self.entries.push((label.into(), role, rows * cols));
-        Tensor { place, offset: 0, rows, cols }
+        let elements = format.words(rows * cols);
+        let open = self.shelves.iter().rposition(|shelf| shelf.role == role).filter(|_| role.shares());
+        let beside = open.map(|at| (at, self.shelves[at].elements.next_multiple_of(ALIGN)));
+        let (shelf, start) = beside.filter(|(_, start)| start + elements <= SHARED).unwrap_or_else(|| {
+            self.shelves.push(Shelf { label: label.into(), role, elements: 0 });
+            (self.shelves.len() - 1, 0)
+        });
+        self.shelves[shelf].elements = start + elements;
+        self.entries.push((shelf, start));
+        Tensor { place, offset: 0, rows, cols, format }
+    }
+
+    /// What lies between the first element of `first` and the last of `last`, filled up to a multiple of four elements, if
+    /// both share a buffer. Between tensors there are zeros, unless somebody writes there.
+    pub fn span(&self, first: Tensor, last: Tensor) -> Option<Tensor> {
+        let at = |tensor: Tensor| match tensor.place {
+            Place::Store(i) => Some(self.entries[i as usize]).map(|(shelf, start)| (shelf, start + tensor.offset)),
+            Place::Tape(_) => None,
+        };
+        let ((shelf, start), (other, end)) = (at(first)?, at(last)?);
+        let cols = (end + last.len()).checked_sub(start)?.next_multiple_of(4);
+        (shelf == other).then_some(Tensor { rows: 1, cols, ..first })
     }
 
     /// Bytes of everything declared as `role`.
     pub fn bytes(&self, role: Role) -> u64 {
-        let of_role = self.entries.iter().filter(|(_, r, _)| *r == role);
-        of_role.map(|(_, _, n)| allocation(*n)).sum()
+        let of_role = self.shelves.iter().filter(|shelf| shelf.role == role);
+        of_role.map(|shelf| allocation(shelf.elements)).sum()
     }
 }
 
@@ -122,21 +185,29 @@ pub fn allocation(elements: usize) -> u64 {
 /// The memory of a [`Store`] on a device.
 pub struct Memory {
     buffers: Vec<Buffer>,
+    /// Of each tensor: its buffer, and the byte of it where the tensor begins.
+    entries: Vec<(usize, u64)>,
 }
 
 impl Memory {
     /// Allocates everything declared so far, zeroed.
     pub fn allocate(gpu: &Gpu, store: &Store) -> Result<Self, gpu::Error> {
-        let mut memory = Self { buffers: Vec::new() };
+        let mut memory = Self { buffers: Vec::new(), entries: Vec::new() };
         memory.extend(gpu, store)?;
         Ok(memory)
     }
 
     /// Allocates what was declared since.
+    ///
+    /// # Panics
+    /// If some of it shares a buffer with what was allocated before.
     pub fn extend(&mut self, gpu: &Gpu, store: &Store) -> Result<(), gpu::Error> {
-        for (label, _, elements) in &store.entries[self.buffers.len()..] {
-            self.buffers.push(gpu.buffer(label, allocation(*elements))?);
+        let grown = self.buffers.iter().zip(&store.shelves).any(|(b, shelf)| b.size() != allocation(shelf.elements));
+        assert!(!grown, "tensors declared beside others that are allocated");
+        for shelf in &store.shelves[self.buffers.len()..] {
+            self.buffers.push(gpu.buffer(&shelf.label, allocation(shelf.elements))?);
         }
+        self.entries = store.entries.iter().map(|&(shelf, start)| (shelf, start as u64 * ELEMENT)).collect();
         Ok(())
     }
 
@@ -148,9 +219,10 @@ impl Memory {
         let Place::Store(index) = tensor.place else {
             panic!("{tensor:?} is not stored");
         };
+        let (buffer, start) = self.entries[index as usize];
         Slice {
-            buffer: self.buffers[index as usize].clone(),
-            offset: tensor.offset as u64 * ELEMENT,
+            buffer: self.buffers[buffer].clone(),
+            offset: start + tensor.offset as u64 * ELEMENT,
             size: tensor.bytes(),
         }
     }
@@ -162,6 +234,32 @@ impl Memory {
         let offset = start as u64 * ELEMENT;
         debug_assert!(offset + bytes.len() as u64 <= slice.size, "write past the end of {tensor:?}");
         gpu.write(&slice.buffer, slice.offset + offset, bytes);
+    }
+
+    /// Copies numbers to the elements of `tensor` from `start` on, as its format holds them; `start` and their count are
+    /// multiples of [`GROUP`] where it has groups.
+    pub fn write_numbers(&self, gpu: &Gpu, tensor: Tensor, start: usize, values: &[f32]) {
+        let format = tensor.format;
+        if format == Format::F32 {
+            return self.write(gpu, tensor, start, values);
+        }
+        let packed = format.pack(values);
+        self.write(gpu, tensor, format.number_words(start), &packed.words);
+        if format.has_groups() {
+            let first = format.number_words(tensor.len()) + start / GROUP * 2;
+            self.write(gpu, tensor, first, packed.groups.as_flattened());
+        }
+    }
+
+    /// The numbers of a stored tensor, whatever holds them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn read_numbers(&self, gpu: &Gpu, tensor: Tensor) -> Result<Vec<f32>, gpu::Error> {
+        let mut words: Vec<u32> = self.read(gpu, tensor)?;
+        let groups = words.split_off(tensor.format.number_words(tensor.len()));
+        let groups = groups.chunks_exact(2).map(|pair| [pair[0], pair[1]].map(f32::from_bits)).collect();
+        Ok(tensor.format.unpack(&Packed { words, groups }))
     }
 
     /// Reads a stored tensor back.

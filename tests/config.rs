@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use underdog::config::{
-    self, ByteSize, Config, CurriculumRule, Dtype, Error, LambdaSchedule, Layers, LrScheduler, Method, Origin,
-    Overlength, Recompute, WeakSource,
+    self, Autotune, ByteSize, Config, CurriculumRule, Dtype, Error, LambdaSchedule, Layers, LrScheduler, Method,
+    Origin, Overlength, Recompute, WeakSource,
 };
 
 /// A message without the folder that the test's file lies in.
@@ -220,6 +220,7 @@ fn settings_survive_their_file() {
         dtype: Dtype::Bf16,
         device: Some("0".into()),
         memory: Some(ByteSize(6_000_000_001)),
+        autotune: Autotune::Full,
         recompute: Recompute::Off,
         tokens_per_pass: 1024,
         save_every: 5,

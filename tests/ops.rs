@@ -19,6 +19,8 @@ mod head_oracle;
 mod linear;
 #[path = "ops/noise.rs"]
 mod noise;
+#[path = "ops/packed.rs"]
+mod packed;
 #[path = "ops/rows.rs"]
 mod rows;
 #[path = "ops/tape.rs"]

@@ -285,6 +285,7 @@ fn loss(mixed: bool) -> Subject {
                 offsets: r.empty(1, tokens),
                 watched: r.empty(1, tokens),
                 stats: r.empty(tokens, STATS),
+                alone: true,
             };
             // Hidden states come from an op: the loss writes their gradient.
             let hidden: Vec<Tensor> = x.iter().step_by(2).map(|h| ops::scale(&mut r.tape, *h, 0.5)).collect();

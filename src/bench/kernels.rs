@@ -11,7 +11,7 @@ use crate::{
         matmul::{self, Product},
     },
     optim::{AdamW, Scalars},
-    tensor::{ELEMENT, Tensor},
+    tensor::{ELEMENT, Role, Tensor},
 };
 
 /// Every kernel case, in the order of the table.
@@ -135,21 +135,34 @@ fn heads() -> Vec<Case> {
     for (tokens, width, vocab, tier) in
         [(256, 512, 6400, Tier::Always), (512, 576, 49_152, Tier::Gpu), (2048, 1024, 151_936, Tier::Full)]
     {
-        cases.extend([false, true].map(|mixed| head(tokens, width, vocab, mixed, tier)));
+        let forms = [Mixing::None, Mixing::Bare, Mixing::Full];
+        cases.extend(forms.map(|mixing| head(tokens, width, vocab, mixing, tier)));
     }
     cases
 }
 
+/// Whether there is a second set of logits, and whether the statistics of each set alone are computed.
+#[derive(Clone, Copy, PartialEq)]
+enum Mixing {
+    None,
+    Bare,
+    Full,
+}
+
 /// Logits, the gradient of hidden states and that of the head: three products a model.
-fn head(tokens: usize, width: usize, vocab: usize, mixed: bool, tier: Tier) -> Case {
-    let (what, models) = if mixed { ("mixed ", 2.0) } else { ("", 1.0) };
+fn head(tokens: usize, width: usize, vocab: usize, mixing: Mixing, tier: Tier) -> Case {
+    let (what, models) = match mixing {
+        Mixing::None => ("", 1.0),
+        Mixing::Bare => ("mixed, without each model's entropy, ", 2.0),
+        Mixing::Full => ("mixed ", 2.0),
+    };
     Case {
         name: format!("head loss {what}{tokens}x{width}x{vocab} f32"),
         group: "head loss",
         work: 6.0 * (tokens * width * vocab) as f64 * models,
         limit: Limit::FmaF32,
         tier,
-        record: Box::new(move |r| losses(r, tokens, width, vocab, mixed)),
+        record: Box::new(move |r| losses(r, tokens, width, vocab, mixing)),
     }
 }
 
@@ -158,14 +171,15 @@ const SHARD: usize = 31 << 10;
 /// Bytes of logits at a time, as in `engine`.
 const LOGITS: u64 = 96 << 20;
 
-fn losses(r: &mut Recorder, tokens: usize, width: usize, vocab: usize, mixed: bool) {
+fn losses(r: &mut Recorder, tokens: usize, width: usize, vocab: usize, mixing: Mixing) {
+    let mixed = mixing != Mixing::None;
     let row = Scalars { lambda: if mixed { 0.5 } else { 1.0 }, ..Scalars::default() }.row(0);
     let schedule = r.floats(1, row.len(), &row);
     let ids = r.words(1, tokens, (0..tokens).map(|t| (t * 7919 % vocab) as u32).collect());
     let weights = r.floats(1, tokens, &vec![1.0 / tokens as f32; tokens]);
     let [offsets, watched] = [0; 2].map(|_| r.empty(1, tokens));
     let stats = r.empty(tokens, STATS);
-    let targets = Targets { ids, weights, schedule, offsets, watched, stats };
+    let targets = Targets { ids, weights, schedule, offsets, watched, stats, alone: mixing == Mixing::Full };
     let mut side = || -> (Tensor, Vec<Tensor>) {
         let hidden = r.random(tokens, width);
         r.train(hidden);
@@ -268,8 +282,8 @@ fn adamw(r: &mut Recorder) {
     let mut pairs = Vec::new();
     for _ in 0..4 {
         for rows in [TOKENS / 4, 1] {
-            let weight = r.random(rows, WIDTH);
-            pairs.push((weight, r.random(rows, WIDTH)));
+            let declared = [Role::Weights, Role::Gradients].map(|role| r.stored(role, rows, WIDTH));
+            pairs.push(declared.into());
         }
     }
     AdamW::declare(&mut r.store, &pairs, schedule).record(&mut r.tape);

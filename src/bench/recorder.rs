@@ -60,6 +60,13 @@ impl Recorder {
         self.words(rows, cols, bits(values))
     }
 
+    /// Random numbers where a model's parameters and their gradients would lie.
+    pub(super) fn stored(&mut self, role: Role, rows: usize, cols: usize) -> Tensor {
+        let tensor = self.store.declare("bench", role, rows, cols);
+        self.inputs.push((tensor, bits(&self.rng.numbers(tensor.len()))));
+        tensor
+    }
+
     pub(super) fn words(&mut self, rows: usize, cols: usize, values: Vec<u32>) -> Tensor {
         let tensor = self.empty(rows, cols);
         self.inputs.push((tensor, values));

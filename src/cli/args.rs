@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 
-use crate::config::{self, ByteSize, Config, CurriculumRule, Error, Layers, Overlength};
+use crate::config::{self, Autotune, ByteSize, Config, CurriculumRule, Error, Layers, Overlength};
 use crate::eval::{Style, Task};
 
 pub use bench::{BenchArgs, BenchVerb};
@@ -223,6 +223,10 @@ pub struct DeviceFlags {
     /// Most device memory to use, as in 8GiB [default: what the device has]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<ByteSize>,
+    /// Try kernels on this device and take the fastest: of most of the work, in about 10 s and not on software drivers
+    /// (quick), or of all of it (full)
+    #[arg(long, value_name = "EFFORT")]
+    pub autotune: Option<Autotune>,
 }
 
 /// `score`.
@@ -381,6 +385,10 @@ pub struct GenerateArgs {
     /// The GPU: its index in `underdog devices`, or a part of its name [default: the best one]
     #[arg(long, value_name = "NAME")]
     pub device: Option<String>,
+    /// Try kernels on this device and take the fastest: of most of the work, in about 10 s and not on software drivers
+    /// (quick), or of all of it (full)
+    #[arg(long, value_name = "EFFORT")]
+    pub autotune: Option<Autotune>,
 }
 
 /// `data`.

@@ -10,15 +10,16 @@ use serde_json::json;
 use super::args::GenerateArgs;
 use crate::{
     checkpoint::Folder,
+    config::Config as Settings,
     data::{
         template::{Chat, Moment},
         tokenizer::Tokenizer,
     },
-    generate::{Generator, Next, Request, Sampling},
+    generate::{Blueprint, Next, Request, Sampling},
     gpu::Gpu,
     model::Config,
-    report,
-    run::Error,
+    report::{self, Console, Report},
+    run::{self, Context, Error},
 };
 
 pub(super) fn run(args: &GenerateArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
@@ -32,7 +33,13 @@ pub(super) fn run(args: &GenerateArgs, json: bool, stop: &AtomicBool) -> Result<
     }
     let gpu = Gpu::open(args.device.as_deref())?;
     let most = args.max_new_tokens as usize;
-    let mut generator = Generator::new(&gpu, config, &folder, 1, prompt.len() + most)?;
+    let blueprint = Blueprint::new(config, 1, prompt.len() + most, gpu.max_binding())?;
+    let settings =
+        args.autotune.map_or_else(Settings::default, |autotune| Settings { autotune, ..Settings::default() });
+    let mut report = Report::new(Console::stderr());
+    let mut context = Context { gpu: &gpu, report: &mut report, stop, profile: false };
+    run::tune(&mut context, &settings, blueprint.work(), blueprint.bytes())?;
+    let mut generator = blueprint.load(&gpu, &folder)?;
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p };
     let ends = tokenizer.eos_ids();
     // People watch the text grow; whoever reads a pipe gets the same bytes.

@@ -95,7 +95,7 @@ fn with_device<T>(
 ) -> Result<T, Error> {
     let gpu = Gpu::open(device)?;
     let mut report = Report::new(Console::stderr());
-    work(&mut Context { gpu: &gpu, report: &mut report, stop })
+    work(&mut Context { gpu: &gpu, report: &mut report, stop, profile: false })
 }
 
 /// Checks that a result can be written to `path` and overwrites nothing there.

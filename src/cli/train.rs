@@ -13,8 +13,11 @@ use crate::{
 pub(super) fn run(args: &TrainArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
     let config = args.config()?;
     let (_model, _data, out) = (config.model()?, config.data()?, config.out()?);
-    let trained = with_device(config.device.as_deref(), stop, |context| run::single(context, &config))
-        .map_err(|e| e.and("go on with --resume"))?;
+    let trained = with_device(config.device.as_deref(), stop, |context| {
+        context.profile = args.profile;
+        run::single(context, &config)
+    })
+    .map_err(|e| e.and("go on with --resume"))?;
     if json {
         let loss = trained.and_then(|trained| trained.loss);
         return Ok(report::json(&json!({ "out": out, "loss": loss }))?);

@@ -74,6 +74,18 @@ pub enum Recompute {
     Off,
 }
 
+/// How kernels are chosen for the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Autotune {
+    /// The portable forms, which are made for software drivers on the CPU.
+    Off,
+    /// Those that measure fastest for most of the work; on a software driver, the portable ones.
+    Quick,
+    /// Those that measure fastest, for all of it and wherever it runs.
+    Full,
+}
+
 /// What is mixed in: the weak model, or one of three controls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]

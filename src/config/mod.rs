@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use bytes::ByteSize;
-pub use choices::{CurriculumRule, Dtype, LambdaSchedule, LrScheduler, Method, Overlength, Recompute, WeakSource};
+pub use choices::{
+    Autotune, CurriculumRule, Dtype, LambdaSchedule, LrScheduler, Method, Overlength, Recompute, WeakSource,
+};
 pub use layers::{Error, Layers, Origin};
 
 /// All settings of a run.
@@ -103,6 +105,8 @@ pub struct Config {
     pub device: Option<String>,
     /// Most device memory to use. None is what the device has.
     pub memory: Option<ByteSize>,
+    /// How kernels are chosen for the device. A run keeps the choices that it began with.
+    pub autotune: Autotune,
     /// Gradient checkpointing.
     pub recompute: Recompute,
     /// Tokens computed at once; 0 chooses by memory. The result does not depend on it.
@@ -189,6 +193,7 @@ impl Default for Config {
             dtype: Dtype::Auto,
             device: None,
             memory: None,
+            autotune: Autotune::Quick,
             recompute: Recompute::Auto,
             tokens_per_pass: 0,
             save_every: 0,

@@ -38,6 +38,9 @@ pub struct Alternative {
     pub grid: fn(&[u8]) -> Option<[u32; 3]>,
 }
 
+/// The form that a dispatch takes; `None` is the portable one.
+pub type Form = Option<&'static Alternative>;
+
 /// A kernel and its alternatives.
 #[derive(Debug)]
 pub struct Family {
@@ -47,28 +50,79 @@ pub struct Family {
     pub class: fn(&[u8]) -> String,
     /// The others.
     pub alternatives: &'static [Alternative],
+    /// How they are tried on a device.
+    pub trial: Trial,
 }
 
-/// Which alternatives a device takes.
+/// How the forms of a kernel are tried: see [`super::tune`]. All that they write must be f32.
+#[derive(Debug)]
+pub struct Trial {
+    /// Multiply-adds of a dispatch with these immediates, about: what makes up most of a run is tuned first.
+    pub work: fn(&[u8]) -> f64,
+    /// The words of a read-only binding, by name, where random numbers of at most 1 would not do: indices, say.
+    pub fill: fn(params: &[u8], binding: &str, words: usize) -> Option<Vec<u32>>,
+    /// Small dispatches with extents that no tile divides, every flag among them in each state.
+    pub ragged: fn() -> Vec<Extents>,
+}
+
+/// A dispatch without its memory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Extents {
+    /// Immediates.
+    pub params: Vec<u8>,
+    /// Bytes of each binding.
+    pub bytes: Vec<u64>,
+    /// For each binding the first one that has the same memory, most often itself.
+    pub same: Vec<usize>,
+    /// Workgroups of the portable form.
+    pub grid: [u32; 3],
+}
+
+impl Family {
+    /// The form of this name, if there is one.
+    pub(super) fn form(&'static self, name: Option<&str>) -> Option<Form> {
+        match name {
+            None => Some(None),
+            Some(name) => self.alternatives.iter().find(|form| form.name == name).map(Some),
+        }
+    }
+}
+
+/// Which forms a device takes, by family and class.
 #[derive(Default)]
 pub(super) struct Choices {
-    families: HashMap<&'static str, (&'static Family, HashMap<String, &'static Alternative>)>,
+    families: HashMap<&'static str, (&'static Family, HashMap<String, Form>)>,
 }
 
 impl Choices {
-    /// `None` is the portable form.
-    pub(super) fn set(&mut self, family: &'static Family, class: String, alternative: Option<&'static Alternative>) {
+    /// Sets a choice, or forgets it; returns what was there.
+    pub(super) fn set(&mut self, family: &'static Family, class: String, form: Option<Form>) -> Option<Form> {
         let (_, chosen) = self.families.entry(family.kernel.name).or_insert_with(|| (family, HashMap::new()));
-        match alternative {
-            Some(alternative) => chosen.insert(class, alternative),
+        match form {
+            Some(form) => chosen.insert(class, form),
             None => chosen.remove(&class),
-        };
+        }
     }
 
-    /// The form for a dispatch of `kernel`, and its workgroups.
+    /// What was chosen, if anything was.
+    pub(super) fn get(&self, family: &Family, class: &str) -> Option<Form> {
+        self.families.get(family.kernel.name)?.1.get(class).copied()
+    }
+
+    /// Everything chosen, in the order of names.
+    pub(super) fn all(&self) -> Vec<(&'static Family, String, Form)> {
+        let families = self.families.values();
+        let mut all: Vec<_> = families
+            .flat_map(|(family, chosen)| chosen.iter().map(|(class, form)| (*family, class.clone(), *form)))
+            .collect();
+        all.sort_by(|a, b| (a.0.kernel.name, &a.1).cmp(&(b.0.kernel.name, &b.1)));
+        all
+    }
+
+    /// The form for a dispatch of `kernel`, and its workgroups, if it is not the portable one.
     pub(super) fn of(&self, kernel: &Kernel, params: &[u8]) -> Option<(&'static Alternative, [u32; 3])> {
         let (family, chosen) = self.families.get(kernel.name)?;
-        let alternative = *chosen.get(&(family.class)(params))?;
+        let alternative = (*chosen.get(&(family.class)(params))?)?;
         Some((alternative, (alternative.grid)(params)?))
     }
 }

@@ -1,4 +1,4 @@
-//! Choosing an adapter, opening it, and moving bytes to and from its memory.
+//! Choosing an adapter, opening it, and what is made on it once.
 
 use std::{
     collections::HashMap,
@@ -6,9 +6,10 @@ use std::{
 };
 
 use super::{
-    alternative::{Alternative, Choices, Cooperative, Family},
+    alternative::{Alternative, Choices, Cooperative, Family, Form},
     experimental,
     kernel::Kernel,
+    memory::Made,
     trusted,
 };
 
@@ -81,7 +82,7 @@ pub struct AdapterSummary {
 }
 
 /// Which device and driver computed something.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Identity {
     /// Marketing name.
     pub adapter: String,
@@ -205,19 +206,6 @@ fn cooperative(adapter: &wgpu::Adapter) -> Vec<Cooperative> {
     known.map(|p| Cooperative { size: p.m_size, half: p.ab_type == F16 }).collect()
 }
 
-/// A range of device memory. Clones share it.
-#[derive(Clone, Debug)]
-pub struct Buffer {
-    pub(super) raw: wgpu::Buffer,
-}
-
-impl Buffer {
-    /// Size in bytes.
-    pub fn size(&self) -> u64 {
-        self.raw.size()
-    }
-}
-
 /// A kernel's name and its overrides, as bits.
 type PipelineKey = (&'static str, Vec<(&'static str, u64)>);
 
@@ -241,6 +229,7 @@ pub struct Gpu {
     choices: Mutex<Choices>,
     modules: Mutex<HashMap<&'static str, wgpu::ShaderModule>>,
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
+    made: Mutex<Made>,
     failure: Arc<Mutex<Option<String>>>,
 }
 
@@ -283,6 +272,7 @@ impl Gpu {
             choices: Mutex::default(),
             modules: Mutex::default(),
             pipelines: Mutex::default(),
+            made: Mutex::default(),
             failure,
         })
     }
@@ -319,8 +309,42 @@ impl Gpu {
 
     /// From now on, programs take this form for dispatches of the family's kernel whose shapes are of this class; `None` is
     /// the portable one.
-    pub fn choose(&self, family: &'static Family, class: String, alternative: Option<&'static Alternative>) {
-        lock(&self.choices).set(family, class, alternative);
+    pub fn choose(&self, family: &'static Family, class: String, form: Form) {
+        lock(&self.choices).set(family, class, Some(form));
+    }
+
+    /// What was chosen for a class, if anything was.
+    pub fn chosen(&self, family: &Family, class: &str) -> Option<Form> {
+        lock(&self.choices).get(family, class)
+    }
+
+    /// Everything chosen: family, class and form, in the order of names.
+    pub fn choices(&self) -> Vec<(&'static Family, String, Form)> {
+        lock(&self.choices).all()
+    }
+
+    /// Does something with a form chosen for a class, and leaves the choices as they were.
+    pub(super) fn with_choice<T>(
+        &self,
+        family: &'static Family,
+        class: &str,
+        form: Form,
+        work: impl FnOnce() -> T,
+    ) -> T {
+        let before = lock(&self.choices).set(family, class.into(), Some(form));
+        let done = work();
+        lock(&self.choices).set(family, class.into(), before);
+        done
+    }
+
+    /// Does something that the driver may refuse; also says why it did. A refusal here leaves the device usable.
+    pub(super) fn guarded<T>(&self, work: impl FnOnce() -> T) -> (T, Option<String>) {
+        use wgpu::ErrorFilter::{Internal, OutOfMemory, Validation};
+        let scopes = [OutOfMemory, Internal, Validation].map(|filter| self.device.push_error_scope(filter));
+        let done = work();
+        let errors = scopes.into_iter().rev().map(|scope| pollster::block_on(scope.pop()));
+        let first = errors.fold(None, |first: Option<wgpu::Error>, error| first.or(error));
+        (done, first.map(|error| error.to_string()))
     }
 
     /// The chosen form of a dispatch, and its workgroups.
@@ -351,50 +375,13 @@ impl Gpu {
         Some(kib * 1024 / 10 * 9)
     }
 
-    /// Allocates zeroed memory.
-    pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer, Error> {
-        let size = bytes.max(4).next_multiple_of(16);
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let invalid = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let raw = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some(label),
-            size,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        let failed = pollster::block_on(invalid.pop());
-        match pollster::block_on(scope.pop()).or(failed) {
-            None => Ok(Buffer { raw }),
-            Some(reason) => Err(Error::OutOfMemory { label: label.into(), bytes: size, reason: reason.to_string() }),
-        }
+    /// What was made on this device so far.
+    pub fn made(&self) -> Made {
+        *lock(&self.made)
     }
 
-    /// Copies `data` to `buffer` at `offset` bytes (a multiple of 4), before anything submitted later.
-    pub fn write(&self, buffer: &Buffer, offset: u64, data: &[u8]) {
-        self.queue.write_buffer(&buffer.raw, offset, data);
-    }
-
-    /// Submits pending writes and waits until their staging memory is free again.
-    pub fn flush(&self) -> Result<(), Error> {
-        self.queue.submit([]);
-        self.wait(None)
-    }
-
-    /// Reads a range back. Waits for everything submitted so far.
-    pub fn read(&self, buffer: &Buffer, offset: u64, bytes: u64) -> Result<Vec<u8>, Error> {
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("readback"),
-            size: bytes.next_multiple_of(16),
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(&buffer.raw, offset, &staging, 0, bytes);
-        self.queue.submit([encoder.finish()]);
-        staging.slice(..bytes).map_async(wgpu::MapMode::Read, |_| {});
-        self.wait(None)?;
-        let view = staging.slice(..bytes).get_mapped_range();
-        Ok(view.map_err(|e| Error::Device(e.to_string()))?.to_vec())
+    pub(super) fn count(&self, what: impl FnOnce(&mut Made)) {
+        what(&mut lock(&self.made));
     }
 
     /// Waits for a submission (or all), then reports the first failure since the device was opened.
@@ -458,6 +445,7 @@ impl Gpu {
             },
             cache: None,
         });
+        self.count(|made| made.pipelines += 1);
         let pipeline = Arc::new(Pipeline { raw, layout });
         lock(&self.pipelines).insert(key, pipeline.clone());
         pipeline

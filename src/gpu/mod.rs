@@ -6,13 +6,22 @@ mod alternative;
 mod device;
 mod experimental;
 pub mod kernel;
+mod memory;
+mod profile;
 mod program;
+mod readback;
 mod trusted;
+pub mod tune;
+mod upload;
 
-pub use alternative::{Alternative, Cooperative, Family};
-pub use device::{AdapterSummary, Buffer, Error, Gpu, Identity, adapters};
+pub use alternative::{Alternative, Cooperative, Extents, Family, Form, Trial};
+pub use device::{AdapterSummary, Error, Gpu, Identity, adapters};
 pub use kernel::{Kernel, Launch, kernels};
+pub use memory::{Buffer, Made};
+pub use profile::{Profile, Spent};
 pub use program::{BatchTime, Program, Slice, Step};
+pub use readback::{Readback, Ticket};
+pub use upload::Upload;
 
 /// Offsets of bound sub-ranges must be multiples of this many bytes on every device.
 pub const BINDING_ALIGN: u64 = 256;

@@ -8,8 +8,11 @@ use std::{
 };
 
 use super::{
-    device::{Buffer, Error, Gpu, Pipeline},
+    device::{Error, Gpu, Pipeline},
     kernel::Kernel,
+    memory::Buffer,
+    profile::Profile,
+    readback::{Readback, Ticket},
 };
 
 /// GPU time of one submission that keeps a display alive (Windows resets the device after 2 s).
@@ -63,10 +66,20 @@ pub struct BatchTime {
     pub total: Duration,
 }
 
-enum Prepared {
-    Dispatch { pipeline: Arc<Pipeline>, group: wgpu::BindGroup, params: Vec<u8>, grid: [u32; 3], from: usize },
+/// A step with everything that its replay needs.
+pub(super) enum Prepared {
+    Dispatch(Dispatch),
     Clear(Slice),
     Copy(Slice, Slice),
+}
+
+pub(super) struct Dispatch {
+    name: &'static str,
+    pipeline: Arc<Pipeline>,
+    group: wgpu::BindGroup,
+    params: Vec<u8>,
+    grid: [u32; 3],
+    from: usize,
 }
 
 /// Steps with their pipelines and bind groups, made once and replayed.
@@ -84,7 +97,7 @@ impl Program {
         Self { steps, chunks, runs: 0 }
     }
 
-    /// Submits every step in order. Returns once all but the last few submissions are done.
+    /// Submits every step in order. Returns once all but the last [`IN_FLIGHT`] submissions are done.
     ///
     /// # Errors
     /// If the device fails.
@@ -97,29 +110,74 @@ impl Program {
     /// # Errors
     /// If the device fails.
     pub fn run_rows(&mut self, gpu: &Gpu, rows: usize) -> Result<(), Error> {
-        let mut durations = Vec::with_capacity(self.chunks.len());
-        let mut in_flight = VecDeque::new();
+        self.replay(gpu, rows, |_| {}).map(|_| ())
+    }
+
+    /// As [`Self::run_rows`], and then copies `result` to the host, behind all steps in the same submission. With a
+    /// `profile`, adds the time of each step to it, which takes longer and waits for them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn run_then_read(
+        &mut self,
+        gpu: &Gpu,
+        rows: usize,
+        result: &Slice,
+        readback: &mut Readback,
+        profile: Option<&mut Profile>,
+    ) -> Result<Ticket, Error> {
+        if let Some(profile) = profile {
+            for chunk in &self.chunks {
+                profile.run(gpu, &self.needed(chunk.clone(), rows).collect::<Vec<_>>())?;
+            }
+            return readback.queue(gpu, result);
+        }
+        readback.make_room(gpu)?;
+        let submission = self.replay(gpu, rows, |encoder| readback.copy(encoder, result))?;
+        Ok(readback.submitted(result.size, submission))
+    }
+
+    /// Submits every chunk, the last one with what `after` adds; it is returned.
+    fn replay(
+        &mut self,
+        gpu: &Gpu,
+        rows: usize,
+        after: impl Fn(&mut wgpu::CommandEncoder),
+    ) -> Result<Option<wgpu::SubmissionIndex>, Error> {
+        self.runs += 1;
+        let measured = self.runs == MEASURED_RUN;
+        if measured {
+            // What was submitted before must not count.
+            gpu.wait(None)?;
+        }
+        let mut durations = Vec::new();
+        let mut in_flight = VecDeque::with_capacity(IN_FLIGHT);
         let mut last = Instant::now();
         let mut finish = |submission| -> Result<(), Error> {
-            gpu.wait(Some(submission))?;
-            durations.push(last.elapsed());
-            last = Instant::now();
+            gpu.wait(submission)?;
+            if measured {
+                durations.push(last.elapsed());
+                last = Instant::now();
+            }
             Ok(())
         };
-        for chunk in &self.chunks {
-            if in_flight.len() == IN_FLIGHT
-                && let Some(oldest) = in_flight.pop_front()
-            {
-                finish(oldest)?;
+        for (chunk, left) in self.chunks.iter().zip((0..self.chunks.len()).rev()) {
+            if in_flight.len() == IN_FLIGHT {
+                finish(in_flight.pop_front())?;
             }
-            in_flight.push_back(self.submit(gpu, chunk.clone(), rows));
+            let mut encoder = gpu.device.create_command_encoder(&Default::default());
+            self.record(&mut encoder, chunk.clone(), rows);
+            if left == 0 {
+                after(&mut encoder);
+            }
+            in_flight.push_back(gpu.queue.submit([encoder.finish()]));
         }
-        self.runs += 1;
-        if self.runs == MEASURED_RUN {
-            in_flight.into_iter().try_for_each(finish)?;
+        let submission = in_flight.back().cloned();
+        if measured {
+            in_flight.into_iter().try_for_each(|submission| finish(Some(submission)))?;
             self.chunks = pace(&self.chunks, &durations);
         }
-        Ok(())
+        Ok(submission)
     }
 
     /// Records every step `times` times over, submits all in one submission and waits for it, without regard to watchdogs:
@@ -139,41 +197,81 @@ impl Program {
         Ok(BatchTime { recording, total: start.elapsed() })
     }
 
-    fn submit(&self, gpu: &Gpu, range: Range<usize>, rows: usize) -> wgpu::SubmissionIndex {
-        let mut encoder = gpu.device.create_command_encoder(&Default::default());
-        self.record(&mut encoder, range, rows);
-        gpu.queue.submit([encoder.finish()])
+    /// The steps of `range` that are needed when `rows` rows are in use.
+    fn needed(&self, range: Range<usize>, rows: usize) -> impl Iterator<Item = &Prepared> {
+        let is_needed = move |step: &&Prepared| match step {
+            Prepared::Dispatch(dispatch) => dispatch.from == 0 || dispatch.from < rows,
+            Prepared::Clear(_) | Prepared::Copy(..) => true,
+        };
+        self.steps[range].iter().filter(is_needed)
     }
 
     fn record(&self, encoder: &mut wgpu::CommandEncoder, range: Range<usize>, rows: usize) {
-        let needed =
-            |step: &&Prepared| !matches!(step, Prepared::Dispatch { from, .. } if *from > 0 && *from >= rows);
-        let mut steps = self.steps[range].iter().filter(needed).peekable();
+        let mut steps = self.needed(range, rows).peekable();
         while let Some(step) = steps.next() {
-            match step {
-                Prepared::Clear(slice) => {
-                    encoder.clear_buffer(&slice.buffer.raw, slice.offset, Some(slice.size));
-                    continue;
-                }
-                Prepared::Copy(from, to) => {
-                    let (source, target) = (&from.buffer.raw, &to.buffer.raw);
-                    encoder.copy_buffer_to_buffer(source, from.offset, target, to.offset, from.size);
-                    continue;
-                }
-                Prepared::Dispatch { .. } => {}
-            }
+            let Prepared::Dispatch(first) = step else {
+                step.record(encoder, None);
+                continue;
+            };
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            let mut current = Some(step);
-            while let Some(Prepared::Dispatch { pipeline, group, params, grid, .. }) = current {
-                pass.set_pipeline(&pipeline.raw);
-                pass.set_bind_group(0, group, &[]);
-                if !params.is_empty() {
-                    pass.set_immediates(0, params);
-                }
-                pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
-                current = steps.next_if(|next| matches!(next, Prepared::Dispatch { .. }));
+            first.record(&mut pass);
+            while let Some(Prepared::Dispatch(next)) = steps.next_if(|next| matches!(next, Prepared::Dispatch(_))) {
+                next.record(&mut pass);
             }
         }
+    }
+}
+
+impl Prepared {
+    /// Its kernel's name, or what else it does.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Dispatch(dispatch) => dispatch.name,
+            Self::Clear(_) => "clear",
+            Self::Copy(..) => "copy",
+        }
+    }
+
+    /// Records it alone; timestamps go to the query given and the one after it.
+    pub(super) fn record(&self, encoder: &mut wgpu::CommandEncoder, timestamps: Option<(&wgpu::QuerySet, u32)>) {
+        let writes = |begin: bool, end: bool| {
+            let writes = |(query_set, at): (_, u32)| wgpu::ComputePassTimestampWrites {
+                query_set,
+                beginning_of_pass_write_index: begin.then_some(at),
+                end_of_pass_write_index: end.then_some(at + 1),
+            };
+            wgpu::ComputePassDescriptor { label: None, timestamp_writes: timestamps.map(writes) }
+        };
+        if let Self::Dispatch(dispatch) = self {
+            return dispatch.record(&mut encoder.begin_compute_pass(&writes(true, true)));
+        }
+        // Timestamps belong to passes: empty ones stand before and after.
+        if timestamps.is_some() {
+            encoder.begin_compute_pass(&writes(true, false));
+        }
+        match self {
+            Self::Clear(slice) => encoder.clear_buffer(&slice.buffer.raw, slice.offset, Some(slice.size)),
+            Self::Copy(from, to) => {
+                let (source, target) = (&from.buffer.raw, &to.buffer.raw);
+                encoder.copy_buffer_to_buffer(source, from.offset, target, to.offset, from.size);
+            }
+            Self::Dispatch(_) => {}
+        }
+        if timestamps.is_some() {
+            encoder.begin_compute_pass(&writes(false, true));
+        }
+    }
+}
+
+impl Dispatch {
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&self.pipeline.raw);
+        pass.set_bind_group(0, &self.group, &[]);
+        if !self.params.is_empty() {
+            pass.set_immediates(0, &self.params);
+        }
+        let [x, y, z] = self.grid;
+        pass.dispatch_workgroups(x, y, z);
     }
 }
 
@@ -199,12 +297,13 @@ fn prepare(gpu: &Gpu, step: Step) -> Prepared {
                     }),
                 })
                 .collect();
+            gpu.count(|made| made.bind_groups += 1);
             let group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(kernel.name),
                 layout: &pipeline.layout,
                 entries: &entries,
             });
-            Prepared::Dispatch { pipeline, group, params, grid, from }
+            Prepared::Dispatch(Dispatch { name: kernel.name, pipeline, group, params, grid, from })
         }
     }
 }

@@ -57,7 +57,8 @@ impl Method for Mix<'_> {
             })
             .collect();
         let second = match self.source {
-            Source::Real | Source::Shuffled => Second::Weak(weak),
+            Source::Real => Second::Weak(weak),
+            Source::Shuffled => Second::Turned(weak),
             Source::EntropyMatched => Second::Synthetic(weak),
             Source::Uniform => Second::None,
         };

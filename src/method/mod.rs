@@ -97,6 +97,7 @@ impl Row {
             watched: declare("watched", 1, tokens),
             stats: declare("statistics", tokens, STATS),
             schedule,
+            alone: true,
         };
         let noise = Noise { keys: declare("keys", 1, tokens), amplitudes: declare("amplitudes", 1, tokens) };
         let (picked, slots) = (declare("picked", 1, tokens), declare("slots", 1, tokens));

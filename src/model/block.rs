@@ -26,12 +26,9 @@ impl Model {
 
         let h = norm(tape, x, before_attention);
         let [mut q, mut k, v] = self.linears(tape, h, &at("self_attn"), "qkv_proj", ["q_proj", "k_proj", "v_proj"]);
-        if self.config.qk_norm != QkNorm::None {
-            q = self.norm(tape, q, &at("self_attn.q_norm"));
-            k = self.norm(tape, k, &at("self_attn.k_norm"));
+        for (x, name) in [(&mut q, "self_attn.q_norm"), (&mut k, "self_attn.k_norm")] {
+            *x = self.turned(tape, *x, &at(name), rotary);
         }
-        q = ops::rope(tape, q, rotary);
-        k = ops::rope(tape, k, rotary);
         let attended = attend(tape, q, k, v);
         let out = self.linear(tape, attended, &at("self_attn.o_proj"));
         let out = norm(tape, out, behind_attention);
@@ -45,9 +42,27 @@ impl Model {
         ops::add(tape, x, out)
     }
 
+    /// Queries or keys by their positions, behind the norm `module` where there is one.
+    fn turned(&self, tape: &mut Tape, x: Tensor, module: &str, rotary: Rotary) -> Tensor {
+        match self.config.qk_norm {
+            QkNorm::None => ops::rope(tape, x, rotary),
+            QkNorm::Width => {
+                let x = self.norm(tape, x, module);
+                ops::rope(tape, x, rotary)
+            }
+            QkNorm::Head => {
+                let weight = self.weights.get(&format!("{module}.weight"));
+                ops::norm_rope(tape, x, weight, self.norm_constants(), rotary)
+            }
+        }
+    }
+
     pub(super) fn norm(&self, tape: &mut Tape, x: Tensor, module: &str) -> Tensor {
-        let norm = ops::Norm { eps: self.config.eps, offset: self.config.norm_offset };
-        ops::rms_norm(tape, x, self.weights.get(&format!("{module}.weight")), norm)
+        ops::rms_norm(tape, x, self.weights.get(&format!("{module}.weight")), self.norm_constants())
+    }
+
+    fn norm_constants(&self) -> ops::Norm {
+        ops::Norm { eps: self.config.eps, offset: self.config.norm_offset }
     }
 
     fn linear(&self, tape: &mut Tape, x: Tensor, module: &str) -> Tensor {

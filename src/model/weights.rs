@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::config::{Config, Parameter};
 use crate::{
     checkpoint::{self, Folder},
-    gpu::{self, Gpu},
+    gpu::{self, Gpu, Upload},
     ops::MAX_TERMS,
     tape::Tape,
     tensor::{ELEMENT, Memory, Role, Store, Tensor},
@@ -15,9 +15,6 @@ use crate::{
 const SHARD_ALIGN: usize = 64;
 /// Rows of a shard: the gradient of hidden states sums over them in one loop, which drivers end silently when long.
 const SHARD_ROWS: usize = 31 << 10;
-
-/// Uploaded bytes after which the device is given time to take them, so that staging memory stays small.
-const UPLOAD_BYTES: usize = 64 << 20;
 
 /// Why a model's weights cannot be declared or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -109,20 +106,17 @@ impl Weights {
     /// # Errors
     /// If a tensor is missing, misshapen or damaged, or the device fails.
     pub fn load(&self, gpu: &Gpu, memory: &Memory, folder: &Folder) -> Result<(), Error> {
-        let mut pending = 0;
+        let mut upload = Upload::new(gpu);
         for stored in &self.stored {
-            let mut flushed = Ok(());
+            let mut written = Ok(());
             folder.read_f32(&stored.parameter.name, &stored.parameter.dims, |start, values| {
-                stored.write(gpu, memory, start, values);
-                pending += size_of_val(values);
-                if pending > UPLOAD_BYTES && flushed.is_ok() {
-                    pending = 0;
-                    flushed = gpu.flush();
+                if written.is_ok() {
+                    written = stored.write(&mut upload, memory, start, values);
                 }
             })?;
-            flushed?;
+            written?;
         }
-        Ok(gpu.flush()?)
+        Ok(upload.finish()?)
     }
 
     /// Copies weights that exist in no file to the device: `values` gives those of a parameter from an element on, at least
@@ -136,21 +130,16 @@ impl Weights {
         memory: &Memory,
         mut values: impl FnMut(&Parameter, usize) -> Vec<f32>,
     ) -> Result<(), gpu::Error> {
-        let mut pending = 0;
+        let mut upload = Upload::new(gpu);
         for stored in &self.stored {
             let mut start = 0;
             while start < stored.parameter.count() {
                 let part = values(&stored.parameter, start);
-                stored.write(gpu, memory, start, &part);
+                stored.write(&mut upload, memory, start, &part)?;
                 start += part.len().max(1);
-                pending += size_of_val(part.as_slice());
-                if pending > UPLOAD_BYTES {
-                    pending = 0;
-                    gpu.flush()?;
-                }
             }
         }
-        gpu.flush()
+        upload.finish()
     }
 
     pub(super) fn train(&self, tape: &mut Tape) {
@@ -176,16 +165,25 @@ impl Weights {
 
 impl Stored {
     /// Copies `values`, which begin at element `start` of the parameter, to the device.
-    pub fn write(&self, gpu: &Gpu, memory: &Memory, start: usize, values: &[f32]) {
+    fn write(
+        &self,
+        upload: &mut Upload<'_>,
+        memory: &Memory,
+        start: usize,
+        values: &[f32],
+    ) -> Result<(), gpu::Error> {
         let mut first = 0;
         for shard in &self.shards {
             let from = start.max(first);
             let to = (start + values.len()).min(first + shard.len());
             if from < to {
-                memory.write(gpu, *shard, from - first, &values[from - start..to - start]);
+                let place = memory.slice(*shard);
+                let offset = place.offset + (from - first) as u64 * ELEMENT;
+                upload.write(&place.buffer, offset, bytemuck::cast_slice(&values[from - start..to - start]))?;
             }
             first += shard.len();
         }
+        Ok(())
     }
 
     /// Reads the parameter back.

@@ -1,10 +1,11 @@
 //! Rows of a table by index: `y[t] = scale table[tokens[t]]`; gradient `dtable[v] += scale sum of dy[t] where
 //! tokens[t] = v`.
 
+use super::packed;
 use crate::{
     gpu::kernels::embedding::{Backward as BackwardKernel, Forward, Params},
     tape::{Backward, Grid, Op, Tape},
-    tensor::{Tensor, size},
+    tensor::{Format, Tensor, size},
 };
 
 struct Embedding {
@@ -39,7 +40,12 @@ impl Op for Embedding {
         let y = tape.transient(tokens.len(), inputs[1].cols);
         let mut first = 0;
         for &table in &inputs[1..] {
-            tape.run(Forward { tokens, table, y }, self.params(tokens, table, first), Grid::items(y.len(), 64));
+            let params = self.params(tokens, table, first);
+            if table.format == Format::F32 {
+                tape.run(Forward { tokens, table, y }, params, Grid::items(y.len(), 64));
+            } else {
+                packed::rows(tape, [tokens, table, y], params);
+            }
             first += table.rows;
         }
         vec![y]

@@ -8,8 +8,8 @@
 use super::matmul::{self, Product};
 use crate::{
     gpu::kernels::head_loss::{
-        self as kernels, Cap, GradientDistill, GradientMix, GradientSingle, Params, StatsDistill, StatsMix,
-        StatsSingle, Synthesize,
+        self as kernels, Cap, GradientDistill, GradientMix, GradientSingle, GradientTurned, Params, StatsDistill,
+        StatsMix, StatsSingle, Synthesize,
     },
     tape::{Grid, Tape},
     tensor::{Tensor, size},
@@ -41,6 +41,8 @@ pub enum Second<'a> {
     None,
     /// Mixed in. Those of several heads add up: scale their hidden states so that the shares make 1.
     Weak(Vec<Head<'a>>),
+    /// As [`Self::Weak`], each token's weak logits turned around the vocabulary by its [`Targets::offsets`].
+    Turned(Vec<Head<'a>>),
     /// Mixed in after they were replaced by logits of the same entropy that know nothing; nothing flows back.
     Synthetic(Vec<Head<'a>>),
     /// Distilled from; nothing flows back.
@@ -50,13 +52,13 @@ pub enum Second<'a> {
 impl<'a> Second<'a> {
     /// Whether its models are part of what the gradient is taken of.
     fn flows(&self) -> bool {
-        matches!(self, Self::Weak(_))
+        matches!(self, Self::Weak(_) | Self::Turned(_))
     }
 
     fn heads(&self) -> Vec<Head<'a>> {
         match self {
             Self::None => Vec::new(),
-            Self::Weak(heads) | Self::Synthetic(heads) => heads.clone(),
+            Self::Weak(heads) | Self::Turned(heads) | Self::Synthetic(heads) => heads.clone(),
             Self::Teacher(head) => vec![*head],
         }
     }
@@ -91,18 +93,26 @@ pub struct Targets {
     pub weights: Tensor,
     /// The step's scalars.
     pub schedule: Tensor,
-    /// `[1, T]` token v meets the weak logit of `v + offset`, modulo `V`; where weak logits are synthetic, their one
-    /// likely token.
+    /// `[1, T]` where weak logits are turned: token v meets that of `v + offset`, modulo `V`; where they are synthetic:
+    /// their one likely token.
     pub offsets: Tensor,
     /// `[1, T]` a token whose strong logit is wanted in [`WATCHED`].
     pub watched: Tensor,
     /// `[T, STATS]` per token: [`LOSS`], [`MARGIN`], [`ENTROPY`] and so on.
     pub stats: Tensor,
+    /// Whether, where logits are mixed, the statistics of each set alone are wanted: [`ENTROPY_STRONG`], [`ENTROPY_WEAK`],
+    /// [`PULL_ALONE`] and the distractor. Else they mean nothing.
+    pub alone: bool,
+}
+
+/// Logits are read four at a time: rows of them start at multiples of four.
+fn stride(vocab: usize) -> usize {
+    vocab.next_multiple_of(4)
 }
 
 /// Tokens of a chunk such that the logits of one model stay within `bytes`.
 pub fn chunk_rows(tokens: usize, vocab: usize, bytes: u64) -> usize {
-    let fit = usize::try_from(bytes / (vocab as u64 * crate::tensor::ELEMENT)).unwrap_or(usize::MAX);
+    let fit = usize::try_from(bytes / (stride(vocab) as u64 * crate::tensor::ELEMENT)).unwrap_or(usize::MAX);
     let aligned = (fit / CHUNK_ALIGN).max(1) * CHUNK_ALIGN;
     aligned.min(tokens)
 }
@@ -125,7 +135,7 @@ pub fn logits(tape: &mut Tape, head: Head<'_>, to: Tensor) {
 /// Caps the first `rows` rows of logits.
 fn cap_logits(tape: &mut Tape, logits: Tensor, rows: usize, cap: Option<f32>) {
     if let Some(cap) = cap {
-        let params = Params { cap, ..params(logits, rows) };
+        let params = Params { cap, ..params(logits, logits.cols, rows) };
         tape.run(Cap { strong: logits }, params, Grid::items(rows * logits.cols, 64));
     }
 }
@@ -164,7 +174,7 @@ struct Side<'a> {
 
 impl<'a> Side<'a> {
     fn new(tape: &mut Tape, heads: Vec<Head<'a>>, flows: bool, chunk: usize) -> Self {
-        let logits = tape.transient(chunk, heads[0].vocab());
+        let logits = tape.transient(chunk, stride(heads[0].vocab()));
         let mut dhidden = |head: &Head<'_>| {
             let gradient = if flows { tape.gradient(head.hidden)? } else { return None };
             assert_eq!(gradient.accumulate, 0, "head_loss: these hidden states feed another op too");
@@ -198,7 +208,7 @@ impl<'a> Side<'a> {
     }
 
     fn gradients(&self, tape: &mut Tape, start: usize, rows: usize) {
-        let vocab = self.logits.cols;
+        let stride = self.logits.cols;
         for (head, dhidden) in self.heads.iter().filter(|_| self.flows) {
             let hidden = head.hidden.slice_rows(start, rows);
             head.shards(|first, shard| {
@@ -206,62 +216,79 @@ impl<'a> Side<'a> {
                 if let Some(dhidden) = dhidden {
                     let to = dhidden.slice_rows(start, rows);
                     let product = Product::dense(rows, shard.cols, shard.rows).accumulate(u32::from(first > 0));
-                    matmul::nn(tape, dlogits, shard, to, product.strides(vocab, shard.cols, to.cols));
+                    matmul::nn(tape, dlogits, shard, to, product.strides(stride, shard.cols, to.cols));
                 }
                 if let Some(dw) = tape.gradient(shard) {
                     let product = Product::dense(shard.rows, shard.cols, rows).accumulate(dw.accumulate);
-                    matmul::tn(tape, dlogits, hidden, dw.tensor, product.strides(vocab, hidden.cols, shard.cols));
+                    matmul::tn(tape, dlogits, hidden, dw.tensor, product.strides(stride, hidden.cols, shard.cols));
                 }
             });
         }
     }
 }
 
-fn params(logits: Tensor, rows: usize) -> Params {
-    Params { rows: size(rows), vocab: size(logits.cols), cap: 0.0, per_cap_strong: 0.0, per_cap_weak: 0.0 }
+fn params(logits: Tensor, vocab: usize, rows: usize) -> Params {
+    Params {
+        rows: size(rows),
+        vocab: size(vocab),
+        stride: size(logits.cols),
+        cap: 0.0,
+        per_cap_strong: 0.0,
+        per_cap_weak: 0.0,
+        turned: 0,
+        alone: 1,
+    }
 }
 
 fn loss(
     tape: &mut Tape,
     sides: &[Side<'_>],
     second: &Second<'_>,
-    Targets { ids, weights, schedule, offsets, watched, stats }: Targets,
+    Targets { ids, weights, schedule, offsets, watched, stats, alone }: Targets,
     start: usize,
     rows: usize,
 ) {
     let part = |x: Tensor| x.reshape(x.len(), 1).slice_rows(start, rows);
     let (targets, weights, offsets, watched) = (part(ids), part(weights), part(offsets), part(watched));
     let stats = stats.slice_rows(start, rows);
-    let strong = sides[0].logits;
+    let strong4 = sides[0].logits;
     let wanted = sides.iter().any(|side| side.learns(tape));
-    let (each_row, each_logit) = (Grid::plane(rows, 1), Grid::plane(strong.cols.div_ceil(64), rows));
+    let each_row = Grid::plane(rows, 1);
+    let each_logit = Grid::plane(strong4.cols.div_ceil(4 * kernels::ROUND), rows);
     let per_cap = |side: &Side<'_>| side.softcap().map_or(0.0, |cap| 1.0 / cap);
-    let mut params = Params { per_cap_strong: per_cap(&sides[0]), ..params(strong, rows) };
+    let mut params = params(strong4, sides[0].heads[0].0.vocab(), rows);
+    params.per_cap_strong = per_cap(&sides[0]);
     let Some(side) = sides.get(1) else {
-        tape.run(StatsSingle { strong, targets, weights, schedule, stats, watched }, params, each_row);
+        tape.run(StatsSingle { strong4, targets, weights, schedule, stats, watched }, params, each_row);
         if wanted {
-            tape.run(GradientSingle { strong, targets, weights, schedule, stats }, params, each_logit);
+            tape.run(GradientSingle { strong4, targets, weights, schedule, stats }, params, each_logit);
         }
         return;
     };
-    let weak = side.logits;
+    let weak4 = side.logits;
     params.per_cap_weak = per_cap(side);
+    params.turned = u32::from(matches!(second, Second::Turned(_)));
+    params.alone = u32::from(alone);
     if matches!(second, Second::Synthetic(_)) {
-        tape.run(Synthesize { weak, offsets }, params, each_row);
+        tape.run(Synthesize { weak4, offsets }, params, each_row);
     }
     match second {
         Second::Teacher(_) => {
-            tape.run(StatsDistill { strong, weak, targets, weights, schedule, stats, watched }, params, each_row);
+            let launch = StatsDistill { strong4, weak4, targets, weights, schedule, stats, offsets, watched };
+            tape.run(launch, params, each_row);
             if wanted {
-                tape.run(GradientDistill { strong, weak, targets, weights, schedule, stats }, params, each_logit);
+                tape.run(GradientDistill { strong4, weak4, targets, weights, schedule, stats }, params, each_logit);
             }
         }
         _ => {
-            let launch = StatsMix { strong, weak, targets, weights, schedule, stats, offsets, watched };
+            let launch = StatsMix { strong4, weak4, targets, weights, schedule, stats, offsets, watched };
             tape.run(launch, params, each_row);
-            if wanted {
-                let launch = GradientMix { strong, weak, targets, weights, schedule, stats, offsets };
-                tape.run(launch, params, each_logit);
+            if wanted && params.turned == 0 {
+                tape.run(GradientMix { strong4, weak4, targets, weights, schedule, stats }, params, each_logit);
+            } else if wanted {
+                let (strong, weak) = (strong4, weak4);
+                let launch = GradientTurned { strong, weak, targets, weights, schedule, stats, offsets };
+                tape.run(launch, params, Grid::plane(strong.cols.div_ceil(kernels::ROUND), rows));
             }
         }
     }

@@ -1,12 +1,14 @@
-//! Matrix products as the kernels of `linear.wgsl` take them; `linear` and the loss head are made of these.
+//! Matrix products as the kernels of `linear.wgsl` take them; `linear` and the loss head are made of these. W may be held
+//! packed, where it is frozen.
 
+use super::packed;
 use crate::{
     gpu::{
         Family,
         kernels::linear::{Nn, Nn4, Nt, Nt4, Nt4Row, Params, Tn, Tn4},
     },
     tape::{Grid, Tape},
-    tensor::{Tensor, size},
+    tensor::{Format, GROUP, Tensor, size},
 };
 
 /// Terms that one dispatch sums: drivers end longer loops silently (Mesa 22.3 after 65,535 trips of all loops together).
@@ -71,6 +73,11 @@ fn by_four(sizes: &[usize]) -> bool {
     sizes.iter().all(|n| n.is_multiple_of(4))
 }
 
+/// What a packed W asks of a product; models are refused before whose matrices have other sizes.
+fn assert_packed(w: Tensor, sizes: &[usize]) {
+    assert!(w.cols.is_multiple_of(GROUP) && by_four(sizes), "matmul: {w:?} packed, with {sizes:?}");
+}
+
 /// `Y[m, n] = sum_k X[m, k] W[n, k] + bias[n]`
 pub fn nt(tape: &mut Tape, x: Tensor, w: Tensor, bias: Option<Tensor>, y: Tensor, product: Product) {
     let Product { m, n, k, .. } = product;
@@ -78,7 +85,13 @@ pub fn nt(tape: &mut Tape, x: Tensor, w: Tensor, bias: Option<Tensor>, y: Tensor
     let strides @ [ldx, ldw, ldy] = product.strides.unwrap_or([k, k, n]);
     let params = product.params(strides, bias.is_some());
     let bias = bias.unwrap_or(w);
-    if by_four(&[n, k, ldx, ldw, ldy]) && m < FEW_ROWS {
+    let few_rows = m < FEW_ROWS;
+    if w.format != Format::F32 {
+        assert_packed(w, &[n, ldx, ldy]);
+        let grid = if few_rows { Grid::plane(n.div_ceil(128), m) } else { product.grid() };
+        return packed::nt(tape, [x, w, y, bias], params, (few_rows, grid));
+    }
+    if by_four(&[n, k, ldx, ldw, ldy]) && few_rows {
         let grid = Grid::plane(n.div_ceil(128), m);
         tape.run(Nt4Row { x4: x, w4: w, y4: y, bias4: bias }, params, grid);
     } else if by_four(&[n, k, ldx, ldw, ldy]) {
@@ -94,6 +107,10 @@ pub fn nn(tape: &mut Tape, x: Tensor, w: Tensor, y: Tensor, product: Product) {
     assert!(k <= MAX_TERMS, "matmul: sums of {k} terms");
     let strides @ [ldx, ldw, ldy] = product.strides.unwrap_or([k, n, n]);
     let params = product.params(strides, false);
+    if w.format != Format::F32 {
+        assert_packed(w, &[k, ldx, ldy]);
+        return packed::nn(tape, [x, w, y], params, product.grid());
+    }
     if by_four(&[n, k, ldx, ldw, ldy]) {
         tape.run(Nn4 { x4: x, w4: w, y4: y }, params, product.grid());
     } else {

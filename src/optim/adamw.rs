@@ -79,51 +79,77 @@ pub fn schedule_tensor(store: &mut Store) -> Tensor {
     store.declare("schedule", Role::Inputs, 1, kernels::SCALARS)
 }
 
-struct Slot {
+/// Weights, gradients and both moments of some parameters that lie side by side.
+#[derive(Clone, Copy)]
+struct Group {
     weight: Tensor,
     grad: Tensor,
     moments: [Tensor; 2],
-    /// Where its partial sums of squares begin.
-    first: usize,
+}
+
+impl Group {
+    /// Both as one, if in all four places the second is as far behind the first.
+    fn join(self, next: Self, store: &Store) -> Option<Self> {
+        let weight = store.span(self.weight, next.weight)?;
+        let grad = store.span(self.grad, next.grad)?;
+        let moment = |i: usize| store.span(self.moments[i], next.moments[i]);
+        let moments = [moment(0)?, moment(1)?];
+        let alike = [grad, moments[0], moments[1]].iter().all(|tensor| tensor.len() == weight.len());
+        alike.then_some(Self { weight, grad, moments })
+    }
+
+    /// `parameters` in as few groups as can be.
+    fn of(parameters: &[Self], store: &Store) -> Vec<Self> {
+        let mut groups: Vec<Self> = Vec::new();
+        for &parameter in parameters {
+            let joined = groups.last().and_then(|last| last.join(parameter, store));
+            match (joined, groups.last_mut()) {
+                (Some(joined), Some(last)) => *last = joined,
+                _ => groups.extend(parameter.join(parameter, store)),
+            }
+        }
+        groups
+    }
 }
 
 /// The optimizer's state over a set of parameters.
 pub struct AdamW {
-    slots: Vec<Slot>,
+    moments: Vec<[Tensor; 2]>,
+    groups: Vec<Group>,
     partials: Tensor,
     norm: Tensor,
     schedule: Tensor,
 }
 
 /// Squares that one workgroup sums.
-const SQUARES: usize = kernels::LANES * kernels::BLOCK;
+const SQUARES: usize = 4 * kernels::LANES * kernels::BLOCK;
 
 impl AdamW {
     /// Declares moments for `(weight, gradient)` pairs. `schedule` is read at every step.
     pub fn declare(store: &mut Store, pairs: &[(Tensor, Tensor)], schedule: Tensor) -> Self {
-        let mut first = 0;
-        let slots = pairs
-            .iter()
-            .map(|&(weight, grad)| {
-                let mut moment = |name| store.declare(name, Role::Optimizer, weight.rows, weight.cols);
-                let moments = [moment("moment1"), moment("moment2")];
-                let slot = Slot { weight, grad, moments, first };
-                first += weight.len().div_ceil(SQUARES);
-                slot
-            })
-            .collect();
-        let partials = store.declare("norm partials", Role::Optimizer, 1, first.max(1));
-        let norm = store.declare("gradient norm", Role::Optimizer, 1, 2);
-        Self { slots, partials, norm, schedule }
+        // All first moments and then all second ones, so that each kind lies side by side.
+        let mut declare = |name| -> Vec<Tensor> {
+            pairs.iter().map(|(weight, _)| store.declare(name, Role::Optimizer, weight.rows, weight.cols)).collect()
+        };
+        let [first, second] = ["moment1", "moment2"].map(&mut declare);
+        let moments: Vec<[Tensor; 2]> = first.into_iter().zip(second).map(Into::into).collect();
+        let parameters = pairs.iter().zip(&moments);
+        let parameters: Vec<Group> =
+            parameters.map(|(&(weight, grad), &moments)| Group { weight, grad, moments }).collect();
+        let groups = Group::of(&parameters, store);
+        let blocks: usize = groups.iter().map(|group| group.grad.len().div_ceil(SQUARES)).sum();
+        let partials = store.declare("norm partials", Role::Inputs, 1, blocks.max(1));
+        let norm = store.declare("gradient norm", Role::Inputs, 1, 2);
+        Self { moments, groups, partials, norm, schedule }
     }
 
     /// Moments of each parameter, in the order of the pairs.
     pub fn moments(&self) -> impl Iterator<Item = [Tensor; 2]> {
-        self.slots.iter().map(|slot| slot.moments)
+        self.moments.iter().copied()
     }
 
-    /// `[norm, scale]` of the last step's gradient, before clipping; a negative scale: it was not finite and the step
-    /// changed nothing.
+    /// `[norm, scale]` of the last step's gradient, before clipping; a negative scale: it or one before was not finite and
+    /// the step changed nothing. No step changes anything until zeros are written here.
     pub fn norm(&self) -> Tensor {
         self.norm
     }
@@ -132,16 +158,25 @@ impl AdamW {
     pub fn record(&self, tape: &mut Tape) {
         let (partials, schedule, norm) = (self.partials, self.schedule, self.norm);
         let params = |n: usize, first: usize| kernels::Params { n: size(n), first: size(first) };
-        for &Slot { grad, first, .. } in &self.slots {
-            let grid = Grid::items(grad.len(), SQUARES);
-            tape.run(kernels::SquareSum { grad, partials }, params(grad.len(), first), grid);
+        let mut first = 0;
+        for &Group { grad, .. } in &self.groups {
+            let launch = kernels::SquareSum { grad4: grad, partials };
+            tape.run(launch, params(grad.len() / 4, first), Grid::items(grad.len(), SQUARES));
+            first += grad.len().div_ceil(SQUARES);
         }
         let clip = kernels::Clip { partials, schedule, norm };
         tape.run(clip, params(partials.len(), 0), Grid::linear(1));
-        for &Slot { weight, grad, moments: [moment1, moment2], .. } in &self.slots {
-            let step = kernels::Step { grad, schedule, weight, moment1, moment2, clipped: norm };
-            tape.run(step, params(grad.len(), 0), Grid::items(grad.len(), 64));
-            tape.clear(grad);
+        for &Group { weight, grad, moments: [moment1, moment2] } in &self.groups {
+            let launch = kernels::Step {
+                grad4: grad,
+                schedule,
+                weight4: weight,
+                moment1_4: moment1,
+                moment2_4: moment2,
+                clipped: norm,
+            };
+            tape.run(launch, params(grad.len() / 4, 0), Grid::items(grad.len() / 4, 64));
+            tape.clear(grad); // cheaper than from within the kernel on software drivers, and the same to a GPU's memory
         }
     }
 }

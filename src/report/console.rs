@@ -77,6 +77,7 @@ impl Console {
                 let comma = if summary.is_empty() { "" } else { ", " };
                 self.say(&format!("{HEAD}{name}{HEAD:#} done in {}{comma}{summary}", duration(*seconds)));
             }
+            Event::Profiled(profile) => self.say(profile.render().trim_end()),
             Event::Note(text) => self.say(text),
             Event::Warning(text) => self.say(&format!("{WARNING}warning:{WARNING:#} {text}")),
         }

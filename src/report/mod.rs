@@ -8,6 +8,7 @@ mod console;
 mod format;
 mod metrics;
 mod print;
+mod profile;
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,7 @@ pub use console::Console;
 pub use format::{Table, bytes, count, duration};
 pub use metrics::Metrics;
 pub use print::{error, json, preview, printable, render_preview, text};
+pub use profile::{OpTime, Profile};
 
 /// What can go wrong while reporting.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +26,14 @@ pub enum Error {
     /// A file of metrics could not be read or written.
     #[error("{}: {source}", path.display())]
     Metrics {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A profile could not be written.
+    #[error("{}: {source}", path.display())]
+    Profile {
         /// The file.
         path: PathBuf,
         /// What the system said.
@@ -82,6 +92,8 @@ pub enum Event<'a> {
         /// What came of it, in a few words; may be empty.
         summary: &'a str,
     },
+    /// Where the device's time went in some steps.
+    Profiled(&'a Profile),
     /// Something worth knowing.
     Note(&'a str),
     /// Something that may not be what the user wants.

@@ -15,8 +15,18 @@ const MODEL: &str = "config.json";
 /// What runs leave beside their settings.
 const TRACES: &[&str] = &["metrics.jsonl", "1-sft"];
 /// Settings that may change between a run and its resumption: none of them touches the result.
-const FREE: &[&str] =
-    &["device", "memory", "recompute", "tokens_per_pass", "save_every", "keep", "resume", "out", "diagnostics"];
+const FREE: &[&str] = &[
+    "device",
+    "memory",
+    "autotune",
+    "recompute",
+    "tokens_per_pass",
+    "save_every",
+    "keep",
+    "resume",
+    "out",
+    "diagnostics",
+];
 
 /// What stands in the folder of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +115,11 @@ pub(super) fn same_inputs(out: &Path, examples: &[Example], model: &Source) -> R
             out.display()
         ))),
     }
+}
+
+/// Whether `folder` is that of a run.
+pub(super) fn is_claimed(folder: &Path) -> bool {
+    folder.join(SETTINGS).exists()
 }
 
 /// Whether a finished model stands in `folder`.

@@ -11,6 +11,7 @@ mod recipe;
 mod single;
 mod source;
 mod task;
+mod tuning;
 mod wmss;
 
 use std::sync::atomic::AtomicBool;
@@ -24,6 +25,7 @@ pub use recipe::{Companion, Recipe, outline};
 pub use single::single;
 pub use source::Source;
 pub use task::{TaskRun, default_record, task};
+pub use tuning::tune;
 pub use wmss::wmss;
 
 use crate::{
@@ -42,6 +44,8 @@ pub struct Context<'a> {
     pub report: &'a mut Report,
     /// Set when the user wants to stop.
     pub stop: &'a AtomicBool,
+    /// Time the device by kernel in training phases.
+    pub profile: bool,
 }
 
 /// What can stop a run.

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{
     Context, Error, Recipe, Source,
     folder::{self, Standing},
-    outline,
+    outline, tuning,
 };
 use crate::{
     checkpoint, config,
@@ -189,10 +189,12 @@ pub fn train(
         .report
         .event(&Event::Note(&format!("{name}: rows of {} tokens, {memory} of device memory{how}", spec.tokens)))?;
 
+    tuning::tune(context, config, blueprint.work(), needed)?;
     let mut engine = blueprint.build(gpu)?;
     load(&engine, strong, recipe.others.iter().map(|companion| &companion.source))?;
     // Only now, when nothing of the user's can be wrong any more, does the run leave a trace.
     folder::claim(config, resume)?;
+    tuning::record(context, config)?;
     std::fs::create_dir_all(out).map_err(|e| Error::User(format!("cannot create {}: {e}", out.display())))?;
     let decay = match config.lr_scheduler {
         LrScheduler::Constant => Decay::Constant,
@@ -223,6 +225,7 @@ pub fn train(
         keep: config.keep,
         from,
         files: strong.files(dtype),
+        profile: context.profile,
     };
     match training::train(&mut engine, &phase, context.report, context.stop)? {
         Outcome::Finished { loss } => Ok(Trained { loss, bytes: needed }),
@@ -308,7 +311,7 @@ pub(super) struct Measured<'a> {
 }
 
 fn measuring<'g>(
-    context: &Context<'g>,
+    context: &mut Context<'g>,
     config: &Config,
     source: &Source,
     Measured { loss, others, scalars }: Measured<'_>,
@@ -327,6 +330,7 @@ fn measuring<'g>(
         max_binding: gpu.max_binding(),
     };
     let (_, blueprint) = fit::choose(&spec, &batches, bounds(config, gpu.available()))?;
+    tuning::tune(context, config, blueprint.work(), blueprint.footprint().total())?;
     let engine = blueprint.build(gpu)?;
     load(&engine, source, sources)?;
     engine.set_scalars(0, &scalars);

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{Context, Error, Source};
+use super::{Context, Error, Source, tuning};
 use crate::{
     config::Config,
     data::{
@@ -245,14 +245,17 @@ impl Session<'_, '_> {
             let (gpu, shape) = (self.context.gpu, &self.source.config);
             let wanted = SIDE_BY_SIDE.min(open.len() * self.run.samples);
             let sequences = generate::sequences(gpu, shape, capacity, wanted, memory);
-            let mut generator = Generator::new(gpu, shape.clone(), &self.source.weights, sequences, capacity)
-                .map_err(|error| match error {
-                    engine::Error::Row { tokens, .. } => Error::User(format!(
-                        "texts of up to {tokens} tokens are more than this device can keep in one buffer; lower \
-                         --max-new-tokens"
-                    )),
-                    other => other.into(),
-                })?;
+            let too_long = |error| match error {
+                engine::Error::Row { tokens, .. } => Error::User(format!(
+                    "texts of up to {tokens} tokens are more than this device can keep in one buffer; lower \
+                     --max-new-tokens"
+                )),
+                other => Error::from(other),
+            };
+            let blueprint =
+                generate::Blueprint::new(shape.clone(), sequences, capacity, gpu.max_binding()).map_err(too_long)?;
+            tuning::tune(self.context, self.config, blueprint.work(), blueprint.bytes())?;
+            let mut generator = blueprint.load(gpu, &self.source.weights).map_err(too_long)?;
             let together = (sequences / self.run.samples).max(1);
             for group in open.chunks(together) {
                 rows.extend(self.group(&mut generator, sequences, group, rows.len())?);

@@ -3,9 +3,11 @@
 //! One rule of arithmetic: an optimizer step takes exactly `batch_size` examples (the last of an epoch may have fewer), and
 //! its loss is the sum over their target tokens divided by the number of those tokens, in however many passes.
 
+mod course;
 mod means;
 mod mixing;
 mod probe;
+mod save;
 
 use std::{
     path::{Path, PathBuf},
@@ -17,22 +19,21 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    checkpoint::{self, Companions, Dtype, Entry, ModelFiles, Restored, SHARD_BYTES, TensorFile},
+    checkpoint::{self, Companions, Dtype, Restored},
     data::{
         Example,
         pack::{self, Batch},
-        random::StepKey,
         sampler::Epochs,
     },
-    engine::{self, Engine, Loss, Side, TokenStats},
-    method::{Draw, Source},
+    engine::{self, Engine},
     optim::{Scalars, Schedule},
-    report::{self, Event, Metrics, MixStep, Report, Step},
+    report::{self, Event, Metrics, Report},
 };
 
+use course::Course;
 pub use means::Means;
 pub use mixing::Mixing;
-use probe::{Baseline, Probe};
+use probe::Baseline;
 
 /// Tensors beside the model in a checkpoint.
 const OPTIMIZER: &str = "optimizer";
@@ -54,8 +55,8 @@ pub enum Error {
     Report(#[from] report::Error),
     /// Loss or gradient ran away.
     #[error(
-        "step {step}: loss is {loss:.4}, gradient norm {grad_norm:.4}; the run stopped before the weights were touched{saved}. \
-         Lower --lr, raise --warmup, or look at the data of this step"
+        "step {step}: loss is {loss:.4}, gradient norm {grad_norm:.4}; the run stopped {saved}. Lower --lr, raise \
+         --warmup, or look at the data of this step"
     )]
     NotFinite {
         /// Step, from 1.
@@ -64,7 +65,7 @@ pub enum Error {
         loss: f64,
         /// Norm.
         grad_norm: f64,
-        /// Where the last good state is.
+        /// What became of the weights, and where the last good state is.
         saved: String,
     },
     /// `--resume` with other settings.
@@ -127,6 +128,8 @@ pub struct Phase<'a> {
     pub from: Option<Restored>,
     /// What the final model's folder holds beside weights.
     pub files: Files,
+    /// Time the device by kernel, and write `profile.json` into the run's folder.
+    pub profile: bool,
 }
 
 /// Noise on embeddings (NEFTune).
@@ -216,57 +219,44 @@ pub fn train(
     stop: &AtomicBool,
 ) -> Result<Outcome, Error> {
     let (start, state) = match &phase.from {
-        Some(checkpoint) => (checkpoint.step, Some(restore(engine, checkpoint, phase)?)),
+        Some(checkpoint) => (checkpoint.step, Some(save::restore(engine, checkpoint, phase)?)),
         None => (0, None),
     };
     let (lambda, baseline) = state.map_or((phase.scalars.lambda, None), |state| (state.lambda, state.baseline));
-    let mut course = Course { lambda, probe: None };
-    if phase.diagnostics > 0 {
-        course.probe = Probe::new(phase.examples, engine.tokens(), phase.seed, baseline)?;
-    }
+    let mut course = Course::new(engine, phase, lambda, baseline)?;
     report.log_steps_to(Some(Metrics::open(&phase.out.join("metrics.jsonl"), start + 1)?));
     report.event(&Event::PhaseStarted { name: phase.name, unit: "step", total: phase.steps, done: start })?;
     let began = Instant::now();
     let mut order = phase.order.clone();
-    let mut last = None;
-    if let Some(probe) = course.probe.as_mut().filter(|probe| probe.baseline().is_none()) {
-        engine.set_scalars(start, &Scalars { lambda, ..phase.scalars });
-        probe.look(engine)?;
-    }
+    course.look_first(start)?;
     for step in start..phase.steps {
-        let done = course.step(engine, phase, &order.batch(step), step)?;
-        if !(done.loss.is_finite() && done.grad_norm.is_finite()) {
-            // Neither weights nor moments were touched: the state is that of the step before.
-            let saved = if step > 0 {
-                format!("; {} holds the last good state", save(engine, phase, &course, step)?.display())
-            } else {
-                String::new()
-            };
-            return Err(Error::NotFinite { step: done.step, loss: done.loss, grad_norm: done.grad_norm, saved });
-        }
-        last = Some(done.loss);
-        report.event(&Event::Step(done))?;
+        course.step(&order.batch(step), step, report)?;
         let (step, stopped) = (step + 1, stop.load(Ordering::Relaxed));
         let due = phase.save_every > 0 && step.is_multiple_of(phase.save_every);
         if stopped || due {
-            let path = save(engine, phase, &course, step)?;
+            course.settle(report)?;
+            let path = course.save(step)?;
             checkpoint::prune(phase.out, phase.keep)?;
             report.event(&Event::CheckpointSaved { path: &path, step })?;
         }
         if stopped && step < phase.steps {
+            course.tell_profile(report)?;
             report.log_steps_to(None);
             return Ok(Outcome::Interrupted { step });
         }
     }
-    export(engine, phase)?;
+    course.settle(report)?;
+    course.tell_profile(report)?;
+    let loss = course.loss();
+    save::export(engine, phase)?;
     report.log_steps_to(None);
-    let summary = last.map_or_else(String::new, |loss| format!("loss {loss:.4}"));
+    let summary = loss.map_or_else(String::new, |loss| format!("loss {loss:.4}"));
     report.event(&Event::PhaseFinished {
         name: phase.name,
         seconds: began.elapsed().as_secs_f64(),
         summary: &summary,
     })?;
-    Ok(Outcome::Finished { loss: last })
+    Ok(Outcome::Finished { loss })
 }
 
 /// The packed rows of a step. Weights are one over the number of its target tokens.
@@ -276,137 +266,4 @@ pub fn train(
 pub fn rows(examples: &[Example], indices: &[usize], tokens: usize) -> Result<Vec<Batch>, crate::data::Error> {
     let chosen: Vec<&Example> = indices.iter().map(|i| &examples[*i]).collect();
     pack::pack(&chosen, tokens)
-}
-
-/// What moves from step to step beside weights and moments.
-struct Course {
-    /// Lambda of the next step.
-    lambda: f64,
-    probe: Option<Probe>,
-}
-
-impl Course {
-    fn step(
-        &mut self,
-        engine: &mut Engine<'_>,
-        phase: &Phase<'_>,
-        indices: &[usize],
-        step: u64,
-    ) -> Result<Step, Error> {
-        let began = Instant::now();
-        let lambda = phase.mixing.planned(phase.scalars.lambda, step, phase.steps).unwrap_or(self.lambda);
-        let scalars = Scalars { lr: phase.schedule.rate(step), lambda, ..phase.scalars };
-        engine.set_scalars(step, &scalars);
-        let longest = || indices.iter().map(|i| phase.examples[*i].ids.len()).max();
-        let draw = Draw {
-            key: StepKey::new(phase.seed, step),
-            alpha: phase.noise.alpha,
-            padded: if phase.noise.padded { longest() } else { None },
-        };
-        let mut means = Means::default();
-        let mut tokens = 0;
-        for batch in rows(phase.examples, indices, engine.tokens())? {
-            let stats: Vec<TokenStats> = engine.pass(&batch, draw)?;
-            means.add(&stats, &batch.weights);
-            tokens += batch.examples.iter().map(|placed| placed.len as u64).sum::<u64>();
-        }
-        let grad_norm = f64::from(engine.update()?);
-        if grad_norm.is_finite() {
-            self.lambda = phase.mixing.next(lambda, means.amplification(lambda));
-        }
-        let due = phase.diagnostics > 0 && ((step + 1).is_multiple_of(phase.diagnostics) || step + 1 == phase.steps);
-        let probed = match self.probe.as_mut().filter(|_| due) {
-            Some(probe) => Some(probe.look(engine)?),
-            None => None,
-        };
-        let model = engine.model(Side::Strong).map_or(1, |model| model.config.vocab);
-        Ok(Step {
-            step: step + 1,
-            loss: means.loss(),
-            grad_norm,
-            lr: scalars.lr,
-            tokens,
-            seconds: began.elapsed().as_secs_f64(),
-            strong: means.strong(model),
-            mix: mix(engine.loss(), &means, lambda, model),
-            probed,
-        })
-    }
-}
-
-/// What is told of a second set of logits, if the loss has one.
-fn mix(loss: Loss, means: &Means, lambda: f64, vocab: usize) -> Option<MixStep> {
-    match loss {
-        Loss::Sft { .. } => None,
-        Loss::Distill => Some(means.mix(None, vocab)),
-        // No kernel computes what needs none.
-        Loss::Mix(Source::Uniform) => {
-            Some(MixStep { entropy_weak: (vocab as f64).ln(), ..means.mix(Some(lambda), vocab) })
-        }
-        Loss::Mix(_) => Some(means.mix(Some(lambda), vocab)),
-    }
-}
-
-fn entries(engine: &Engine<'_>) -> Vec<Entry> {
-    let parameters = engine.model(Side::Strong).into_iter().flat_map(|model| model.weights.iter());
-    parameters.map(|s| Entry { name: s.parameter.name.clone(), dims: s.parameter.dims.clone() }).collect()
-}
-
-fn read(engine: &Engine<'_>, name: &str) -> Result<Vec<f32>, engine::Error> {
-    Ok(engine.read(Side::Strong, name, false)?.unwrap_or_default())
-}
-
-fn export(engine: &Engine<'_>, phase: &Phase<'_>) -> Result<(), Error> {
-    let entries = entries(engine);
-    let Files { config_json, architecture, companions, dtype } = &phase.files;
-    let files = ModelFiles { config_json, architecture, companions, entries: &entries };
-    checkpoint::save_model(phase.out, &files, *dtype, SHARD_BYTES, |entry| read(engine, &entry.name))?;
-    Ok(())
-}
-
-fn save(engine: &Engine<'_>, phase: &Phase<'_>, course: &Course, step: u64) -> Result<PathBuf, Error> {
-    let state = engine.state();
-    let count = |tensors: &[crate::tensor::Tensor]| tensors.iter().map(|t| t.len()).sum();
-    let optimizer: Vec<Entry> =
-        state.iter().map(|(name, tensors)| Entry { name: name.clone(), dims: vec![count(tensors)] }).collect();
-    let entries = entries(engine);
-    let Files { config_json, architecture, companions, .. } = &phase.files;
-    let json = serde_json::to_value(State {
-        identity: phase.identity.clone(),
-        tokens: engine.tokens(),
-        lambda: course.lambda,
-        baseline: course.probe.as_ref().and_then(Probe::baseline).cloned(),
-    })
-    .unwrap_or_default();
-    let run = checkpoint::Run {
-        step,
-        model: ModelFiles { config_json, architecture, companions, entries: &entries },
-        tensors: &[TensorFile { stem: OPTIMIZER, entries: &optimizer }],
-        state: &json,
-    };
-    let path = checkpoint::save_run(phase.out, &run, |file, entry| {
-        if file != OPTIMIZER {
-            return read(engine, &entry.name);
-        }
-        let tensors = state.iter().find(|(name, _)| *name == entry.name).map(|(_, tensors)| tensors.as_slice());
-        engine.read_tensors(tensors.unwrap_or_default())
-    })?;
-    Ok(path)
-}
-
-/// Loads a checkpoint.
-fn restore(engine: &Engine<'_>, checkpoint: &Restored, phase: &Phase<'_>) -> Result<State, Error> {
-    let state = State::of(checkpoint)?;
-    if let Some((field, is)) = phase.identity.iter().find(|(key, value)| state.identity.get(*key) != Some(value)) {
-        let was = state.identity.get(field).map_or_else(|| "nothing".into(), ToString::to_string);
-        let (path, field, is) = (checkpoint.path.clone(), field.clone(), is.to_string());
-        return Err(Error::OtherRun { path, field, was, is });
-    }
-    engine.load(Side::Strong, &checkpoint.model)?;
-    let optimizer = checkpoint.tensors(OPTIMIZER)?;
-    for (name, tensors) in engine.state() {
-        let count = tensors.iter().map(|t| t.len()).sum();
-        engine.write_tensors(&tensors, &optimizer.read_vec(&name, &[count])?)?;
-    }
-    Ok(state)
 }

@@ -67,6 +67,22 @@ fn a_run_leaves_its_numbers_its_settings_and_its_model() {
 }
 
 #[test]
+fn a_profiled_run_says_where_its_time_goes() {
+    let desk = Desk::new();
+    let line = "train --model m --data data.jsonl --batch-size 4";
+    desk.ok(&format!("{line} --out plain"));
+    let told = desk.ok(&format!("{line} --out run --profile"));
+    assert!(told.stderr.contains("ms on the device, mean of 1") && told.stderr.contains("share"), "{}", told.stderr);
+    let profile: Json = serde_json::from_str(&desk.read("run/profile.json")).unwrap();
+    assert_eq!(profile["steps"], 1);
+    assert!(profile["ops"].as_array().unwrap().iter().any(|op| op["op"] == "adamw.clip"), "{profile}");
+    assert!(desk.bytes("run/model.safetensors") == desk.bytes("plain/model.safetensors"), "the same weights");
+    assert!(!desk.read("run/config.toml").contains("profile"), "it is no setting");
+    let few = desk.ok(&format!("{line} --out few --max-steps 2 --profile"));
+    assert!(few.stderr.contains("nothing was profiled") && !desk.has("few/profile.json"), "{}", few.stderr);
+}
+
+#[test]
 fn stdout_is_one_line_of_json() {
     let desk = Desk::new();
     let told = desk.json("train --model m --data data.jsonl --out run --batch-size 4");

@@ -8,7 +8,7 @@ use underdog::{
     gpu::Gpu,
     plan::Plan,
     tape::{Command, Recording, Tape},
-    tensor::{Memory, Place, Role, Store, Tensor},
+    tensor::{Format, Memory, Place, Role, Store, Tensor},
 };
 
 /// The device that every test of a binary uses. `UNDERDOG_EXPECT_ADAPTER` names a part of its name: a driver that was not
@@ -103,6 +103,8 @@ impl Rng {
 pub(crate) enum Input<'a> {
     /// No gradient wanted.
     Frozen(&'a Mat),
+    /// Likewise, held in this format.
+    Packed(&'a Mat, Format),
     /// A parameter: its gradient is added to the second matrix.
     Param(&'a Mat, &'a Mat),
     /// The result of an earlier op: its gradient is first written, then added to.
@@ -170,7 +172,11 @@ struct Bench {
 
 impl Bench {
     fn upload(&mut self, mat: &Mat) -> Tensor {
-        let tensor = self.store.declare("input", Role::Inputs, mat.rows, mat.cols);
+        self.upload_as(mat, Format::F32)
+    }
+
+    fn upload_as(&mut self, mat: &Mat, format: Format) -> Tensor {
+        let tensor = self.store.declare_packed("input", Role::Inputs, mat.rows, mat.cols, format);
         self.floats.push((tensor, mat.f32()));
         tensor
     }
@@ -181,6 +187,10 @@ impl Bench {
             Input::Frozen(mat) => {
                 self.gradients.push(None);
                 self.upload(mat)
+            }
+            Input::Packed(mat, format) => {
+                self.gradients.push(None);
+                self.upload_as(mat, format)
             }
             Input::Index(values, rows, cols) => {
                 self.gradients.push(None);
@@ -216,7 +226,7 @@ impl Bench {
         let mut program = Plan::new(recording).load(gpu, &memory).expect("slots of a test");
         [0, 1].map(|_| {
             for (tensor, values) in self.floats.iter().chain(self.gradients.iter().flatten()) {
-                memory.write(gpu, *tensor, 0, values);
+                memory.write_numbers(gpu, *tensor, 0, values);
             }
             memory.write(gpu, out, 0, &vec![f32::NAN; out.len()]);
             program.run_rows(gpu, rows).expect("run");

@@ -14,6 +14,7 @@ use underdog::{
         random::StepKey,
     },
     engine::{Blueprint, Engine, Loss, Other, Side, Spec, TokenStats},
+    gpu::Gpu,
     method::{Draw, Row, Source},
     model::{Config, Model},
     ops::head_loss::{self, LOSS},
@@ -242,7 +243,12 @@ impl Arm {
 
     /// An engine with the weights of golden folders.
     pub(crate) fn engine(&self, spec: &Spec) -> Engine<'static> {
-        let engine = Blueprint::new(spec).unwrap().build(gpu()).unwrap();
+        self.engine_on(gpu(), spec)
+    }
+
+    /// The same on a device of its own.
+    pub(crate) fn engine_on<'g>(&self, gpu: &'g Gpu, spec: &Spec) -> Engine<'g> {
+        let engine = Blueprint::new(spec).unwrap().build(gpu).unwrap();
         engine.load(Side::Strong, &folder(&self.strong)).unwrap();
         for (i, (name, ..)) in self.others.iter().enumerate() {
             engine.load(Side::Other(i), &folder(name)).unwrap();

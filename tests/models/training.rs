@@ -10,10 +10,11 @@ use underdog::{
         sampler::{Epochs, Order},
     },
     engine::{Blueprint, Engine, Side, Spec},
+    gpu::Gpu,
     model::Config,
     ops::head_loss::LOSS,
     optim::{Decay, Schedule},
-    report::{Console, Report},
+    report::{self, Console, Report},
     train::{self, Error, Files, Mixing, Noise, Outcome, Phase, fingerprint},
 };
 
@@ -39,6 +40,7 @@ struct Run<'a> {
     shuffle: bool,
     mixing: Mixing,
     diagnostics: u64,
+    profile: bool,
 }
 
 impl<'a> Run<'a> {
@@ -56,14 +58,19 @@ impl<'a> Run<'a> {
             shuffle: true,
             mixing: arm.mixing,
             diagnostics: 0,
+            profile: false,
         }
     }
 
     /// A process of its own, as it were: a new engine, going on from the newest checkpoint if there is one. With `stop`
     /// it is interrupted in its first step.
     fn go(&self, stop: bool) -> (Engine<'static>, Result<Outcome, Error>) {
+        self.go_on(gpu(), stop)
+    }
+
+    fn go_on<'g>(&self, gpu: &'g Gpu, stop: bool) -> (Engine<'g>, Result<Outcome, Error>) {
         let arm = self.arm;
-        let mut engine = arm.engine(&Spec { max_binding: self.max_binding, ..arm.spec(TOKENS) });
+        let mut engine = arm.engine_on(gpu, &Spec { max_binding: self.max_binding, ..arm.spec(TOKENS) });
         let (examples, strong) = (&arm.examples, golden_path(&arm.strong));
         let (alpha, padded) = arm.noise;
         let from = checkpoint::latest(self.out).unwrap().found;
@@ -90,6 +97,7 @@ impl<'a> Run<'a> {
                 companions: Companions::read(&strong).unwrap(),
                 dtype: Dtype::F32,
             },
+            profile: self.profile,
         };
         let mut report = Report::new(Console::lines(std::io::sink()));
         let outcome = train::train(&mut engine, &phase, &mut report, &AtomicBool::new(stop));
@@ -250,11 +258,8 @@ fn other_settings_are_refused_by_name() {
     assert_eq!(metrics(run.out).len(), 1, "a refused run touches nothing");
 }
 
-#[test]
-fn a_run_that_runs_away_keeps_its_last_good_state() {
-    let out = tempfile::tempdir().unwrap();
-    let arm = ("qwen3", None).into();
-    let run = Run { lr: 1e30, save_every: 1, ..Run::of(&arm, out.path()) };
+/// The checkpoint that a run leaves which stops because it ran away.
+fn last_good_state(run: Run<'_>) -> checkpoint::Restored {
     let (engine, outcome) = run.go(false);
     let Err(Error::NotFinite { step, saved, .. }) = outcome else { panic!("{outcome:?}") };
     let found = checkpoint::latest(run.out).unwrap().found.expect("a checkpoint");
@@ -267,6 +272,61 @@ fn a_run_that_runs_away_keeps_its_last_good_state() {
         assert_eq!(bits(&values), bits(&found.model.read_vec(&name, &entry.dims).unwrap()), "{name}");
     }
     assert_eq!(metrics(run.out).len() as u64, found.step);
+    found
+}
+
+#[test]
+fn a_run_that_runs_away_keeps_its_last_good_state() {
+    let [waiting, ahead] = [0; 2].map(|_| tempfile::tempdir().unwrap());
+    let arm = ("qwen3", None).into();
+    let run = Run { lr: 1e30, save_every: 1, ..Run::of(&arm, waiting.path()) };
+    let known_at_once = last_good_state(run);
+    // Here the next step is under way before the bad one is known.
+    let known_late = last_good_state(Run { save_every: 0, out: ahead.path(), ..run });
+    assert_eq!(known_at_once.step, known_late.step);
+    for file in ["model.safetensors", "optimizer.safetensors"] {
+        let read = |found: &checkpoint::Restored| fs::read(found.path.join(file)).unwrap();
+        assert!(read(&known_at_once) == read(&known_late), "{file}");
+    }
+}
+
+#[test]
+fn more_steps_make_nothing_more_on_the_device() {
+    let arm = ("qwen3", Some(("mix_same/weak", false))).into();
+    let made = [2, STEPS].map(|steps| {
+        let (gpu, out) = (Gpu::open(None).unwrap(), tempfile::tempdir().unwrap());
+        Run { steps, diagnostics: 2, ..Run::of(&arm, out.path()) }.go_on(&gpu, false).1.unwrap();
+        assert_eq!(metrics(out.path()).len() as u64, steps);
+        gpu.made()
+    });
+    assert_eq!(made[0], made[1]);
+    assert!(made[0].pipelines > 0 && made[0].bind_groups > made[0].pipelines && made[0].buffers > 0, "{made:?}");
+}
+
+#[test]
+fn a_profile_tells_every_dispatch_and_changes_nothing() {
+    let arm = ("qwen3", Some(("mix_same/weak", false))).into();
+    let folders = [0; 2].map(|_| tempfile::tempdir().unwrap());
+    let [plain, profiled] = [0, 1].map(|i: usize| {
+        let run = Run { batch_size: 1, profile: i == 1, ..Run::of(&arm, folders[i].path()) };
+        run.go(false).1.unwrap();
+        run.out
+    });
+    let model = |out: &Path| fs::read(out.join("model.safetensors")).unwrap();
+    assert!(model(plain) == model(profiled));
+    assert_eq!(metrics(plain), metrics(profiled));
+    let file = fs::read_to_string(profiled.join("profile.json")).unwrap();
+    let profile: report::Profile = serde_json::from_str(&file).unwrap();
+    assert!(!plain.join("profile.json").exists());
+    // The first two steps are not profiled. Chunks of the head beyond the targets are left out.
+    assert_eq!((profile.steps, profile.device_clock), (STEPS - 2, true));
+    let [pass, update] = Blueprint::new(&arm.spec(TOKENS)).unwrap().dispatches();
+    let of = |op: &str| profile.ops.iter().find(|time| time.op == op).unwrap_or_else(|| panic!("{op}: {profile:?}"));
+    let all: u64 = profile.ops.iter().map(|op| op.dispatches).sum();
+    assert_eq!(all, profile.steps * (pass + update) as u64);
+    assert_eq!(of("adamw.clip").dispatches, profile.steps);
+    assert!(profile.ops.iter().map(|op| op.share).sum::<f64>() > 0.999 && profile.seconds > 0.0);
+    assert!(profile.ops.is_sorted_by(|a, b| a.seconds >= b.seconds));
 }
 
 /// Ten steps on all examples, against the golden numbers whose names begin with `prefix`.

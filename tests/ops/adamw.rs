@@ -55,21 +55,26 @@ struct Device {
 
 impl Device {
     fn new(weights: &[Mat]) -> Self {
+        Self::with(weights, [Role::Weights, Role::Gradients]).0
+    }
+
+    /// Weights and gradients of these roles. Also returns how many commands an update takes.
+    fn with(weights: &[Mat], roles: [Role; 2]) -> (Self, usize) {
         let mut store = Store::default();
         let schedule = schedule_tensor(&mut store);
-        let pairs: Vec<_> = weights
-            .iter()
-            .map(|w| [Role::Weights, Role::Gradients].map(|role| store.declare("w", role, w.rows, w.cols)).into())
-            .collect();
+        let pairs: Vec<_> =
+            weights.iter().map(|w| roles.map(|role| store.declare("w", role, w.rows, w.cols)).into()).collect();
         let optimizer = AdamW::declare(&mut store, &pairs, schedule);
         let mut tape = Tape::new();
         optimizer.record(&mut tape);
+        let recording = tape.finish();
+        let commands = recording.commands.len();
         let memory = Memory::allocate(gpu(), &store).expect("memory");
-        let program = Plan::new(tape.finish()).load(gpu(), &memory).expect("slots");
+        let program = Plan::new(recording).load(gpu(), &memory).expect("slots");
         for ((weight, _), values) in pairs.iter().zip(weights) {
             memory.write(gpu(), *weight, 0, &values.f32());
         }
-        Self { memory, schedule, pairs, optimizer, program }
+        (Self { memory, schedule, pairs, optimizer, program }, commands)
     }
 
     fn update(&mut self, gradients: &[Mat], scalars: &Scalars, step: u64) {
@@ -78,6 +83,11 @@ impl Device {
             self.memory.write(gpu(), *gradient, 0, &values.f32());
         }
         self.program.run(gpu()).expect("run");
+    }
+
+    /// Lets steps change something again.
+    fn forgive(&self) {
+        self.memory.write(gpu(), self.optimizer.norm(), 0, &[0f32; 2]);
     }
 
     fn read(&self, tensor: Tensor) -> Vec<f32> {
@@ -179,8 +189,46 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
             assert!(!norm[0].is_finite() && norm[1] < 0.0, "{bad}: norm and scale {norm:?}");
             let cleared = device.pairs.iter().all(|(_, g)| device.read(*g).iter().all(|g| *g == 0.0));
             assert!(cleared, "{bad}: the gradient stays, and so would the failure");
+            device.forgive();
         }
     }
     device.update(&gradients, &scalars, 1);
     assert!(before != device.state(), "a finite gradient changes something");
+}
+
+#[test]
+fn after_a_gradient_that_was_not_finite_nothing_changes_until_the_host_says_so() {
+    let mut rng = Rng(2);
+    let weights = parameters(&mut rng);
+    let mut device = Device::new(&weights);
+    let good: Vec<Mat> = SHAPES.iter().map(|(r, c)| rng.mat(*r, *c, 0.0, 1.0)).collect();
+    let mut bad = good.clone();
+    bad[3].data[5] = f64::NAN;
+    let before = device.state();
+    for gradients in [&bad, &good, &good] {
+        device.update(gradients, &scalars(), 0);
+        assert!(before == device.state(), "something changed");
+        assert!(device.read(device.optimizer.norm())[1] < 0.0, "the failure is forgotten");
+    }
+    device.forgive();
+    device.update(&good, &scalars(), 0);
+    assert!(before != device.state(), "a finite gradient changes something");
+}
+
+#[test]
+fn parameters_side_by_side_are_stepped_at_once_to_the_same_bits() {
+    let mut rng = Rng(3);
+    let weights = parameters(&mut rng);
+    // Inputs have a buffer each.
+    let (mut together, few) = Device::with(&weights, [Role::Weights, Role::Gradients]);
+    let (mut apart, many) = Device::with(&weights, [Role::Inputs, Role::Inputs]);
+    assert_eq!([few, many], [4, 3 * SHAPES.len() + 1], "sums of squares, the norm, steps, cleared gradients");
+    for step in 0..3 {
+        let gradients: Vec<Mat> = SHAPES.iter().map(|(r, c)| rng.mat(*r, *c, 0.0, 1.0)).collect();
+        let scalars = Scalars { weight_decay: 0.1, ..scalars() };
+        for device in [&mut together, &mut apart] {
+            device.update(&gradients, &scalars, step);
+        }
+        assert!(together.state() == apart.state(), "step {step}");
+    }
 }

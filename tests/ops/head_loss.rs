@@ -128,7 +128,7 @@ impl Shape {
     fn record(&self, tape: &mut Tape, x: &[Tensor], at: &[Tensor]) -> Tensor {
         let stats = tape.transient(x[0].rows, STATS);
         let &[ids, weights, schedule, offsets, watched] = at else { panic!("{} inputs", at.len()) };
-        let targets = Targets { ids, weights, schedule, offsets, watched, stats };
+        let targets = Targets { ids, weights, schedule, offsets, watched, stats, alone: true };
         let models: Vec<(Tensor, &[Tensor])> =
             x.chunks(1 + self.shards.len()).map(|model| (model[0], &model[1..])).collect();
         let softcap = self.caps.map(|cap| cap.map(|cap| cap as f32));
@@ -139,6 +139,7 @@ impl Shape {
         let others: Vec<Head<'_>> = others.collect();
         let second = match self.kind {
             Kind::Single => Second::None,
+            Kind::Weak if self.turned => Second::Turned(others),
             Kind::Weak => Second::Weak(others),
             Kind::Synthetic => Second::Synthetic(others),
             Kind::Teacher => Second::Teacher(others[0]),

@@ -1,4 +1,4 @@
-//! Ops that work element by element or row by row: rms_norm, rope, gated_mlp, add.
+//! Ops that work element by element or row by row: rms_norm, rope, both in one, gated_mlp, add.
 
 use underdog::ops::{self, Activation, Norm};
 
@@ -133,6 +133,54 @@ impl Oracle for Rope {
     fn backward(&self, _: &[Mat], dy: &Mat) -> Vec<Mat> {
         vec![self.rotate(dy, -1.0)]
     }
+}
+
+/// Inputs: x `[T, heads * D]`, weight `[1, D]`.
+struct NormRope(RmsNorm, Rope);
+
+impl Oracle for NormRope {
+    fn forward(&self, x: &[Mat]) -> Mat {
+        self.1.forward(&[self.0.forward(x)])
+    }
+
+    fn backward(&self, x: &[Mat], dy: &Mat) -> Vec<Mat> {
+        self.0.backward(x, &self.1.backward(&[], dy)[0])
+    }
+}
+
+#[test]
+fn norm_rope() {
+    // The weight's gradient sums over up to 3,514 rows.
+    let mut cases = Cases::new("norm_rope", 3e-6);
+    for (t, heads, d, turning, eps, offset) in [
+        (1, 1, 2, 2, 0.5, 0.0),
+        (127, 3, 2, 2, 0.5, 1.0),
+        (1757, 2, 6, 6, 0.1, 0.0),
+        (5, 4, 128, 128, 1e-6, 1.0),
+        (127, 2, 64, 64, 1e-6, 0.0),
+        (3, 127, 4, 4, 1e-2, 0.0),
+        (127, 3, 8, 6, 1e-5, 1.0),
+        (5, 4, 256, 96, 1e-6, 0.0),
+    ] {
+        let mut rng = Rng((t + 2 * d) as u64);
+        let half = turning / 2;
+        let [cosines, sines] = tables(300, half);
+        let positions = rng.indices(t, 300);
+        let x = [rng.mat(t, heads * d, 0.3, 1.5), rng.mat(1, d, 0.7 - f64::from(offset), 0.4)];
+        let norm = Norm { eps, offset };
+        let case = Case {
+            name: format!("[{t}, {heads} x {d}], {turning} turn, {norm:?}"),
+            indices: vec![(positions.clone(), 1, t), (bits(&cosines), 300, half), (bits(&sines), 300, half)],
+            oracle: &NormRope(RmsNorm(norm), Rope { positions, head_dim: d, cosines, sines }),
+            seeds_itself: None,
+            record: &|tape, x, at| {
+                let rotary = ops::Rotary { positions: at[0], cosines: at[1], sines: at[2], head_dim: d };
+                ops::norm_rope(tape, x[0], x[1], norm, rotary)
+            },
+        };
+        cases.check(&case, &x);
+    }
+    cases.finish();
 }
 
 fn tables(positions: usize, half: usize) -> [Mat; 2] {

@@ -13,7 +13,7 @@ use underdog::{
     optim::{AdamW, Scalars, schedule_tensor},
     plan::Plan,
     tape::{Command, Grid, Tape},
-    tensor::{Memory, Role, Store, Tensor},
+    tensor::{Format, Memory, Role, Store, Tensor},
 };
 
 use crate::common::{Input, Mat, Rng, gpu, run};
@@ -27,7 +27,7 @@ const SHARD: usize = 31 << 10;
 
 /// An upper bound of the trips of one invocation, as the kernel's comment states it.
 fn trips(kernel: &Kernel, params: &[u8]) -> usize {
-    use kernels::{adamw, attention, ceiling, column_sum, embedding, head_loss, linear, rms_norm};
+    use kernels::{adamw, attention, ceiling, column_sum, embedding, head_loss, linear, norm_rope, rms_norm};
     const REDUCE: usize = 32; // the end of a workgroup's sum
     fn of<P: bytemuck::AnyBitPattern>(params: &[u8]) -> P {
         bytemuck::pod_read_unaligned(params)
@@ -39,10 +39,15 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         | "ceiling.copy"
         | "ceiling.touch"
         | "embedding.forward"
+        | "embedding_bf16.forward"
+        | "embedding_q8.forward"
+        | "embedding_q4.forward"
+        | "embedding_nf4.forward"
         | "gated_mlp.forward"
         | "gated_mlp.backward"
         | "head_loss.gradient_single"
         | "head_loss.gradient_mix"
+        | "head_loss.gradient_turned"
         | "head_loss.gradient_distill"
         | "head_loss.cap"
         | "noise.forward"
@@ -68,17 +73,25 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         "column_sum.forward" => of::<column_sum::Params>(params).block as usize,
         "embedding.backward" => of::<embedding::Params>(params).tokens as usize,
         "head_loss.stats_single" | "head_loss.stats_mix" => {
-            of::<head_loss::Params>(params).vocab.div_ceil(128) as usize + 5 * REDUCE
+            of::<head_loss::Params>(params).vocab.div_ceil(1024) as usize + 3 * REDUCE
         }
         "head_loss.stats_distill" | "head_loss.synthesize" => {
-            2 * of::<head_loss::Params>(params).vocab.div_ceil(128) as usize + 6 * REDUCE
+            3 * of::<head_loss::Params>(params).vocab.div_ceil(512) as usize + 6 * REDUCE
         }
-        "linear.nt4" | "linear.nn4" | "linear.nt4_row" => of::<linear::Params>(params).k as usize / 4,
+        "linear_bf16.nt" | "linear_bf16.nn" | "linear_bf16.nt_row" | "linear_q8.nt" | "linear_q8.nn"
+        | "linear_q8.nt_row" | "linear_q4.nt" | "linear_q4.nn" | "linear_q4.nt_row" | "linear_nf4.nt"
+        | "linear_nf4.nn" | "linear_nf4.nt_row" | "linear.nt4" | "linear.nn4" | "linear.nt4_row" => {
+            of::<linear::Params>(params).k as usize / 4
+        }
         "linear.nt" | "linear.nn" | "linear.tn" | "linear.tn4" => of::<linear::Params>(params).k as usize,
         "rms_norm.forward" | "rms_norm.backward" => {
             2 * of::<rms_norm::Params>(params).cols.div_ceil(32) as usize + REDUCE
         }
         "rms_norm.backward_weight" => of::<rms_norm::WeightParams>(params).block as usize,
+        "norm_rope.forward" | "norm_rope.backward" => {
+            2 * of::<norm_rope::Params>(params).head_dim.div_ceil(32) as usize + REDUCE
+        }
+        "norm_rope.backward_weight" => of::<norm_rope::Params>(params).block as usize,
         other => panic!("{other}: state its bound here"),
     }
 }
@@ -125,7 +138,9 @@ fn largest(store: &mut Store, tape: &mut Tape) {
     let angles = trained(tape, LONGEST, 64);
     let spans = trained(tape, LONGEST, 2);
     let positions = ops::text_positions(tape, row, [spans, row], 4096, LONGEST);
-    q = ops::rope(tape, q, ops::Rotary { positions, cosines: angles, sines: angles, head_dim: 128 });
+    let rotary = ops::Rotary { positions, cosines: angles, sines: angles, head_dim: 128 };
+    q = ops::rope(tape, q, rotary);
+    q = ops::norm_rope(tape, q, head_norm, NORM, rotary);
     let scores = Scores { window: Some(4096), softcap: Some(50.0), ..Scores::plain(128) };
     let attended = ops::attention(tape, [q, k, v], heads, scores, spans, row);
     let cache = trained(tape, LONGEST, 8 * 128);
@@ -136,11 +151,16 @@ fn largest(store: &mut Store, tape: &mut Tape) {
     let hidden = ops::linear(tape, attended, back, None);
     let hidden = ops::pick(tape, hidden, row, row);
     let stats = trained(tape, LONGEST, STATS);
-    let targets = Targets { ids: row, weights: row, schedule, offsets: row, watched: row, stats };
+    let targets = Targets { ids: row, weights: row, schedule, offsets: row, watched: row, stats, alone: true };
     let table = shards(tape, &mut trained, 64);
     let head = |hidden| Head { hidden, weight: &table, softcap: Some(30.0) };
     let again = |tape: &mut Tape| head(ops::linear(tape, attended, back, None));
-    for second in [|weak| Second::Weak(vec![weak]), |weak| Second::Synthetic(vec![weak]), Second::Teacher] {
+    for second in [
+        |weak| Second::Weak(vec![weak]),
+        |weak| Second::Turned(vec![weak]),
+        |weak| Second::Synthetic(vec![weak]),
+        Second::Teacher,
+    ] {
         let (strong, other) = (again(tape), again(tape));
         head_loss(tape, strong, &second(other), targets, 1024);
     }
@@ -153,6 +173,8 @@ fn largest(store: &mut Store, tape: &mut Tape) {
     head_loss(tape, odd_head, &Second::None, targets, LONGEST);
     tape.backward();
 
+    let (few, many) = (trained(tape, 1, LONGEST), trained(tape, 40, LONGEST));
+    let narrow = trained(tape, 40, 64);
     let (x4, y4) = (trained(tape, 4, 4), trained(tape, 64, 4));
     let params = kernels::ceiling::Params { n: underdog::bench::MOST_TRIPS as u32 };
     tape.run(kernels::ceiling::MultiplyAdd { y4, x4 }, params, Grid::linear(1));
@@ -162,6 +184,18 @@ fn largest(store: &mut Store, tape: &mut Tape) {
     let pairs: Vec<_> = (0..2).map(|_| (trained(tape, 4000, 1_000_000), trained(tape, 4000, 1_000_000))).collect();
     let schedule = schedule_tensor(store);
     AdamW::declare(store, &pairs, schedule).record(tape);
+
+    for format in [Format::Bf16, Format::Q8, Format::Q4, Format::Nf4] {
+        let mut frozen = |rows, cols| store.declare_packed("w", Role::Weights, rows, cols, format);
+        let (wide, tall) = (frozen(64, LONGEST), frozen(LONGEST, 64));
+        ops::linear(tape, few, wide, None);
+        ops::embedding(tape, row, row, &[tall], 1.0);
+        for (x, w) in [(many, wide), (narrow, tall)] {
+            let y = ops::linear(tape, x, w, None);
+            tape.gradient(y);
+        }
+    }
+    tape.backward();
 }
 
 #[test]
@@ -274,7 +308,7 @@ fn a_large_vocabulary_is_summed_completely() {
     let outcome = run(&inputs, None, |tape, x| {
         let stats = tape.transient(t, STATS);
         let [ids, weights, schedule] = [x[n], x[n + 1], x[n + 2]];
-        let targets = Targets { ids, weights, schedule, offsets: ids, watched: ids, stats };
+        let targets = Targets { ids, weights, schedule, offsets: ids, watched: ids, stats, alone: true };
         let head = Head { hidden: x[0], weight: &x[1..n], softcap: None };
         head_loss(tape, head, &Second::None, targets, t);
         stats

@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 use serde::{Serialize, Serializer};
 
 use crate::config::{
-    ByteSize, Config, CurriculumRule, Dtype, Error, LambdaSchedule, Layers, LrScheduler, Method, Overlength,
-    Recompute, WeakSource,
+    Autotune, ByteSize, Config, CurriculumRule, Dtype, Error, LambdaSchedule, Layers, LrScheduler, Method,
+    Overlength, Recompute, WeakSource,
 };
 use crate::run::Equal;
 
@@ -59,6 +59,10 @@ pub struct TrainArgs {
     /// A file of `curriculum` to draw the epoch's examples by
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
+    /// Tell where the device's time goes, by kernel, from the third step on; also in profile.json. Slower, the same result
+    #[arg(long, help_heading = MACHINE)]
+    #[serde(skip)]
+    pub profile: bool,
     /// The flags of every run.
     #[command(flatten)]
     #[serde(flatten)]
@@ -248,6 +252,10 @@ pub struct RunFlags {
     /// Most device memory to use, as in 8GiB [default: what the device has]
     #[arg(long, value_name = "SIZE", help_heading = MACHINE)]
     pub memory: Option<ByteSize>,
+    /// Try kernels on this device and take the fastest: of most of the work, in about 10 s and not on software drivers
+    /// (quick), or of all of it (full). A resumed run keeps its own
+    #[arg(long, value_name = "EFFORT", help_heading = MACHINE)]
+    pub autotune: Option<Autotune>,
     /// Compute activations twice instead of keeping them (gradient checkpointing)
     #[arg(long, value_name = "WHEN", help_heading = MACHINE)]
     pub recompute: Option<Recompute>,

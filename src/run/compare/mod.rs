@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use arm::Arm;
 pub use table::{Comparison, Row as ComparisonRow};
 
-use super::{Context, Error, Source, folder, outline, phase, recipe::same_tokens, single};
+use super::{Context, Error, Source, folder, outline, phase, recipe::same_tokens, single, tuning};
 use crate::{
     config::{Config, CurriculumRule, Method},
     curriculum::{self, EntropyRow, Rule},
@@ -78,6 +78,8 @@ pub fn compare(
     plan.check(context, seeds)?;
     folder::claim(&plan.shared(), true)?;
     folder::same_inputs(root, &train.examples, &m0)?;
+    // What was chosen for one arm holds for those that are still to come.
+    tuning::recall(context, config)?;
 
     let mut rows = vec![table::Row::new("M0"), table::Row::new("M1")];
     rows.extend(arms.iter().map(|arm| table::Row::new(&arm.name)));

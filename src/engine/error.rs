@@ -1,0 +1,79 @@
+//! What can stop an engine, in words for its user.
+
+use crate::{gpu, model};
+
+/// What can stop an engine.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A model does not fit the device's bindings, or its folder cannot be read.
+    #[error(transparent)]
+    Model(#[from] model::Error),
+    /// The device failed.
+    #[error(transparent)]
+    Gpu(#[from] gpu::Error),
+    /// Two models of one loss have different vocabularies.
+    #[error(
+        "the model has {strong} tokens in its vocabulary, the weak model or teacher {other}; logits that meet need one vocabulary"
+    )]
+    Vocabulary {
+        /// Rows of the strong model's head.
+        strong: usize,
+        /// Rows of the other model's head.
+        other: usize,
+    },
+    /// Logits that are capped one by one cannot be added up before.
+    #[error(
+        "the logits of {family} are soft-capped, and several weak models of that kind are not built; give one weak model"
+    )]
+    SoftCap {
+        /// `model_type`.
+        family: &'static str,
+    },
+    /// Even the smallest arrangement is larger than the memory.
+    #[error("this needs {needed} and there are {available}: {advice}")]
+    Memory {
+        /// Bytes, for people.
+        needed: String,
+        /// Bytes, for people.
+        available: String,
+        /// The cheapest change that would help.
+        advice: String,
+    },
+    /// The user's row is shorter than an example, and examples are never split.
+    #[error(
+        "rows of {tokens} tokens are too short: an example has {longest}; raise tokens_per_pass to that at least, leave \
+         it out, or lower max_length"
+    )]
+    ShortRow {
+        /// Tokens of a row.
+        tokens: usize,
+        /// Tokens of the longest example.
+        longest: usize,
+    },
+    /// A packed row has more tokens than the gradient of a weight can sum over.
+    #[error("rows of {tokens} tokens are not built, {most} are the most; lower max_length or tokens_per_pass")]
+    Tokens {
+        /// Tokens of a row.
+        tokens: usize,
+        /// The longest sum.
+        most: usize,
+    },
+    /// A cache for one text is larger than a binding.
+    #[error("a text of {tokens} tokens is more than this device can keep in one buffer; lower --max-new-tokens")]
+    Text {
+        /// Tokens that the text may reach.
+        tokens: usize,
+    },
+    /// A tensor of a packed row is larger than a binding.
+    #[error(
+        "rows of {tokens} tokens need a tensor of {bytes} bytes, and this device binds at most {limit}; lower max_length"
+    )]
+    Row {
+        /// Tokens of a row.
+        tokens: usize,
+        /// Size of the largest tensor.
+        bytes: u64,
+        /// What the device binds.
+        limit: u64,
+    },
+}

@@ -1,0 +1,86 @@
+//! Products with a frozen matrix that is held packed, and rows of such a table: widened inside of the kernel that reads it.
+//!
+//! One kernel a format, of the same bindings and immediates: those of `linear` and `embedding`, and where a format has
+//! scales the words once more, since the scales stand behind them.
+
+use crate::{
+    gpu::{
+        Kernel,
+        kernels::{
+            embedding, embedding_bf16, embedding_nf4, embedding_q4, embedding_q8, linear, linear_bf16, linear_nf4,
+            linear_q4, linear_q8,
+        },
+    },
+    tape::{Grid, Tape},
+    tensor::{Format, Tensor},
+};
+
+/// The kernels of one format.
+struct Kernels {
+    nt: &'static Kernel,
+    nt_row: &'static Kernel,
+    nn: &'static Kernel,
+    rows: &'static Kernel,
+}
+
+/// # Panics
+/// For numbers of four bytes, whose kernels are `linear`'s own.
+fn kernels(format: Format) -> Kernels {
+    match format {
+        Format::F32 => panic!("f32 is not packed"),
+        Format::Bf16 => Kernels {
+            nt: &linear_bf16::NT,
+            nt_row: &linear_bf16::NT_ROW,
+            nn: &linear_bf16::NN,
+            rows: &embedding_bf16::FORWARD,
+        },
+        Format::Q8 => Kernels {
+            nt: &linear_q8::NT,
+            nt_row: &linear_q8::NT_ROW,
+            nn: &linear_q8::NN,
+            rows: &embedding_q8::FORWARD,
+        },
+        Format::Q4 => Kernels {
+            nt: &linear_q4::NT,
+            nt_row: &linear_q4::NT_ROW,
+            nn: &linear_q4::NN,
+            rows: &embedding_q4::FORWARD,
+        },
+        Format::Nf4 => Kernels {
+            nt: &linear_nf4::NT,
+            nt_row: &linear_nf4::NT_ROW,
+            nn: &linear_nf4::NN,
+            rows: &embedding_nf4::FORWARD,
+        },
+    }
+}
+
+fn with_scales(mut bindings: Vec<Tensor>, packed: Tensor) -> Vec<Tensor> {
+    if packed.format.has_groups() {
+        bindings.push(packed);
+    }
+    bindings
+}
+
+/// As `matmul::nt`, with packed `w`.
+pub(super) fn nt(
+    tape: &mut Tape,
+    [x, w, y, bias]: [Tensor; 4],
+    params: linear::Params,
+    (few_rows, grid): (bool, Grid),
+) {
+    let kernels = kernels(w.format);
+    let kernel = if few_rows { kernels.nt_row } else { kernels.nt };
+    tape.run_kernel(kernel, with_scales(vec![x, w, y, bias], w), &params, grid);
+}
+
+/// As `matmul::nn`, with packed `w`.
+pub(super) fn nn(tape: &mut Tape, [x, w, y]: [Tensor; 3], params: linear::Params, grid: Grid) {
+    tape.run_kernel(kernels(w.format).nn, with_scales(vec![x, w, y], w), &params, grid);
+}
+
+/// As the forward of `embedding`, of a packed table.
+pub(super) fn rows(tape: &mut Tape, [tokens, table, y]: [Tensor; 3], params: embedding::Params) {
+    let grid = Grid::items(y.len() / 4, 64);
+    tape.run_kernel(kernels(table.format).rows, with_scales(vec![tokens, table, y], table), &params, grid);
+}

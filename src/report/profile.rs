@@ -1,0 +1,101 @@
+//! Where the device's time went: a table for people, `profile.json` for programs.
+
+use std::{fs, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Error, format::Table};
+
+/// Time on the device in some optimizer steps.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+pub struct Profile {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Whether the device's own clock was read. The host's includes the cost of a submission for every dispatch.
+    pub device_clock: bool,
+    /// Of all operations together.
+    pub seconds: f64,
+    /// Each kind of them, by falling time.
+    pub ops: Vec<OpTime>,
+}
+
+/// Time of one kind of operation.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+pub struct OpTime {
+    /// Its kernel, or `clear` or `copy`.
+    pub op: String,
+    /// How often it ran.
+    pub dispatches: u64,
+    /// On the device.
+    pub seconds: f64,
+    /// Of the time of all.
+    pub share: f64,
+}
+
+impl Profile {
+    /// Of `(op, dispatches, seconds)`.
+    pub fn new<'a>(steps: u64, device_clock: bool, spent: impl Iterator<Item = (&'a str, u64, f64)>) -> Self {
+        let spent: Vec<_> = spent.collect();
+        let seconds: f64 = spent.iter().map(|(.., seconds)| seconds).sum();
+        let share = |part: f64| if seconds > 0.0 { part / seconds } else { 0.0 };
+        let op = |(op, dispatches, seconds): (&str, u64, f64)| OpTime {
+            op: op.into(),
+            dispatches,
+            seconds,
+            share: share(seconds),
+        };
+        let mut ops: Vec<OpTime> = spent.into_iter().map(op).collect();
+        ops.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        Self { steps, device_clock, seconds, ops }
+    }
+
+    /// Writes it as JSON, over what is there.
+    ///
+    /// # Errors
+    /// [`Error::Profile`] with the file's name.
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        let text = serde_json::to_string_pretty(self).map_err(Into::into);
+        let written = text.and_then(|text| fs::write(path, text + "\n"));
+        written.map_err(|source| Error::Profile { path: path.into(), source })
+    }
+
+    /// As a table, per optimizer step.
+    pub(super) fn render(&self) -> String {
+        let steps = self.steps.max(1) as f64;
+        let clock = if self.device_clock { "the device's clock" } else { "the host's clock, a submission each" };
+        let mut table = Table::new(["op", "dispatches", "ms", "share"]);
+        for op in &self.ops {
+            let dispatches = format!("{:.0}", op.dispatches as f64 / steps);
+            let (ms, share) = (format!("{:.3}", op.seconds * 1e3 / steps), format!("{:.1}%", op.share * 100.0));
+            table.row([op.op.clone(), dispatches, ms, share]);
+        }
+        let each = self.seconds * 1e3 / steps;
+        format!("a step's {each:.3} ms on the device, mean of {} ({clock}):\n{}", self.steps, table.render())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_by_falling_time() {
+        let spent = [("add.forward", 8, 0.001), ("linear.nt", 4, 0.003), ("clear", 2, 0.0)];
+        let profile = Profile::new(2, true, spent.into_iter());
+        let want = "a step's 2.000 ms on the device, mean of 2 (the device's clock):\n\
+                    op           dispatches     ms  share\n\
+                    -----------  ----------  -----  -----\n\
+                    linear.nt             2  1.500  75.0%\n\
+                    add.forward           4  0.500  25.0%\n\
+                    clear                 1  0.000   0.0%\n";
+        assert_eq!(profile.render(), want);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("profile.json");
+        profile.write(&path).unwrap();
+        let read: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(read["ops"][0]["op"], "linear.nt");
+        assert_eq!(read["ops"][1]["share"], 0.25);
+        let absent = folder.path().join("absent/profile.json");
+        assert!(profile.write(&absent).unwrap_err().to_string().starts_with(&absent.display().to_string()));
+    }
+}

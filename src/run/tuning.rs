@@ -1,0 +1,100 @@
+//! The forms of kernels that a run computes with: chosen before its memory is allocated, and written down in its folder, so
+//! that a run that goes on computes with the same and gives the same bits.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+};
+
+use super::{Context, Error, folder};
+use crate::{
+    config::{Autotune, Config},
+    gpu::{
+        Extents, Kernel,
+        tune::{self, Book, Effort, Options, Told},
+    },
+    ops,
+    report::Event,
+};
+
+/// The choices of a run.
+const RECORD: &str = "tuning.json";
+
+/// Chooses the forms of a program's kernels. `planned`: device memory of the run, which is not allocated yet.
+///
+/// # Errors
+/// If the device is lost on the way, or the run's folder cannot be written.
+pub fn tune(
+    context: &mut Context<'_>,
+    config: &Config,
+    work: impl IntoIterator<Item = (&'static Kernel, Extents)>,
+    planned: u64,
+) -> Result<(), Error> {
+    recall(context, config)?;
+    let effort = match config.autotune {
+        Autotune::Off => None,
+        // The portable forms are made for software drivers.
+        Autotune::Quick if context.gpu.is_cpu() => None,
+        Autotune::Quick => Some(Effort::Quick),
+        Autotune::Full => Some(Effort::Full),
+    };
+    let options = effort.map(|effort| Options { effort, half: false, planned });
+    let Context { gpu, report, stop, .. } = context;
+    let mut told = Ok(());
+    tune::settle(
+        gpu,
+        ops::families(),
+        work,
+        options,
+        tune::cache_folder().as_deref(),
+        || !stop.load(Ordering::Relaxed),
+        |what| {
+            let event = match &what {
+                Told::Note(text) => Event::Note(text),
+                Told::Warning(text) => Event::Warning(text),
+            };
+            told = std::mem::replace(&mut told, Ok(())).and(report.event(&event));
+        },
+    )?;
+    told?;
+    record(context, config)
+}
+
+/// Takes the choices that the run in `config.out` has made so far, if one stands there.
+///
+/// # Errors
+/// If a warning cannot be shown.
+pub(super) fn recall(context: &mut Context<'_>, config: &Config) -> Result<(), Error> {
+    let Some(path) = file(config).filter(|path| path.exists()) else { return Ok(()) };
+    let (record, why) = Book::open(&path, context.gpu);
+    let why = match why {
+        Some(why) => Some(why.to_string()),
+        None if tune::recall_all(context.gpu, ops::families(), &record) => None,
+        None => Some(format!("{} names kernels that are not offered here any more", path.display())),
+    };
+    if let Some(why) = why {
+        let text = format!("kernels are chosen anew, so results may differ in their last digits: {why}");
+        context.report.event(&Event::Warning(&text))?;
+    }
+    Ok(())
+}
+
+/// Writes down what is chosen, where the folder is the run's already.
+///
+/// # Errors
+/// If it cannot be written.
+pub(super) fn record(context: &Context<'_>, config: &Config) -> Result<(), Error> {
+    let Some(path) = file(config) else { return Ok(()) };
+    let (mut record, _) = Book::open(&path, context.gpu);
+    let chosen = tune::chosen(context.gpu);
+    if record.entries() == chosen {
+        return Ok(());
+    }
+    record.add(chosen).map_err(|e| Error::User(e.to_string()))
+}
+
+/// The record of the run that stands in `config.out`.
+fn file(config: &Config) -> Option<PathBuf> {
+    let out: &Path = config.out.as_deref()?;
+    folder::is_claimed(out).then(|| out.join(RECORD))
+}

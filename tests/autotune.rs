@@ -1,0 +1,271 @@
+//! The tuner: which forms of a kernel it refuses, which it takes, and what it remembers.
+
+mod common;
+
+#[path = "autotune/families.rs"]
+mod families;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use families::{DOUBLE, LINEAR, dispatch, linear};
+use underdog::gpu::{
+    Extents, Family, Gpu, Kernel,
+    tune::{self, Book, Effort, Entry, Options, Told},
+};
+
+const FULL: Options = Options { effort: Effort::Full, half: false, planned: 0 };
+
+fn open() -> Gpu {
+    Gpu::open(None).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Settles the forms of some dispatches and returns what was told.
+fn settle(
+    gpu: &Gpu,
+    family: &'static Family,
+    work: &[(&'static Kernel, Extents)],
+    options: Option<Options>,
+    folder: Option<&Path>,
+) -> Vec<Told> {
+    let mut told = Vec::new();
+    tune::settle(gpu, [family], work.to_vec(), options, folder, || true, |what| told.push(what)).unwrap();
+    told
+}
+
+/// The name of the chosen form; the portable one has none.
+fn chosen(gpu: &Gpu, family: &'static Family, extents: &Extents) -> Option<&'static str> {
+    gpu.chosen(family, &(family.class)(&extents.params)).expect("a choice").map(|form| form.name)
+}
+
+fn cache(folder: &Path) -> PathBuf {
+    fs::read_dir(folder).unwrap().next().expect("a file").unwrap().path()
+}
+
+fn entries(folder: &Path, gpu: &Gpu) -> Vec<Entry> {
+    let (book, why) = Book::cache(folder, gpu);
+    assert!(why.is_none(), "{why:?}");
+    book.entries().to_vec()
+}
+
+#[test]
+fn wrong_forms_are_refused_and_the_fastest_right_one_is_taken() {
+    let (gpu, folder) = (open(), tempfile::tempdir().unwrap());
+    let work = [dispatch(1 << 14, false), dispatch(1 << 14, true), dispatch(100, false)];
+    let told = settle(&gpu, &DOUBLE, &work, Some(FULL), Some(folder.path()));
+    let Told::Note(last) = told.last().unwrap() else { panic!("{told:?}") };
+    assert!(last.contains("1 of 2 shapes take another form") || last.contains("2 of 2 shapes take"), "{told:?}");
+    assert_eq!(chosen(&gpu, &DOUBLE, &work[0].1), Some("quick"));
+    let found = entries(folder.path(), &gpu);
+    assert_eq!(found.len(), 2);
+    for entry in &found {
+        let rejected: Vec<&str> = entry.rejected.keys().map(String::as_str).collect();
+        let want = [
+            "adds where it should not",
+            "never adds",
+            "not finished",
+            "past the end",
+            "reads behind",
+            "refused",
+            "tail",
+            "wrong factor",
+        ];
+        assert_eq!(rejected, want, "{}: {:?}", entry.class, entry.rejected);
+        for (form, why) in [
+            ("wrong factor", "differs from the portable form by"),
+            ("past the end", "writes behind the end of `y`"),
+            ("not finished", "values that are no numbers"),
+            ("reads behind", "values that are no numbers"),
+            ("tail", "values that are no numbers"),
+            ("refused", "the driver refused it"),
+            ("never adds", "differs from the portable form by"),
+            ("adds where it should not", "values that are no numbers"),
+        ] {
+            assert!(entry.rejected[form].contains(why), "{form}: {}", entry.rejected[form]);
+        }
+        let timed: Vec<&str> = entry.seconds.keys().map(String::as_str).collect();
+        assert_eq!(timed, ["", "quick", "slow"], "half forms are not asked for");
+        assert!(entry.seconds.values().all(|seconds| *seconds > 0.0));
+    }
+}
+
+#[test]
+fn forms_that_round_are_taken_only_where_they_may_be() {
+    let gpu = open();
+    let work = [dispatch(1 << 14, false)];
+    settle(&gpu, &DOUBLE, &work, Some(Options { half: true, ..FULL }), None);
+    assert!(["quick", "half"].contains(&chosen(&gpu, &DOUBLE, &work[0].1).unwrap()));
+}
+
+#[test]
+fn matrix_products_are_tried_at_their_own_shapes() {
+    let (gpu, folder) = (open(), tempfile::tempdir().unwrap());
+    let work = [linear(40, 128, 64), linear(64, 64, 64)];
+    settle(&gpu, &LINEAR, &work, Some(FULL), Some(folder.path()));
+    for entry in entries(folder.path(), &gpu) {
+        let rejected: Vec<&str> = entry.rejected.keys().map(String::as_str).collect();
+        assert_eq!(rejected, ["transposed"], "{:?}", entry.rejected);
+        assert!(entry.seconds.contains_key("again"));
+    }
+}
+
+#[test]
+fn off_takes_the_portable_forms() {
+    let (gpu, folder) = (open(), tempfile::tempdir().unwrap());
+    let work = [dispatch(1 << 14, false)];
+    assert_eq!(settle(&gpu, &DOUBLE, &work, None, Some(folder.path())), []);
+    assert_eq!(chosen(&gpu, &DOUBLE, &work[0].1), None);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn no_more_memory_is_used_than_the_run_was_planned_for() {
+    let (gpu, folder) = (open(), tempfile::tempdir().unwrap());
+    let work = [dispatch(40 << 20, false)];
+    let told = settle(&gpu, &DOUBLE, &work, Some(FULL), Some(folder.path()));
+    assert!(matches!(told.last(), Some(Told::Note(text)) if text.contains("1 smaller ones")), "{told:?}");
+    assert_eq!(chosen(&gpu, &DOUBLE, &work[0].1), None);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_cache_is_used_until_it_is_stale() {
+    let (first, folder) = (open(), tempfile::tempdir().unwrap());
+    let folder = folder.path();
+    let work = [dispatch(1 << 14, false)];
+    let quick = Options { effort: Effort::Quick, ..FULL };
+    settle(&first, &DOUBLE, &work, Some(quick), Some(folder));
+    let path = cache(folder);
+    // Says that the slow form is the best: only one that is read says so.
+    let lie = fs::read_to_string(&path).unwrap().replace("\"form\": \"quick\"", "\"form\": \"slow\"");
+    let tuned = |text: &str, options: Options| -> (Option<&'static str>, usize) {
+        fs::write(&path, text).unwrap();
+        let gpu = open();
+        let told = settle(&gpu, &DOUBLE, &work, Some(options), Some(folder));
+        let warnings = told.iter().filter(|what| matches!(what, Told::Warning(_))).count();
+        (chosen(&gpu, &DOUBLE, &work[0].1), warnings)
+    };
+    assert_eq!(tuned(&lie, quick), (Some("slow"), 0), "what is cached is taken");
+    assert_eq!(tuned(&lie, FULL), (Some("quick"), 0), "full does not trust quick");
+    assert_eq!(tuned(&lie, Options { half: true, ..quick }).1, 0);
+    assert_ne!(tuned(&lie, Options { half: true, ..quick }).0, Some("slow"));
+    let version = format!("\"version\": \"{}\"", env!("CARGO_PKG_VERSION"));
+    let sources = &entries(folder, &first)[0].sources;
+    for (what, text, warnings) in [
+        ("other shaders", lie.replace(sources.as_str(), "0"), 0),
+        ("no such form", lie.replace("\"slow\"", "\"none\""), 0),
+        ("another class", lie.replace("\"class\": \"", "\"class\": \"x"), 0),
+        ("another version", lie.replace(&version, "\"version\": \"0\""), 1),
+        ("another driver", lie.replace("\"driver_info\": \"", "\"driver_info\": \"x"), 1),
+        ("cut off", lie[..lie.len() / 2].into(), 1),
+        ("empty", String::new(), 1),
+        ("other JSON", "[1, 2]".into(), 1),
+        ("huge", " ".repeat(5 << 20), 1),
+    ] {
+        assert_eq!(tuned(&text, quick), (Some("quick"), warnings), "{what}");
+        assert!(entries(folder, &first).iter().any(|entry| entry.form.as_deref() == Some("quick")), "{what}");
+        assert_eq!(fs::read_dir(folder).unwrap().count(), 1, "{what}: nothing is left aside");
+    }
+    fs::write(&path, [0xff, 0xfe, 0x00]).unwrap();
+    assert!(Book::cache(folder, &first).1.is_some());
+}
+
+#[test]
+fn a_form_once_refused_stays_so_on_this_device() {
+    let (gpu, folder) = (open(), tempfile::tempdir().unwrap());
+    settle(&gpu, &DOUBLE, &[dispatch(1 << 14, false)], Some(FULL), Some(folder.path()));
+    let path = cache(folder.path());
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("\"rejected\": {", "\"rejected\": {\n\"quick\": \"lost the device\",")).unwrap();
+    let other = dispatch(100, false);
+    let gpu = open();
+    settle(&gpu, &DOUBLE, std::slice::from_ref(&other), Some(FULL), Some(folder.path()));
+    assert_ne!(chosen(&gpu, &DOUBLE, &other.1), Some("quick"));
+    let found = entries(folder.path(), &gpu);
+    let new = found.iter().find(|entry| entry.class == "100").unwrap();
+    assert_eq!(new.rejected["quick"], "lost the device");
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_no_reason_to_stop() {
+    let (gpu, folder) = (open(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let work = [dispatch(1 << 14, false)];
+    let told = settle(&gpu, &DOUBLE, &work, Some(FULL), Some(&file.join("below")));
+    let warned = |what: &Told| matches!(what, Told::Warning(text) if text.contains("is not kept for the next time"));
+    assert!(told.iter().any(warned), "{told:?}");
+    assert_eq!(chosen(&gpu, &DOUBLE, &work[0].1), Some("quick"));
+}
+
+#[test]
+fn writers_at_once_leave_a_whole_file() {
+    let (gpu, folder) = (open(), tempfile::tempdir().unwrap());
+    settle(&gpu, &DOUBLE, &[dispatch(1 << 14, false)], Some(FULL), Some(folder.path()));
+    let all = entries(folder.path(), &gpu);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (gpu, folder, all) = (&gpu, folder.path(), &all);
+            scope.spawn(move || {
+                for i in 0..20 {
+                    let mut entry = all[0].clone();
+                    entry.class = format!("{thread}-{i}");
+                    Book::cache(folder, gpu).0.add(vec![entry]).unwrap();
+                    assert!(!entries(folder, gpu).is_empty());
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_run_goes_on_with_what_it_recorded() {
+    let (first, folder) = (open(), tempfile::tempdir().unwrap());
+    let work = [dispatch(1 << 14, false), dispatch(100, false)];
+    settle(&first, &DOUBLE, &work, Some(FULL), None);
+    first.choose(&DOUBLE, "100".into(), DOUBLE.alternatives.iter().find(|form| form.name == "slow"));
+    let record = folder.path().join("tuning.json");
+    Book::open(&record, &first).0.add(tune::chosen(&first)).unwrap();
+
+    let second = open();
+    let (book, why) = Book::open(&record, &second);
+    assert!(why.is_none() && tune::recall_all(&second, [&DOUBLE], &book));
+    for options in [Some(FULL), None] {
+        assert_eq!(settle(&second, &DOUBLE, &work, options, None), [], "nothing is tuned again");
+        assert_eq!(chosen(&second, &DOUBLE, &work[0].1), Some("quick"));
+        assert_eq!(chosen(&second, &DOUBLE, &work[1].1), Some("slow"));
+    }
+    assert_eq!(tune::chosen(&second), tune::chosen(&first));
+
+    let third = open();
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replace("\"slow\"", "\"gone\"")).unwrap();
+    assert!(!tune::recall_all(&third, [&DOUBLE], &Book::open(&record, &third).0));
+    assert!(tune::chosen(&third).is_empty(), "all or nothing");
+}
+
+#[test]
+fn every_family_can_be_tried() {
+    let gpu = open();
+    for family in underdog::ops::families() {
+        let (name, ragged) = (family.kernel.name, (family.trial.ragged)());
+        assert!(!ragged.is_empty(), "{name}: no ragged shapes");
+        let work: Vec<_> = ragged.iter().map(|extents| (family.kernel, extents.clone())).collect();
+        for extents in &ragged {
+            assert!((family.trial.work)(&extents.params) > 0.0, "{name}");
+        }
+        for form in family.alternatives.iter().filter(|form| gpu.offers(form)) {
+            let tried = ragged.iter().filter(|extents| (form.grid)(&extents.params).is_some()).count();
+            assert!(tried > 0, "{name}: {} takes no ragged shape", form.name);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { half: true, ..FULL };
+        let told = settle(&gpu, family, &work, Some(options), Some(folder.path()));
+        for entry in entries(folder.path(), &gpu) {
+            assert!(entry.rejected.is_empty(), "{name} {}: {:?}", entry.class, entry.rejected);
+            assert!(entry.seconds.len() > 1 || !told.is_empty(), "{name} {}: {told:?}", entry.class);
+        }
+    }
+}
