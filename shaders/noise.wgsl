@@ -4,6 +4,7 @@
 // x, y: [T, C]; keys, amplitudes: [T]. Rows of amplitude 0 stay as they are.
 
 #import grid
+#import pcg
 
 struct Params {
     tokens: u32, // T
@@ -16,13 +17,6 @@ var<immediate> params: Params;
 @group(0) @binding(1) var<storage, read> keys: array<u32>;
 @group(0) @binding(2) var<storage, read> amplitudes: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
-
-// PCG-RXS-M-XS-32 (O'Neill 2014), one step of it as a hash; the host's is data::random::pcg.
-fn pcg(n: u32) -> u32 {
-    let state = n * 747796405u + 2891336453u;
-    let word = ((state >> ((state >> 28u) + 4u)) ^ state) * 277803737u;
-    return (word >> 22u) ^ word;
-}
 
 // One invocation per element.
 @compute @workgroup_size(64)

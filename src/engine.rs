@@ -4,11 +4,11 @@
 //! length goes through at a time ([`Engine::pass`]); gradients add up over passes until [`Engine::update`].
 
 use crate::{
-    checkpoint::Folder,
+    checkpoint::{AdapterFolder, Folder},
     data::pack::Batch,
     gpu::{Extents, Gpu, Kernel, Profile, Program, Readback, Ticket},
     method::{Distill, Draw, Method, Mix, Row, Settings, Sft, Source},
-    model::{Config, Model, Parameter},
+    model::{self, Adapter, Config, Layout, Model, Parameter},
     ops::{
         MAX_TERMS,
         head_loss::{self, STATS},
@@ -47,10 +47,21 @@ pub enum Loss {
 pub struct Other {
     /// Its shape.
     pub config: Config,
+    /// What changes it; if it learns, this alone does.
+    pub adapter: Option<Layout>,
+    /// Its weights are those of the strong model, whose adapter alone learns: no second copy.
+    pub shares_base: bool,
     /// Whether it learns too.
     pub learns: bool,
     /// Its share in the weak logits; those of all sum to 1.
     pub share: f64,
+}
+
+impl Other {
+    /// A model of its own that stays as it is, all of the weak logits.
+    pub fn frozen(config: Config) -> Self {
+        Self { config, adapter: None, shares_base: false, learns: false, share: 1.0 }
+    }
 }
 
 /// What to build.
@@ -58,6 +69,8 @@ pub struct Other {
 pub struct Spec {
     /// The model that is trained or measured.
     pub strong: Config,
+    /// What changes it; then this alone is trained.
+    pub adapter: Option<Layout>,
     /// Those beside it.
     pub others: Vec<Other>,
     /// What is computed of them.
@@ -129,12 +142,9 @@ impl Blueprint {
         let mut store = Store::default();
         let schedule = schedule_tensor(&mut store);
         let row = Row::declare(&mut store, spec.tokens, schedule);
-        let mut declare = |config: &Config, role, trained| {
-            Model::declare(&mut store, config.clone(), role, trained, spec.tokens, spec.max_binding)
-        };
-        let strong = declare(&spec.strong, Role::Weights, spec.train)?;
-        let declared = spec.others.iter().map(|o| declare(&o.config, Role::Weak, spec.train && o.learns));
-        let others = declared.collect::<Result<Vec<Model>, _>>()?;
+        let strong = declare(&mut store, spec, &row, Side::Strong, None)?;
+        let others = (0..spec.others.len()).map(|i| declare(&mut store, spec, &row, Side::Other(i), Some(&strong)));
+        let others = others.collect::<Result<Vec<Model>, _>>()?;
         let chunk = head_loss::chunk_rows(spec.tokens, spec.strong.vocab, LOGITS_BYTES.min(spec.max_binding));
         let settings = Settings { recompute: spec.recompute, chunk };
         let mut tape = Tape::new();
@@ -157,12 +167,12 @@ impl Blueprint {
             return Err(Error::Row { tokens: spec.tokens, bytes: pass.largest(), limit: spec.max_binding });
         }
         let adamw = spec.train.then(|| {
-            let mut pairs = strong.weights.trained();
-            pairs.extend(others.iter().flat_map(|other| other.weights.trained()));
+            let mut pairs = strong.trained();
+            pairs.extend(others.iter().flat_map(Model::trained));
             AdamW::declare(&mut store, &pairs, schedule)
         });
         let mut tape = Tape::new();
-        let trained = [&strong].into_iter().chain(&others).flat_map(|model| model.weights.trained());
+        let trained = [&strong].into_iter().chain(&others).flat_map(Model::trained);
         trained.for_each(|(_, gradient)| tape.clear(gradient));
         let reset = Plan::new(tape.finish());
         let update = adamw.as_ref().map(|adamw| {
@@ -228,6 +238,31 @@ impl Blueprint {
             tokens,
         })
     }
+}
+
+/// Declares one of the models of `spec`. Only what learns drops inputs.
+fn declare(
+    store: &mut Store,
+    spec: &Spec,
+    row: &Row,
+    side: Side,
+    strong: Option<&Model>,
+) -> Result<Model, model::Error> {
+    let (config, adapter, learns, role, base) = match side {
+        Side::Strong => (&spec.strong, &spec.adapter, spec.train, Role::Weights, None),
+        Side::Other(i) => {
+            let other = &spec.others[i];
+            let base = strong.filter(|_| other.shares_base);
+            (&other.config, &other.adapter, spec.train && other.learns, Role::Weak, base)
+        }
+    };
+    let trained = learns && adapter.is_none();
+    let own = |store: &mut Store| Model::declare(store, config.clone(), role, trained, spec.tokens, spec.max_binding);
+    let model = base.map_or_else(|| own(store), |strong| Ok(strong.view(None)))?;
+    let Some(layout) = adapter else { return Ok(model) };
+    let keys = learns.then_some(row.noise.keys);
+    let adapter = Adapter::declare(store, layout.clone(), role, learns, keys, spec.max_binding)?;
+    Ok(model.view(Some(adapter)))
 }
 
 /// A loaded loss.
@@ -297,6 +332,24 @@ impl Engine<'_> {
     /// If a tensor is missing, misshapen or damaged; nothing was written to disk then.
     pub fn load(&self, side: Side, folder: &Folder) -> Result<(), Error> {
         self.model(side).map_or(Ok(()), |model| Ok(model.weights.load(self.gpu, &self.memory, folder)?))
+    }
+
+    /// Gives a model's adapter the values that it starts with; `base` is the folder of the model.
+    ///
+    /// # Errors
+    /// If the folder cannot be read or the device fails.
+    pub fn start_adapter(&self, side: Side, base: &Folder, seed: u64) -> Result<(), Error> {
+        let adapter = self.model(side).and_then(|model| model.adapter.as_ref());
+        adapter.map_or(Ok(()), |adapter| Ok(adapter.start(self.gpu, &self.memory, base, seed)?))
+    }
+
+    /// Loads a model's adapter.
+    ///
+    /// # Errors
+    /// If a tensor is missing, misshapen or damaged, or the device fails.
+    pub fn load_adapter(&self, side: Side, folder: &AdapterFolder) -> Result<(), Error> {
+        let adapter = self.model(side).and_then(|model| model.adapter.as_ref());
+        adapter.map_or(Ok(()), |adapter| Ok(adapter.load(self.gpu, &self.memory, folder)?))
     }
 
     /// Gives a model weights that exist in no file; see [`crate::model::Weights::fill`].
@@ -422,9 +475,8 @@ impl Engine<'_> {
     /// # Errors
     /// If the device fails.
     pub fn read(&self, side: Side, name: &str, gradient: bool) -> Result<Option<Vec<f32>>, Error> {
-        let Some(stored) = self.model(side).and_then(|m| m.weights.iter().find(|s| s.parameter.name == name)) else {
-            return Ok(None);
-        };
+        let mut all = self.model(side).into_iter().flat_map(|model| model.parameters().chain(model.weights.iter()));
+        let Some(stored) = all.find(|stored| stored.parameter.name == name) else { return Ok(None) };
         Ok(Some(match gradient {
             false => stored.read(self.gpu, &self.memory)?,
             true => stored.read_gradient(self.gpu, &self.memory)?,
@@ -439,7 +491,7 @@ impl Engine<'_> {
         let mut moments = adamw.moments();
         let others = self.others.iter().enumerate().map(|(i, model)| (format!("weak{i}."), model));
         for (prefix, model) in [(String::new(), &self.strong)].into_iter().chain(others) {
-            for stored in model.weights.iter() {
+            for stored in model.parameters() {
                 let name = format!("{prefix}{}", stored.parameter.name);
                 let count = stored.gradients.len();
                 let (first, second) = moments.by_ref().take(count).map(|[m, v]| (m, v)).unzip();

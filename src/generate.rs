@@ -6,10 +6,10 @@ use rand_chacha::{
 };
 
 use crate::{
-    checkpoint::Folder,
+    checkpoint::{AdapterFolder, Folder},
     engine::Error,
     gpu::{Extents, Gpu, Kernel, Program},
-    model::{Config, Inputs, LongTexts, Model},
+    model::{Adapter, Config, Inputs, Layout, LongTexts, Model},
     ops,
     plan::Plan,
     tape::Tape,
@@ -110,7 +110,13 @@ impl Blueprint {
     ///
     /// # Errors
     /// If something exceeds a binding.
-    pub fn new(config: Config, sequences: usize, capacity: usize, max_binding: u64) -> Result<Self, Error> {
+    pub fn new(
+        config: Config,
+        adapter: Option<Layout>,
+        sequences: usize,
+        capacity: usize,
+        max_binding: u64,
+    ) -> Result<Self, Error> {
         let mut store = Store::default();
         // One row more takes the keys of lanes that have nothing to say.
         let (rows, width) = (sequences * capacity + 1, config.kv_heads * config.head_dim);
@@ -120,7 +126,11 @@ impl Blueprint {
             return Err(Error::Text { tokens: capacity });
         }
         let logits = store.declare("logits", Role::Inputs, sequences, config.vocab);
-        let model = Model::declare(&mut store, config, Role::Weights, false, capacity, max_binding)?;
+        let mut model = Model::declare(&mut store, config, Role::Weights, false, capacity, max_binding)?;
+        if let Some(layout) = adapter {
+            let adapter = Adapter::declare(&mut store, layout, Role::Weights, false, None, max_binding)?;
+            model = model.view(Some(adapter));
+        }
         let lanes = [(PREFILL, None), (sequences, Some(logits))].map(|(size, to)| {
             let inputs = Inputs::declare(&mut store, size);
             let rows = store.declare("cache rows", Role::Inputs, 1, size);
@@ -149,13 +159,21 @@ impl Blueprint {
     ///
     /// # Errors
     /// If the weights cannot be read or the device has no room.
-    pub fn load<'g>(self, gpu: &'g Gpu, folder: &Folder) -> Result<Generator<'g>, Error> {
+    pub fn load<'g>(
+        self,
+        gpu: &'g Gpu,
+        folder: &Folder,
+        adapter: Option<&AdapterFolder>,
+    ) -> Result<Generator<'g>, Error> {
         let Self { store, model, lanes, logits, sequences, capacity } = self;
         let memory = Memory::allocate(gpu, &store)?;
         for (tensor, values) in model.rotary_tables() {
             memory.write(gpu, tensor, 0, &values);
         }
         model.weights.load(gpu, &memory, folder)?;
+        if let Some((declared, folder)) = model.adapter.as_ref().zip(adapter) {
+            declared.load(gpu, &memory, folder)?;
+        }
         let lane = |(inputs, rows, plan): (Inputs, Tensor, Plan)| -> Result<Lane, Error> {
             Ok(Lane { inputs, rows, program: plan.load(gpu, &memory)?, size: inputs.tokens.len() })
         };
@@ -178,7 +196,7 @@ impl<'g> Generator<'g> {
         sequences: usize,
         capacity: usize,
     ) -> Result<Self, Error> {
-        Blueprint::new(config, sequences, capacity, gpu.max_binding())?.load(gpu, folder)
+        Blueprint::new(config, None, sequences, capacity, gpu.max_binding())?.load(gpu, folder, None)
     }
 
     /// Continues `requests` (one per sequence, no prompt empty) until one of the tokens `ends` ends a text, `each(sequence,

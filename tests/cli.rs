@@ -18,6 +18,8 @@ mod stops;
 mod support;
 #[path = "cli/tasks.rs"]
 mod tasks;
+#[path = "cli/tuning.rs"]
+mod tuning;
 #[path = "cli/verbs.rs"]
 mod verbs;
 #[path = "cli/weak.rs"]

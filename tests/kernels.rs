@@ -5,8 +5,14 @@ mod translate;
 
 use std::{collections::HashSet, fs, path::Path};
 
-use translate::{Translated, translate};
-use underdog::gpu::{Kernel, kernels::MODULES};
+use translate::{Hlsl, Translated, specialize, translate};
+use underdog::{
+    gpu::{Alternative, Family, Kernel, kernels::MODULES},
+    ops,
+};
+
+/// The extension by which WGSL names a device's matrix units.
+const UNITS: &str = "wgpu_cooperative_matrix";
 
 /// `void name(` with anything that is no part of a name before it.
 fn defines(source: &str, entry: &str) -> bool {
@@ -18,13 +24,18 @@ fn checked(module: &underdog::gpu::kernel::Module) -> Translated {
     let translated = translate(module.source, module.name).unwrap_or_else(|failure| panic!("{failure}"));
     assert_eq!(translated.spv.first(), Some(&0x0723_0203), "{}: no SPIR-V", module.name);
     assert_eq!(entry_points(&translated.spv), module.kernels.iter().map(|k| k.entry).collect::<HashSet<_>>());
-    for (kernel, hlsl_name) in module.kernels.iter().zip(&translated.hlsl_entry_points) {
-        let Kernel { name, entry, .. } = kernel;
+    assert_eq!(translated.hlsl.is_none(), module.enables.contains(&UNITS), "{}: HLSL", module.name);
+    for Kernel { name, entry, .. } in module.kernels {
         assert!(
             defines(&translated.msl, entry) || defines(&translated.msl, &format!("{entry}_")),
             "{name}: not in the MSL"
         );
-        assert!(defines(&translated.hlsl, hlsl_name), "{name}: not in the HLSL");
+    }
+    if let Some(Hlsl { source, entry_points }) = &translated.hlsl {
+        assert_eq!(entry_points.len(), module.kernels.len(), "{}: HLSL", module.name);
+        for entry in entry_points {
+            assert!(defines(source, entry), "{}.{entry}: not in the HLSL", module.name);
+        }
     }
     translated
 }
@@ -51,13 +62,9 @@ fn entry_points(spv: &[u32]) -> HashSet<&str> {
 fn keep(folder: &Path, name: &str, wgsl: &str, translated: &Translated) {
     fs::create_dir_all(folder).expect("the folder of translations");
     let spv: &[u8] = bytemuck::cast_slice(&translated.spv);
-    let files = [
-        ("wgsl", wgsl.as_bytes()),
-        ("spv", spv),
-        ("metal", translated.msl.as_bytes()),
-        ("hlsl", translated.hlsl.as_bytes()),
-    ];
-    for (extension, bytes) in files {
+    let hlsl = translated.hlsl.as_ref().map(|hlsl| ("hlsl", hlsl.source.as_bytes()));
+    let files = [("wgsl", wgsl.as_bytes()), ("spv", spv), ("metal", translated.msl.as_bytes())];
+    for (extension, bytes) in files.into_iter().chain(hlsl) {
         fs::write(folder.join(format!("{name}.{extension}")), bytes).expect("a translation");
     }
 }
@@ -71,6 +78,50 @@ fn every_module_translates_to_every_backend() {
         if let Some(folder) = &folder {
             keep(Path::new(folder), module.name, module.source, &translated);
         }
+    }
+}
+
+/// Every other form of a kernel.
+fn alternatives() -> impl Iterator<Item = (&'static Family, &'static Alternative)> {
+    ops::families().flat_map(|family| family.alternatives.iter().map(move |form| (family, form)))
+}
+
+#[test]
+fn every_alternative_translates_and_takes_what_it_says() {
+    let folder = std::env::var_os("UNDERDOG_TRANSLATIONS");
+    for (family, form) in alternatives() {
+        let Alternative { name, kernel, constants, workgroup_bytes, invocations, .. } = form;
+        let what = format!("{} as `{name}`", family.kernel.name);
+        let made = specialize(kernel.module.source, kernel.module.name, kernel.entry, constants);
+        let made = made.unwrap_or_else(|failure| panic!("{what}: {failure}"));
+        assert_eq!(made.workgroup_bytes, *workgroup_bytes, "{what}: bytes of workgroup memory");
+        assert_eq!(made.workgroup.iter().product::<u32>(), *invocations, "{what}: invocations");
+        assert_eq!(made.translated.hlsl.is_none(), kernel.module.enables.contains(&UNITS), "{what}: HLSL");
+        if let Some(folder) = &folder {
+            let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+            let file = format!("{}.{}", family.kernel.name.replace('.', "-"), name.replace(|c| plain(c) == '-', "-"));
+            fs::create_dir_all(folder).expect("the folder of translations");
+            let spv: &[u8] = bytemuck::cast_slice(&made.translated.spv);
+            fs::write(Path::new(folder).join(format!("{file}.spv")), spv).expect("a translation");
+        }
+    }
+}
+
+#[test]
+fn alternatives_stand_in_for_their_kernels() {
+    for family in ops::families() {
+        let names: HashSet<_> = family.alternatives.iter().map(|form| form.name).collect();
+        assert_eq!(names.len(), family.alternatives.len(), "{}: two forms of one name", family.kernel.name);
+    }
+    for (family, form) in alternatives() {
+        let what = format!("{} as `{}`", family.kernel.name, form.name);
+        let bindings = |kernel: &Kernel| -> Vec<_> {
+            kernel.bindings.iter().map(|b| (b.index, b.writable, b.reads, b.writes)).collect()
+        };
+        assert_eq!(bindings(form.kernel), bindings(family.kernel), "{what}: bindings");
+        assert_eq!(form.kernel.params_size, family.kernel.params_size, "{what}: immediates");
+        assert!(form.workgroup_bytes <= 48 << 10, "{what}: {} bytes of workgroup memory", form.workgroup_bytes);
+        assert!(form.invocations <= 1024, "{what}: {} invocations", form.invocations);
     }
 }
 

@@ -3,6 +3,8 @@
 
 mod common;
 
+#[path = "models/adapters.rs"]
+mod adapters;
 #[path = "models/families.rs"]
 mod families;
 #[path = "models/generation.rs"]

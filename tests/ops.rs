@@ -5,6 +5,8 @@ mod common;
 
 #[path = "ops/adamw.rs"]
 mod adamw;
+#[path = "ops/alternatives.rs"]
+mod alternatives;
 #[path = "ops/attention.rs"]
 mod attention;
 #[path = "ops/check.rs"]
@@ -17,6 +19,8 @@ mod head_loss;
 mod head_oracle;
 #[path = "ops/linear.rs"]
 mod linear;
+#[path = "ops/lora.rs"]
+mod lora;
 #[path = "ops/noise.rs"]
 mod noise;
 #[path = "ops/packed.rs"]

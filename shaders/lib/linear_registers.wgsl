@@ -6,18 +6,7 @@
 // because those drivers hoist nothing, and tiles are arrays of arrays, because only those are unrolled into registers
 // there. Rows and columns past the edge read the last valid ones again and are not written.
 
-struct Params {
-    m: u32,
-    n: u32,
-    k: u32,
-    ldx: u32, // numbers from one row of X to the next; the same for W and Y
-    ldw: u32,
-    ldy: u32,
-    accumulate: u32, // 0: Y is overwritten, 1: added to
-    has_bias: u32, // nt, nt4 and nt4_row; where 0, `bias` is not read: any read-only buffer, say W's, may stand there
-}
-
-var<immediate> params: Params;
+#import linear_params
 
 @group(0) @binding(0) var<storage, read> x4: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y4: array<vec4<f32>>;

@@ -1,7 +1,7 @@
 //! One thing to measure: a name, the work of a run, and what its rate is a share of.
 
 use super::{
-    recorder::{Loaded, Recorder},
+    recorder::{Loaded, Recorded, Recorder},
     results::Unit,
 };
 use crate::gpu::{Error, Gpu};
@@ -66,13 +66,18 @@ impl Case {
         self.tier == Tier::Always
     }
 
+    /// What it runs, and with what, before it has memory.
+    pub(super) fn recorded(&self) -> Recorded {
+        let mut recorder = Recorder::default();
+        (self.record)(&mut recorder);
+        recorder.finish()
+    }
+
     /// Allocates it and fills its inputs with random numbers.
     ///
     /// # Errors
     /// If the device has no room.
     pub fn load(&self, gpu: &Gpu) -> Result<Loaded, Error> {
-        let mut recorder = Recorder::default();
-        (self.record)(&mut recorder);
-        recorder.load(gpu, false)
+        self.recorded().load(gpu, false)
     }
 }

@@ -2,8 +2,8 @@
 //! op can be measured whose result nobody reads.
 
 use crate::{
-    gpu::{BatchTime, Buffer, Error, Gpu, Program, Slice, Step},
-    tape::{Command, Tape},
+    gpu::{BatchTime, Buffer, Error, Extents, Gpu, Kernel, Program, Slice, Step},
+    tape::{Command, Recording, Tape},
     tensor::{ELEMENT, Memory, Place, Role, Store, Tensor, allocation},
 };
 
@@ -98,11 +98,36 @@ impl Recorder {
         self.tape.backward();
     }
 
+    /// Ends the recording.
+    pub(super) fn finish(self) -> Recorded {
+        let Self { store, tape, inputs, seeds, .. } = self;
+        Recorded { store, recording: tape.finish(), inputs, seeds }
+    }
+
+    /// Allocates and fills; see [`Recorded::load`].
+    pub(super) fn load(self, gpu: &Gpu, poison: bool) -> Result<Loaded, Error> {
+        self.finish().load(gpu, poison)
+    }
+}
+
+/// Recorded ops and their inputs.
+pub(super) struct Recorded {
+    store: Store,
+    recording: Recording,
+    inputs: Vec<(Tensor, Vec<u32>)>,
+    seeds: Vec<(Tensor, Vec<u32>)>,
+}
+
+impl Recorded {
+    /// The dispatches, without memory.
+    pub(super) fn dispatches(&self) -> impl Iterator<Item = (&'static Kernel, Extents)> {
+        self.recording.commands.iter().filter_map(Command::dispatch)
+    }
+
     /// Allocates and fills. `poison` fills what the ops have to write with NaN.
     pub(super) fn load(self, gpu: &Gpu, poison: bool) -> Result<Loaded, Error> {
-        let Self { store, tape, inputs, seeds, .. } = self;
+        let Self { store, recording, inputs, seeds } = self;
         let memory = Memory::allocate(gpu, &store)?;
-        let recording = tape.finish();
         let buffer = |elements: &usize| gpu.buffer("bench", allocation(*elements));
         let transients = recording.transients.iter().map(buffer).collect::<Result<Vec<Buffer>, _>>()?;
         if poison {

@@ -73,9 +73,10 @@ impl StepCase {
     /// # Errors
     /// If something exceeds a binding.
     pub fn blueprint(&self, max_binding: u64, recompute: bool) -> Result<Blueprint, engine::Error> {
-        let other = Other { config: self.config.clone(), learns: true, share: 1.0 };
+        let other = Other { learns: true, ..Other::frozen(self.config.clone()) };
         Blueprint::new(&Spec {
             strong: self.config.clone(),
+            adapter: None,
             others: if self.joint { vec![other] } else { Vec::new() },
             loss: if self.joint { Loss::Mix(Source::Real) } else { Loss::Sft { noisy: false } },
             train: true,
@@ -132,6 +133,7 @@ impl StepCase {
                 match parameter.init {
                     Init::Ones => vec![1.0; count],
                     Init::Zeros => vec![0.0; count],
+                    Init::Uniform(most) => (0..count).map(|_| rng.number() * most).collect(),
                     // Uniform of the same deviation: twice as fast to make as normal.
                     Init::Normal(std) => (0..count).map(|_| rng.number() * std * 3f32.sqrt()).collect(),
                 }

@@ -15,7 +15,11 @@ use super::{
 };
 use crate::{
     engine,
-    gpu::{self, Gpu},
+    gpu::{
+        self, Extents, Gpu, Kernel,
+        tune::{self, Effort, Told},
+    },
+    ops,
     report::{Event, Report},
 };
 
@@ -65,6 +69,8 @@ pub struct Options {
     pub filter: Option<String>,
     /// Most bytes of device memory for a model.
     pub memory: Option<u64>,
+    /// How thoroughly kernels are chosen for the device; `None`: the portable forms are measured.
+    pub autotune: Option<Effort>,
 }
 
 impl Options {
@@ -185,8 +191,27 @@ impl Run<'_> {
         self.results.skipped.push(Skipped { name: name.into(), reason });
     }
 
+    /// Chooses the forms of kernels that are about to be measured.
+    fn tune(
+        &mut self,
+        work: impl IntoIterator<Item = (&'static Kernel, Extents)>,
+        planned: u64,
+    ) -> Result<(), Error> {
+        let options = self.options.autotune.map(|effort| tune::Options { effort, half: false, planned });
+        let (gpu, folder, stop) = (self.gpu, tune::cache_folder(), self.stop);
+        let tell = |what| match what {
+            // Every shape would have a line of its own.
+            Told::Note(_) => {}
+            Told::Warning(text) => self.tell(&Event::Warning(&text)),
+        };
+        let go_on = || !stop.load(Ordering::Relaxed);
+        Ok(tune::settle(gpu, ops::families(), work, options, folder.as_deref(), go_on, tell)?)
+    }
+
     fn kernel(&mut self, case: &super::Case, ceilings: &Ceilings) -> Result<(), Error> {
-        let loaded = match case.load(self.gpu) {
+        let recorded = case.recorded();
+        self.tune(recorded.dispatches(), u64::MAX)?;
+        let loaded = match recorded.load(self.gpu, false) {
             Err(error @ gpu::Error::OutOfMemory { .. }) => {
                 self.skip(&case.name, error.to_string());
                 return Ok(());
@@ -218,6 +243,9 @@ impl Run<'_> {
         let mut budget = self.options.suite.step_budget();
         if self.options.names_model(case.model()) {
             budget.limit = f64::INFINITY;
+        }
+        if let Ok(blueprint) = case.blueprint(self.gpu.max_binding(), false) {
+            self.tune(blueprint.work(), blueprint.footprint().total())?;
         }
         let mut trainer = match case.load(self.gpu, self.options.memory) {
             Err(

@@ -132,6 +132,11 @@ impl Folder {
         self.tensors.get(name).or_else(base)
     }
 
+    /// Names of all tensors, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
     /// Checks that every entry can be read, before any long work. Tensors that are not asked for do not matter.
     ///
     /// # Errors

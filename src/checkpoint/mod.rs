@@ -5,6 +5,7 @@
 //! What is read may come from strangers: every size is checked before it is believed. What is written is written aside,
 //! synced and renamed, so that no half folder is ever seen. Nothing here may print.
 
+mod adapter;
 mod aside;
 mod companions;
 mod folder;
@@ -14,10 +15,13 @@ mod save;
 
 use std::path::{Path, PathBuf};
 
+pub use adapter::{
+    AdapterConfig, AdapterFiles, AdapterFolder, PREFIX as ADAPTER_PREFIX, Part, ends_with, is_adapter,
+};
 pub use companions::Companions;
 pub use folder::{Folder, Stored};
-pub use run_state::{Latest, Restored, Run, Skipped, TensorFile, latest, prune, save_run};
-pub use save::{Dtype, ModelFiles, SHARD_BYTES, check_vacant, save_model};
+pub use run_state::{Latest, Restored, Run, Saved, Skipped, TensorFile, latest, prune, save_run};
+pub use save::{Contents, Dtype, ModelFiles, SHARD_BYTES, check_vacant, save, save_model};
 
 /// Name and shape of a tensor that must be read or written.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Checkpoints of a training run: `checkpoint-N/`, whole or not there at all.
 //!
-//! Each is a model folder in f32, further files of named tensors (optimizer moments, a second model), `state.json` with
+//! Each is the folder of a model or an adapter in f32, further files of named tensors (optimizer moments, a second model), `state.json` with
 //! whatever the run keeps beside tensors, and `MANIFEST.json`, written last, with the length and SHA-256 of every
 //! file. One process at a time may save into a run's folder; whoever runs the training sees to that.
 
@@ -14,8 +14,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::aside::{Aside, MARK, Record, folders, hex, hidden, sweep};
-use super::save::put_model;
-use super::{BoxError, Dtype, Entry, Error, Folder, ModelFiles, SHARD_BYTES, io, is_basename, read_small};
+use super::{
+    AdapterFolder, BoxError, Contents, Dtype, Entry, Error, Folder, SHARD_BYTES, io, is_adapter, is_basename,
+    read_small,
+};
 
 const PREFIX: &str = "checkpoint-";
 const STATE: &str = "state.json";
@@ -31,8 +33,8 @@ const PIECE: usize = 1 << 20;
 pub struct Run<'a> {
     /// Optimizer steps taken.
     pub step: u64,
-    /// The model, saved in f32 so that a resumed run has the same bits.
-    pub model: ModelFiles<'a>,
+    /// The model or the adapter, saved in f32 so that a resumed run has the same bits.
+    pub contents: Contents<'a>,
     /// Further tensors.
     pub tensors: &'a [TensorFile<'a>],
     /// Everything else that the run needs to go on.
@@ -57,8 +59,17 @@ pub struct Restored {
     pub path: PathBuf,
     /// What was given as [`Run::state`].
     pub state: Value,
-    /// The model's weights.
-    pub model: Folder,
+    /// What was trained.
+    pub saved: Saved,
+}
+
+/// The weights in a checkpoint.
+#[derive(Debug)]
+pub enum Saved {
+    /// Of a model.
+    Model(Folder),
+    /// Of an adapter.
+    Adapter(AdapterFolder),
 }
 
 /// A checkpoint that cannot be used.
@@ -103,9 +114,8 @@ pub fn save_run<E: Into<BoxError>>(
     sweep(folder, is_leftover)?;
     let name = format!("{PREFIX}{}", run.step);
     let mut aside = Aside::create(folder, &name)?;
-    put_model(&mut aside, &run.model, Dtype::F32, SHARD_BYTES, &mut |entry| {
-        read("model", entry).map_err(Into::into)
-    })?;
+    let model = &mut |entry: &Entry| read("model", entry).map_err(Into::into);
+    run.contents.put(&mut aside, Dtype::F32, SHARD_BYTES, model)?;
     for TensorFile { stem, entries } in run.tensors {
         let file = format!("{stem}.safetensors");
         aside.put_tensors(&file, entries, Dtype::F32, &mut |entry| read(stem, entry).map_err(Into::into))?;
@@ -189,8 +199,11 @@ impl Restored {
         let damaged = |reason| Error::Damaged { path: state.clone(), reason };
         let state = serde_json::from_slice(&read_small(&state, MAX_JSON_BYTES)?)
             .map_err(|error| damaged(error.to_string()))?;
-        let model = Folder::open(path)?;
-        Ok(Restored { step: manifest.step, path: path.into(), state, model })
+        let saved = match is_adapter(path) {
+            true => Saved::Adapter(AdapterFolder::open(path)?),
+            false => Saved::Model(Folder::open(path)?),
+        };
+        Ok(Restored { step: manifest.step, path: path.into(), state, saved })
     }
 
     /// Opens the tensors that were saved as [`TensorFile::stem`].

@@ -1,4 +1,4 @@
-//! Writing a Hugging Face model folder that `from_pretrained` loads.
+//! Writing a Hugging Face model folder that `from_pretrained` loads, or an adapter's that PEFT does.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::aside::{Aside, MARK, Read, sweep};
 use super::folder::{INDEX, SINGLE};
-use super::{BoxError, Companions, Entry, Error, io};
+use super::{AdapterFiles, BoxError, Companions, Entry, Error, adapter, io};
 
 /// Size at which transformers 4 starts another shard.
 pub const SHARD_BYTES: u64 = 5_000_000_000;
@@ -57,17 +57,58 @@ pub struct ModelFiles<'a> {
     pub entries: &'a [Entry],
 }
 
-/// Writes a model folder. `read` is asked once for each entry, in order, for its values as f32, row-major.
-///
-/// `out` appears whole or not at all; where it is a folder that is already there, the files are moved into it with
-/// `config.json` last. Weights beyond `shard_bytes` are split into shards with an index ([`SHARD_BYTES`] is usual).
+/// What a run leaves: a model, or an adapter on one.
+#[derive(Debug, Clone, Copy)]
+pub enum Contents<'a> {
+    /// A model of its own.
+    Model(ModelFiles<'a>),
+    /// What changes another.
+    Adapter(AdapterFiles<'a>),
+}
+
+impl Contents<'_> {
+    /// The file whose presence says that the folder is whole.
+    fn last(&self) -> &'static str {
+        match self {
+            Self::Model(_) => CONFIG,
+            Self::Adapter(_) => adapter::CONFIG,
+        }
+    }
+
+    /// Writes the files into `aside`. Adapters are small and stay in f32.
+    pub(super) fn put(&self, aside: &mut Aside, dtype: Dtype, shard_bytes: u64, read: Read) -> Result<(), Error> {
+        match self {
+            Self::Model(model) => put_model(aside, model, dtype, shard_bytes, read),
+            Self::Adapter(files) => put_adapter(aside, files, read),
+        }
+    }
+}
+
+/// Writes a model folder: [`save`] of a model.
 ///
 /// # Errors
-/// A model is already in `out`, the disk refuses, `read` fails or gives another number of values than the entry has, a
-/// value is NaN or infinite in `dtype`, `config_json` is no JSON object. `out` is then as it was.
+/// Those of [`save`].
 pub fn save_model<E: Into<BoxError>>(
     out: &Path,
     model: &ModelFiles,
+    dtype: Dtype,
+    shard_bytes: u64,
+    read: impl FnMut(&Entry) -> Result<Vec<f32>, E>,
+) -> Result<(), Error> {
+    save(out, &Contents::Model(*model), dtype, shard_bytes, read)
+}
+
+/// Writes the folder of a model or an adapter. `read` is asked once for each entry, in order, for its values as f32, row-major.
+///
+/// `out` appears whole or not at all; where it is a folder that is already there, the files are moved into it with
+/// `config.json` or `adapter_config.json` last. Weights beyond `shard_bytes` are split into shards with an index ([`SHARD_BYTES`] is usual).
+///
+/// # Errors
+/// A model or an adapter is already in `out`, the disk refuses, `read` fails or gives another number of values than the entry has, a
+/// value is NaN or infinite in `dtype`, `config_json` is no JSON object. `out` is then as it was.
+pub fn save<E: Into<BoxError>>(
+    out: &Path,
+    contents: &Contents,
     dtype: Dtype,
     shard_bytes: u64,
     mut read: impl FnMut(&Entry) -> Result<Vec<f32>, E>,
@@ -79,9 +120,9 @@ pub fn save_model<E: Into<BoxError>>(
     let name = out.file_name().unwrap_or(CONFIG.as_ref()).to_string_lossy();
     sweep(parent, |hidden| hidden.starts_with(&format!(".{name}{MARK}")))?;
     let mut aside = Aside::create(parent, &name)?;
-    put_model(&mut aside, model, dtype, shard_bytes, &mut |entry| read(entry).map_err(Into::into))?;
+    contents.put(&mut aside, dtype, shard_bytes, &mut |entry| read(entry).map_err(Into::into))?;
     check_vacant(out)?;
-    if there { aside.move_into(out, CONFIG) } else { aside.rename(out) }
+    if there { aside.move_into(out, contents.last()) } else { aside.rename(out) }
 }
 
 /// Checks that [`save_model`] would overwrite nothing in `out`. Call it before any long work.
@@ -95,7 +136,8 @@ pub fn check_vacant(out: &Path) -> Result<(), Error> {
     for entry in std::fs::read_dir(out).map_err(io(out, "write into"))? {
         let path = entry.map_err(io(out, "read"))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let ours = [CONFIG, SINGLE, INDEX].contains(&&*name) || Companions::is_one(&name);
+        let ours =
+            [CONFIG, SINGLE, INDEX, adapter::CONFIG, adapter::TENSORS].contains(&&*name) || Companions::is_one(&name);
         if ours || (name.starts_with("model-") && name.ends_with(".safetensors")) {
             return Err(Error::Exists { path });
         }
@@ -103,14 +145,17 @@ pub fn check_vacant(out: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Writes the files of an adapter into `aside`.
+fn put_adapter(aside: &mut Aside, files: &AdapterFiles, read: Read) -> Result<(), Error> {
+    aside.put(adapter::CONFIG, &pretty(&files.config_json()))?;
+    for (name, bytes) in &files.companions.files {
+        aside.put(name, bytes)?;
+    }
+    aside.put_tensors(adapter::TENSORS, files.entries, Dtype::F32, read)
+}
+
 /// Writes the files of a model into `aside`.
-pub(super) fn put_model(
-    aside: &mut Aside,
-    model: &ModelFiles,
-    dtype: Dtype,
-    shard_bytes: u64,
-    read: Read,
-) -> Result<(), Error> {
+fn put_model(aside: &mut Aside, model: &ModelFiles, dtype: Dtype, shard_bytes: u64, read: Read) -> Result<(), Error> {
     aside.put(CONFIG, &config(model, dtype)?)?;
     for (name, bytes) in &model.companions.files {
         aside.put(name, bytes)?;

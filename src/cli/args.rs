@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 
-use crate::config::{self, Autotune, ByteSize, Config, CurriculumRule, Error, Layers, Overlength};
+use crate::config::{self, Autotune, ByteSize, Config, CurriculumRule, Dtype, Error, Layers, Overlength};
 use crate::eval::{Style, Task};
 
 pub use bench::{BenchArgs, BenchVerb};
@@ -142,6 +142,11 @@ pub enum Verb {
     /// Measure a model: loss and perplexity on a file, or what it answers to a published task
     #[command(after_help = EVAL_HELP)]
     Eval(EvalArgs),
+    /// Write a model folder of a model and an adapter on it
+    #[command(
+        after_help = "The sums are made in f32. Example:\n  underdog merge --model Qwen3-0.6B --adapter run --out merged"
+    )]
+    Merge(MergeArgs),
     /// Write text with a model
     #[command(after_help = "Example:\n  underdog generate --model run --chat --prompt \"What is 17 + 25?\"")]
     Generate(GenerateArgs),
@@ -235,6 +240,9 @@ pub struct ScoreArgs {
     /// What to score.
     #[command(flatten)]
     pub input: InputFlags,
+    /// Folder of an adapter on the model
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
     /// JSONL file to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -278,6 +286,9 @@ pub struct EvalArgs {
     /// Hugging Face folder of the model
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
+    /// Folder of an adapter on it
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
     /// JSONL file of the samples whose loss is measured
     #[arg(long, value_name = "FILE", required_unless_present = "task", conflicts_with = "task")]
     pub data: Option<PathBuf>,
@@ -361,6 +372,9 @@ pub struct GenerateArgs {
     /// Hugging Face folder of the model
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
+    /// Folder of an adapter on it
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
     /// Text to go on from
     #[arg(long, value_name = "TEXT")]
     pub prompt: String,
@@ -389,6 +403,23 @@ pub struct GenerateArgs {
     /// (quick), or of all of it (full)
     #[arg(long, value_name = "EFFORT")]
     pub autotune: Option<Autotune>,
+}
+
+/// `merge`.
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// Hugging Face folder of the base
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Folder of the adapter (PEFT or mlx-lm)
+    #[arg(long, value_name = "DIR")]
+    pub adapter: PathBuf,
+    /// Folder to make
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Number format of the merged model; auto is the base's
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Config::default().dtype)]
+    pub dtype: Dtype,
 }
 
 /// `data`.
@@ -440,7 +471,7 @@ impl EvalArgs {
         let mut layers = Layers::new();
         layers.flags(&EvalSettings { model, data, max_length: *max_length, overlength: *overlength })?;
         layers.flags(device)?;
-        layers.resolve()
+        Ok(Config { adapter: self.adapter.clone(), ..layers.resolve()? })
     }
 }
 

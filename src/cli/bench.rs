@@ -5,13 +5,14 @@ use std::{fs, path::Path, sync::atomic::AtomicBool};
 use serde_json::json;
 
 use super::{
-    args::{BenchArgs, BenchVerb},
+    args::{BenchArgs, BenchVerb, DeviceFlags},
     check_new_file, with_device,
 };
 use crate::{
     bench::{self, Comparison, Options, Results},
+    config::Config,
     report,
-    run::Error,
+    run::{self, Error},
 };
 
 pub(super) fn run(args: &BenchArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
@@ -19,9 +20,15 @@ pub(super) fn run(args: &BenchArgs, json: bool, stop: &AtomicBool) -> Result<(),
         return compare(&args.files, args.svg.as_deref(), json);
     }
     args.out.iter().try_for_each(|out| check_new_file(out))?;
-    let options =
-        Options { suite: args.suite, filter: args.filter.clone(), memory: args.device.memory.map(|size| size.0) };
-    let results = with_device(args.device.device.as_deref(), stop, |context| {
+    let DeviceFlags { device, memory, autotune } = &args.device;
+    let autotune = autotune.unwrap_or(Config::default().autotune);
+    let results = with_device(device.as_deref(), stop, |context| {
+        let options = Options {
+            suite: args.suite,
+            filter: args.filter.clone(),
+            memory: memory.map(|size| size.0),
+            autotune: run::effort(autotune, context.gpu),
+        };
         bench::run(context.gpu, &options, context.report, context.stop).map_err(failure)
     })?;
     if let Some(out) = &args.out {

@@ -17,7 +17,7 @@ pub(super) fn run(args: &EvalArgs, json: bool, stop: &AtomicBool) -> Result<(), 
         return judge(args, &config, task, json, stop);
     }
     let result = with_device(config.device.as_deref(), stop, |context| {
-        let source = Source::open(config.model()?)?;
+        let source = Source::of(&config)?;
         let dataset = run::dataset(context.report, &config, &source.tokenizer, source.config.vocab)?;
         run::evaluate(context, &config, "eval", &source, &dataset.examples)
     })?;

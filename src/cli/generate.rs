@@ -33,13 +33,15 @@ pub(super) fn run(args: &GenerateArgs, json: bool, stop: &AtomicBool) -> Result<
     }
     let gpu = Gpu::open(args.device.as_deref())?;
     let most = args.max_new_tokens as usize;
-    let blueprint = Blueprint::new(config, 1, prompt.len() + most, gpu.max_binding())?;
+    let adapter = args.adapter.as_deref().map(|folder| run::open_adapter(folder, &config)).transpose()?;
+    let layout = adapter.as_ref().map(|tuned| tuned.layout.clone());
+    let blueprint = Blueprint::new(config, layout, 1, prompt.len() + most, gpu.max_binding())?;
     let settings =
         args.autotune.map_or_else(Settings::default, |autotune| Settings { autotune, ..Settings::default() });
     let mut report = Report::new(Console::stderr());
     let mut context = Context { gpu: &gpu, report: &mut report, stop, profile: false };
     run::tune(&mut context, &settings, blueprint.work(), blueprint.bytes())?;
-    let mut generator = blueprint.load(&gpu, &folder)?;
+    let mut generator = blueprint.load(&gpu, &folder, adapter.as_ref().and_then(|tuned| tuned.folder.as_ref()))?;
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p };
     let ends = tokenizer.eos_ids();
     // People watch the text grow; whoever reads a pipe gets the same bytes.

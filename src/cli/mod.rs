@@ -10,6 +10,7 @@ mod devices;
 mod eval;
 mod generate;
 mod init;
+mod merge;
 mod plan;
 mod score;
 mod train;
@@ -80,6 +81,7 @@ fn run(cli: &Cli, stop: &AtomicBool) -> Result<(), Error> {
         Verb::Wmss(args) => wmss::run(args, json, stop),
         Verb::Compare(args) => compare::run(args, json, stop),
         Verb::Eval(args) => eval::run(args, json, stop),
+        Verb::Merge(args) => merge::run(args, json),
         Verb::Generate(args) => generate::run(args, json, stop),
         Verb::Data(args) => data::run(args, json, stop),
         Verb::Bench(args) => bench::run(args, json, stop),

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{args::ScoreArgs, check_new_file, with_device};
 use crate::{
+    config::Config,
     curriculum::{self, EntropyRow},
     report::{self, count},
     run::{self, Error, Source},
@@ -13,10 +14,10 @@ use crate::{
 };
 
 pub(super) fn run(args: &ScoreArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
-    let config = args.input.config(Some(&args.device))?;
+    let config = Config { adapter: args.adapter.clone(), ..args.input.config(Some(&args.device))? };
     check_new_file(&args.out)?;
     let scored = with_device(config.device.as_deref(), stop, |context| {
-        let source = Source::open(config.model()?)?;
+        let source = Source::of(&config)?;
         let dataset = run::dataset(context.report, &config, &source.tokenizer, source.config.vocab)?;
         run::score(context, &config, "score", &source, &dataset.examples)
     })?;

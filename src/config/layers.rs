@@ -10,7 +10,7 @@ use serde::Serialize;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-use super::{Config, Method, keys};
+use super::{ADAPTER_LR, Config, Method, keys};
 
 /// A file of settings is a page or two; more is a mistaken argument.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -217,6 +217,9 @@ impl Layers {
     /// The first value that is not allowed, with where it came from.
     pub fn resolve(&self) -> Result<Config, Error> {
         match self.config.first_fault() {
+            None if self.config.trains_adapter() && !self.table.contains_key("lr") => {
+                Ok(Config { lr: ADAPTER_LR, ..self.config.clone() })
+            }
             None => Ok(self.config.clone()),
             Some((key, allowed)) => Err(Error::NotAllowed {
                 origin: self.origins.get(key).cloned().unwrap_or(Origin::Default),

@@ -19,6 +19,10 @@ pub use choices::{
 };
 pub use layers::{Error, Layers, Origin};
 
+/// Learning rate of an adapter where none is given: ten times that of a whole model.
+const ADAPTER_LR: f64 = 1e-4;
+const NEW_ADAPTER: &str = "is of a new adapter, which wants lora_rank; leave it out or give that";
+
 /// All settings of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -27,7 +31,8 @@ pub struct Config {
     pub method: Method,
     /// Hugging Face folder of the model to train.
     pub model: Option<PathBuf>,
-    /// Hugging Face folders of weak models, or `auto` to choose among `candidate`; only for `mix`.
+    /// Folders of weak models or of adapters on `model`, `base` for `model` without its adapter, or `auto` to choose among
+    /// `candidate`; for `mix`, and one for the first round of `wmss`.
     #[serde(deserialize_with = "one_or_many")]
     pub weak: Vec<PathBuf>,
     /// Each weak model's share in the weak logits; equal if left out.
@@ -42,6 +47,26 @@ pub struct Config {
     pub weak_source: WeakSource,
     /// Hugging Face folder of the teacher; `undial` and `self-distill` take the starting model if left out.
     pub teacher: Option<PathBuf>,
+    /// Folder of an adapter on the model, to go on from or to measure.
+    pub adapter: Option<PathBuf>,
+    /// Rank of a new adapter, which is trained instead of the model.
+    pub lora_rank: Option<usize>,
+    /// What the adapter is scaled by, over its rank; twice the rank if left out.
+    pub lora_alpha: Option<f64>,
+    /// Share of an adapted module's inputs that is dropped; 0 or the adapter's own if left out.
+    pub lora_dropout: Option<f64>,
+    /// Modules to adapt, by the ends of their names; empty: every linear one.
+    #[serde(deserialize_with = "one_or_many")]
+    pub target_modules: Vec<String>,
+    /// Scale by alpha over the root of the rank.
+    pub rslora: bool,
+    /// Learn directions and lengths of the weights apart (DoRA).
+    pub dora: bool,
+    /// Layers to adapt, as in `0-3,8` or `last:8`; all if left out.
+    pub train_layers: Option<String>,
+    /// Modules that are trained whole beside the adapter, such as `embed_tokens` and `lm_head`.
+    #[serde(deserialize_with = "one_or_many")]
+    pub modules_to_save: Vec<String>,
     /// JSONL file to train on.
     pub data: Option<PathBuf>,
     /// Folder of the run.
@@ -162,6 +187,15 @@ impl Default for Config {
             held_out: None,
             weak_source: WeakSource::Real,
             teacher: None,
+            adapter: None,
+            lora_rank: None,
+            lora_alpha: None,
+            lora_dropout: None,
+            target_modules: Vec::new(),
+            rslora: false,
+            dora: false,
+            train_layers: None,
+            modules_to_save: Vec::new(),
             data: None,
             out: None,
             weights: None,
@@ -277,6 +311,11 @@ impl Config {
         required("held_out", "FILE", "a JSONL file that is not trained on", self.held_out.as_deref())
     }
 
+    /// Whether an adapter is trained instead of the model.
+    pub fn trains_adapter(&self) -> bool {
+        self.adapter.is_some() || self.lora_rank.is_some()
+    }
+
     /// Whether the weak model is chosen among candidates.
     pub fn chooses_weak(&self) -> bool {
         self.weak == [Path::new("auto")]
@@ -305,6 +344,7 @@ impl Config {
         let decay = |value: f64| (0.0..1.0).contains(&value);
         let share = |value: f64| value > 0.0 && value <= 1.0;
         let distills = matches!(method, Method::Undial | Method::Distill | Method::SelfDistill);
+        let is_lora = self.lora_rank.is_some();
         let all_zero = curriculum.alpha + curriculum.beta + curriculum.gamma == 0.0;
         let checks = [
             ("lambda", share(self.lambda), "must be above 0 and at most 1"),
@@ -353,7 +393,39 @@ impl Config {
             ("hard_share", self.hard_share.is_none_or(|hard| (0.0..=1.0).contains(&hard)), "must be between 0 and 1"),
             ("undial_beta", from_zero(self.undial_beta) && self.undial_beta <= 1e4, "must be between 0 and 10000"),
             ("noise_alpha", from_zero(self.noise_alpha) && self.noise_alpha <= 1e6, "must be 0 or more"),
-            ("weak", *method == Method::Mix || self.weak.is_empty(), "is only for method `mix`; leave it out"),
+            (
+                "lora_rank",
+                self.lora_rank.is_none_or(|rank| (1..=4096).contains(&rank)),
+                "must be between 1 and 4096; leave it out to train the model itself",
+            ),
+            (
+                "lora_rank",
+                self.lora_rank.is_none() || self.adapter.is_none(),
+                "is the adapter's own where a run goes on from one; leave one of the two out",
+            ),
+            (
+                "lora_alpha",
+                self.lora_alpha.is_none_or(|alpha| alpha > 0.0 && alpha <= 1e6),
+                "must be above 0 and at most 1000000",
+            ),
+            ("lora_alpha", is_lora || self.lora_alpha.is_none(), NEW_ADAPTER),
+            ("lora_dropout", self.lora_dropout.is_none_or(decay), "must be 0 or more and below 1"),
+            ("lora_dropout", self.trains_adapter() || self.lora_dropout.is_none(), NEW_ADAPTER),
+            ("target_modules", is_lora || self.target_modules.is_empty(), NEW_ADAPTER),
+            ("rslora", is_lora || !self.rslora, NEW_ADAPTER),
+            ("dora", is_lora || !self.dora, NEW_ADAPTER),
+            ("train_layers", is_lora || self.train_layers.is_none(), NEW_ADAPTER),
+            ("modules_to_save", is_lora || self.modules_to_save.is_empty(), NEW_ADAPTER),
+            (
+                "weak",
+                matches!(method, Method::Mix | Method::Wmss) || self.weak.is_empty(),
+                "is only for methods `mix` and `wmss`; leave it out",
+            ),
+            (
+                "weak",
+                *method != Method::Wmss || (self.weak.len() <= 1 && !self.chooses_weak()),
+                "must be one model for `wmss`, or none: then it is the model before training",
+            ),
             (
                 "weak_share",
                 self.weak_share.is_empty() || self.weak_share.len() == self.weak.len(),

@@ -6,7 +6,10 @@
 
 use std::collections::HashMap;
 
-use super::Kernel;
+use super::{
+    Kernel,
+    device::{Gpu, lock},
+};
 
 /// A product of cooperative matrices: `f32 += a b` of `size` by `size` matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,15 @@ pub struct Alternative {
 /// The form that a dispatch takes; `None` is the portable one.
 pub type Form = Option<&'static Alternative>;
 
+impl Alternative {
+    /// The size of subgroups that it is made for, by its constant of this name; a device that has others does not take it.
+    /// One that may choose between sizes may choose another: compare the results.
+    pub fn subgroup(&self) -> Option<u32> {
+        let (_, size) = self.constants.iter().find(|(name, _)| *name == "SUBGROUP")?;
+        Some(*size as u32)
+    }
+}
+
 /// A kernel and its alternatives.
 #[derive(Debug)]
 pub struct Family {
@@ -54,7 +66,7 @@ pub struct Family {
     pub trial: Trial,
 }
 
-/// How the forms of a kernel are tried: see [`super::tune`]. All that they write must be f32.
+/// How the forms of a kernel are tried: see [`super::tune`]. All that they write must be finite f32.
 #[derive(Debug)]
 pub struct Trial {
     /// Multiply-adds of a dispatch with these immediates, about: what makes up most of a run is tuned first.
@@ -124,5 +136,42 @@ impl Choices {
         let (family, chosen) = self.families.get(kernel.name)?;
         let alternative = (*chosen.get(&(family.class)(params))?)?;
         Some((alternative, (alternative.grid)(params)?))
+    }
+}
+
+impl Gpu {
+    /// From now on, programs take this form for dispatches of the family's kernel whose shapes are of this class; `None` is
+    /// the portable one.
+    pub fn choose(&self, family: &'static Family, class: String, form: Form) {
+        lock(&self.choices).set(family, class, Some(form));
+    }
+
+    /// What was chosen for a class, if anything was.
+    pub fn chosen(&self, family: &Family, class: &str) -> Option<Form> {
+        lock(&self.choices).get(family, class)
+    }
+
+    /// Everything chosen: family, class and form, in the order of names.
+    pub fn choices(&self) -> Vec<(&'static Family, String, Form)> {
+        lock(&self.choices).all()
+    }
+
+    /// Does something with a form chosen for a class, and leaves the choices as they were.
+    pub(super) fn with_choice<T>(
+        &self,
+        family: &'static Family,
+        class: &str,
+        form: Form,
+        work: impl FnOnce() -> T,
+    ) -> T {
+        let before = lock(&self.choices).set(family, class.into(), Some(form));
+        let done = work();
+        lock(&self.choices).set(family, class.into(), before);
+        done
+    }
+
+    /// The chosen form of a dispatch, and its workgroups.
+    pub(super) fn choice(&self, kernel: &Kernel, params: &[u8]) -> Option<(&'static Alternative, [u32; 3])> {
+        lock(&self.choices).of(kernel, params)
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    alternative::{Alternative, Choices, Cooperative, Family, Form},
+    alternative::{Alternative, Choices, Cooperative},
     experimental,
     kernel::Kernel,
     memory::Made,
@@ -226,14 +226,14 @@ pub struct Gpu {
     pub(super) queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
     cooperative: Vec<Cooperative>,
-    choices: Mutex<Choices>,
+    pub(super) choices: Mutex<Choices>,
     modules: Mutex<HashMap<&'static str, wgpu::ShaderModule>>,
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     made: Mutex<Made>,
     failure: Arc<Mutex<Option<String>>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -301,40 +301,13 @@ impl Gpu {
             "wgpu_cooperative_matrix" => features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
             _ => false,
         };
-        alternative.kernel.module.enables.iter().all(|name| enabled(name))
+        alternative.kernel.module.enables.iter().all(enabled)
             && alternative.cooperative.is_none_or(|product| self.cooperative.contains(&product))
             && alternative.workgroup_bytes <= limits.max_compute_workgroup_storage_size
             && alternative.invocations <= limits.max_compute_invocations_per_workgroup
-    }
-
-    /// From now on, programs take this form for dispatches of the family's kernel whose shapes are of this class; `None` is
-    /// the portable one.
-    pub fn choose(&self, family: &'static Family, class: String, form: Form) {
-        lock(&self.choices).set(family, class, Some(form));
-    }
-
-    /// What was chosen for a class, if anything was.
-    pub fn chosen(&self, family: &Family, class: &str) -> Option<Form> {
-        lock(&self.choices).get(family, class)
-    }
-
-    /// Everything chosen: family, class and form, in the order of names.
-    pub fn choices(&self) -> Vec<(&'static Family, String, Form)> {
-        lock(&self.choices).all()
-    }
-
-    /// Does something with a form chosen for a class, and leaves the choices as they were.
-    pub(super) fn with_choice<T>(
-        &self,
-        family: &'static Family,
-        class: &str,
-        form: Form,
-        work: impl FnOnce() -> T,
-    ) -> T {
-        let before = lock(&self.choices).set(family, class.into(), Some(form));
-        let done = work();
-        lock(&self.choices).set(family, class.into(), before);
-        done
+            && alternative
+                .subgroup()
+                .is_none_or(|size| (self.info.subgroup_min_size..=self.info.subgroup_max_size).contains(&size))
     }
 
     /// Does something that the driver may refuse; also says why it did. A refusal here leaves the device usable.
@@ -345,11 +318,6 @@ impl Gpu {
         let errors = scopes.into_iter().rev().map(|scope| pollster::block_on(scope.pop()));
         let first = errors.fold(None, |first: Option<wgpu::Error>, error| first.or(error));
         (done, first.map(|error| error.to_string()))
-    }
-
-    /// The chosen form of a dispatch, and its workgroups.
-    pub(super) fn choice(&self, kernel: &Kernel, params: &[u8]) -> Option<(&'static Alternative, [u32; 3])> {
-        lock(&self.choices).of(kernel, params)
     }
 
     /// Whether this is a software driver on the CPU.
@@ -441,7 +409,6 @@ impl Gpu {
                 constants,
                 // Metal zeroes workgroup memory from a single thread; our kernels write before they read.
                 zero_initialize_workgroup_memory: false,
-                ..Default::default()
             },
             cache: None,
         });

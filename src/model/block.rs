@@ -51,14 +51,14 @@ impl Model {
                 ops::rope(tape, x, rotary)
             }
             QkNorm::Head => {
-                let weight = self.weights.get(&format!("{module}.weight"));
+                let weight = self.shards(&format!("{module}.weight"))[0];
                 ops::norm_rope(tape, x, weight, self.norm_constants(), rotary)
             }
         }
     }
 
     pub(super) fn norm(&self, tape: &mut Tape, x: Tensor, module: &str) -> Tensor {
-        ops::rms_norm(tape, x, self.weights.get(&format!("{module}.weight")), self.norm_constants())
+        ops::rms_norm(tape, x, self.shards(&format!("{module}.weight"))[0], self.norm_constants())
     }
 
     fn norm_constants(&self) -> ops::Norm {
@@ -66,8 +66,7 @@ impl Model {
     }
 
     fn linear(&self, tape: &mut Tape, x: Tensor, module: &str) -> Tensor {
-        let weight = self.weights.get(&format!("{module}.weight"));
-        ops::linear(tape, x, weight, self.weights.find(&format!("{module}.bias")))
+        self.project(tape, x, module)[0]
     }
 
     /// Several projections of `x`, from the parts of one fused matrix or from a matrix each.
@@ -82,7 +81,16 @@ impl Model {
         if !self.config.fused {
             return names.map(|name| self.linear(tape, x, &format!("{within}.{name}")));
         }
-        let parts = self.weights.shards(&format!("{within}.{fused}.weight"));
-        std::array::from_fn(|part| ops::linear(tape, x, parts[part], None))
+        let parts = self.project(tape, x, &format!("{within}.{fused}"));
+        std::array::from_fn(|part| parts[part])
+    }
+
+    /// `x` through each part of a module, which is one unless it is fused.
+    fn project(&self, tape: &mut Tape, x: Tensor, module: &str) -> Vec<Tensor> {
+        let weights = self.shards(&format!("{module}.weight"));
+        let bias = self.shards(&format!("{module}.bias")).first().copied();
+        let adapter = self.adapter.as_ref();
+        let adapted = adapter.and_then(|adapter| adapter.project(tape, x, module, weights, bias));
+        adapted.unwrap_or_else(|| weights.iter().map(|w| ops::linear(tape, x, *w, bias)).collect())
     }
 }

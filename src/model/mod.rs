@@ -1,15 +1,20 @@
 //! Decoder-only transformers over the tape: parameters by their Hugging Face names, and the forward pass. Backward is the
 //! tape's affair; weights come and go through `checkpoint`.
 
+pub mod adapter;
 mod block;
 pub mod config;
 mod family;
 mod weights;
 
+pub use adapter::{Adapter, Layout, LayoutError};
 pub use config::{Config, Parameter};
 pub use weights::{Error, Weights};
 
+use std::sync::Arc;
+
 use config::{LongRope, Rope};
+use weights::Stored;
 
 use crate::{
     ops::{self, Noise, Rotary, head_loss::Head},
@@ -46,16 +51,18 @@ impl Inputs {
     }
 }
 
-/// A model's shape and its declared weights.
+/// A model's shape and its declared weights. With an adapter it is a view of weights that others may view too.
 pub struct Model {
     /// Its shape.
     pub config: Config,
-    /// Its parameters.
-    pub weights: Weights,
+    /// Its parameters, without those of the adapter.
+    pub weights: Arc<Weights>,
+    /// What changes them.
+    pub adapter: Option<Adapter>,
     /// Rotary tables of all layers.
-    tables: Tables,
+    tables: Arc<Tables>,
     /// Those of the layers with a window, where they differ.
-    local_tables: Option<Tables>,
+    local_tables: Option<Arc<Tables>>,
 }
 
 /// Rotary tables of two parts: for short texts and, behind it, for long ones.
@@ -118,11 +125,33 @@ impl Model {
         positions: usize,
         max_binding: u64,
     ) -> Result<Self, Error> {
-        let weights = Weights::declare(store, &config, role, trained, max_binding)?;
-        let mut declare = |long| Tables::declare(store, config.rotary_dim, positions, long);
+        let weights = Arc::new(Weights::declare(store, &config, role, trained, max_binding)?);
+        let mut declare = |long| Arc::new(Tables::declare(store, config.rotary_dim, positions, long));
         let tables = declare(config.long_rope.as_ref());
         let local_tables = config.local_rope.as_ref().map(|_| declare(None));
-        Ok(Self { config, weights, tables, local_tables })
+        Ok(Self { config, weights, adapter: None, tables, local_tables })
+    }
+
+    /// The same weights under another adapter, or none.
+    pub fn view(&self, adapter: Option<Adapter>) -> Self {
+        let Self { config, weights, tables, local_tables, .. } = self;
+        Self {
+            config: config.clone(),
+            weights: weights.clone(),
+            adapter,
+            tables: tables.clone(),
+            local_tables: local_tables.clone(),
+        }
+    }
+
+    /// What a run of it writes: the parameters of the adapter, or all where there is none.
+    pub fn parameters(&self) -> impl Iterator<Item = &Stored> {
+        self.adapter.as_ref().map_or(&*self.weights, |adapter| &adapter.weights).iter()
+    }
+
+    /// Every trained tensor with its gradient.
+    pub fn trained(&self) -> Vec<(Tensor, Tensor)> {
+        self.parameters().flat_map(Stored::trained).collect()
     }
 
     /// The rotary tables and their values.
@@ -137,7 +166,7 @@ impl Model {
     /// Final hidden states `[T, C]`, after the last norm. `noise` is put on the embeddings; `recompute` keeps only each
     /// block's input for backward.
     pub fn hidden(&self, tape: &mut Tape, inputs: Inputs, noise: Option<Noise>, recompute: bool) -> Tensor {
-        self.weights.train(tape);
+        self.trained().into_iter().for_each(|(weight, gradient)| tape.train(weight, gradient));
         let mut rotary = self.rotary(&self.tables, inputs.positions);
         if let Some(LongTexts { beyond, second }) = self.tables.long {
             let documents = [inputs.spans, inputs.ends];
@@ -165,14 +194,27 @@ impl Model {
 
     /// What turns these hidden states `[T, C]` into logits `[T, V]`.
     pub fn head(&self, hidden: Tensor) -> Head<'_> {
-        let weight =
-            self.weights.shards(if self.config.tied { "model.embed_tokens.weight" } else { "lm_head.weight" });
+        let own = self.adapter.as_ref().map_or(&[][..], |adapter| adapter.instead("lm_head.weight"));
+        let weight = match own {
+            // A tied head stays that of the base where an adapter trains the embedding alone, as in PEFT.
+            [] if self.config.tied => self.weights.shards("model.embed_tokens.weight"),
+            [] => self.weights.shards("lm_head.weight"),
+            own => own,
+        };
         Head { hidden, weight, softcap: self.config.final_softcap }
     }
 
     /// The parts of the rotary tables, where the length of a text decides.
     pub fn long_texts(&self) -> Option<LongTexts> {
         self.tables.long
+    }
+
+    /// The tensors of a parameter: the adapter's, if it has its own.
+    fn shards(&self, name: &str) -> &[Tensor] {
+        match self.adapter.as_ref().map_or(&[][..], |adapter| adapter.instead(name)) {
+            [] => self.weights.shards(name),
+            own => own,
+        }
     }
 
     fn heads(&self) -> ops::Heads {
@@ -201,7 +243,7 @@ impl Model {
         mut attend: impl FnMut(&mut Tape, usize, Tensor, Tensor, Tensor) -> Tensor,
     ) -> Tensor {
         let local = self.local_tables.as_ref().map_or(rotary, |tables| self.rotary(tables, inputs.positions));
-        let table = self.weights.shards("model.embed_tokens.weight");
+        let table = self.shards("model.embed_tokens.weight");
         let mut x = ops::embedding(tape, inputs.tokens, inputs.order, table, self.config.embedding_scale);
         if let Some(noise) = noise {
             x = ops::noise(tape, x, noise);

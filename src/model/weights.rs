@@ -7,7 +7,6 @@ use crate::{
     checkpoint::{self, Folder},
     gpu::{self, Gpu, Upload},
     ops::MAX_TERMS,
-    tape::Tape,
     tensor::{ELEMENT, Memory, Role, Store, Tensor},
 };
 
@@ -60,6 +59,8 @@ pub struct Stored {
     pub shards: Vec<Tensor>,
     /// The gradient of each shard; empty if frozen.
     pub gradients: Vec<Tensor>,
+    /// Its shards hold the parameter's rows as columns.
+    pub transposed: bool,
 }
 
 /// All parameters of a model.
@@ -84,21 +85,19 @@ impl Weights {
             };
             let shards = declare(role);
             let gradients = if trained { declare(Role::Gradients) } else { Vec::new() };
-            stored.push(Stored { parameter, shards, gradients });
+            stored.push(Stored { parameter, shards, gradients, transposed: false });
         }
+        Ok(Self::of(stored))
+    }
+
+    pub(super) fn of(stored: Vec<Stored>) -> Self {
         let by_name = stored.iter().enumerate().map(|(i, s)| (s.parameter.name.clone(), i)).collect();
-        Ok(Self { stored, by_name })
+        Self { stored, by_name }
     }
 
     /// In the order of Hugging Face.
     pub fn iter(&self) -> impl Iterator<Item = &Stored> {
         self.stored.iter()
-    }
-
-    /// Every trained tensor with its gradient.
-    pub fn trained(&self) -> Vec<(Tensor, Tensor)> {
-        let pairs = |s: &Stored| s.shards.iter().copied().zip(s.gradients.clone()).collect::<Vec<_>>();
-        self.stored.iter().flat_map(pairs).collect()
     }
 
     /// Copies all weights from a Hugging Face folder to the device.
@@ -142,12 +141,6 @@ impl Weights {
         upload.finish()
     }
 
-    pub(super) fn train(&self, tape: &mut Tape) {
-        for (weight, gradient) in self.trained() {
-            tape.train(weight, gradient);
-        }
-    }
-
     pub(super) fn find(&self, name: &str) -> Option<Tensor> {
         self.by_name.get(name).map(|i| self.stored[*i].shards[0])
     }
@@ -164,14 +157,30 @@ impl Weights {
 }
 
 impl Stored {
-    /// Copies `values`, which begin at element `start` of the parameter, to the device.
-    fn write(
+    /// Its tensors with their gradients; none if frozen.
+    pub(super) fn trained(&self) -> impl Iterator<Item = (Tensor, Tensor)> {
+        self.shards.iter().copied().zip(self.gradients.iter().copied())
+    }
+
+    /// Copies `values`, which begin at element `start` of the parameter, to the device. Of a transposed parameter they must
+    /// be all.
+    pub(super) fn write(
         &self,
         upload: &mut Upload<'_>,
         memory: &Memory,
         start: usize,
         values: &[f32],
     ) -> Result<(), gpu::Error> {
+        if self.transposed {
+            let mut first = 0;
+            for shard in &self.shards {
+                let part = transposed(&values[first..first + shard.len()], shard.rows);
+                let place = memory.slice(*shard);
+                upload.write(&place.buffer, place.offset, bytemuck::cast_slice(&part))?;
+                first += shard.len();
+            }
+            return Ok(());
+        }
         let mut first = 0;
         for shard in &self.shards {
             let from = start.max(first);
@@ -191,7 +200,7 @@ impl Stored {
     /// # Errors
     /// If the device fails.
     pub fn read(&self, gpu: &Gpu, memory: &Memory) -> Result<Vec<f32>, gpu::Error> {
-        read_all(gpu, memory, &self.shards)
+        self.read_all(gpu, memory, &self.shards)
     }
 
     /// Reads its gradient back; empty if frozen.
@@ -199,17 +208,26 @@ impl Stored {
     /// # Errors
     /// If the device fails.
     pub fn read_gradient(&self, gpu: &Gpu, memory: &Memory) -> Result<Vec<f32>, gpu::Error> {
-        read_all(gpu, memory, &self.gradients)
+        self.read_all(gpu, memory, &self.gradients)
+    }
+
+    fn read_all(&self, gpu: &Gpu, memory: &Memory, shards: &[Tensor]) -> Result<Vec<f32>, gpu::Error> {
+        let read = |shard: &Tensor| -> Result<Vec<f32>, gpu::Error> {
+            let values = memory.read(gpu, *shard)?;
+            Ok(if self.transposed { transposed(&values, shard.cols) } else { values })
+        };
+        Ok(shards.iter().map(read).collect::<Result<Vec<_>, _>>()?.concat())
     }
 }
 
-fn read_all(gpu: &Gpu, memory: &Memory, shards: &[Tensor]) -> Result<Vec<f32>, gpu::Error> {
-    let parts = shards.iter().map(|shard| memory.read(gpu, *shard));
-    Ok(parts.collect::<Result<Vec<Vec<f32>>, _>>()?.concat())
+/// A matrix of rows of `cols`, columns first.
+fn transposed(values: &[f32], cols: usize) -> Vec<f32> {
+    let rows = values.len() / cols.max(1);
+    (0..values.len()).map(|i| values[i % rows * cols + i / rows]).collect()
 }
 
 /// Rows of each shard of a parameter: its parts, or as many as can be bound at once of a table indexed by token.
-fn shard_rows(parameter: &Parameter, max_binding: u64) -> Result<Vec<usize>, Error> {
+pub(super) fn shard_rows(parameter: &Parameter, max_binding: u64) -> Result<Vec<usize>, Error> {
     let row = parameter.cols() as u64 * ELEMENT;
     let (rows, cols) = (parameter.rows(), parameter.cols());
     let splittable = matches!(parameter.name.as_str(), "model.embed_tokens.weight" | "lm_head.weight");

@@ -29,19 +29,25 @@ impl Op for Linear {
     }
 
     fn backward(&self, back: &mut Backward<'_>) {
-        let (x, weight, dy) = (back.inputs[0], back.inputs[1], back.dy);
-        if back.inputs.len() > 2
-            && let Some(db) = back.gradient(2)
-        {
-            column_sum(back.tape, dy, db);
-        }
-        if let Some(dw) = back.gradient(1) {
-            let product = Product::dense(weight.rows, weight.cols, x.rows);
-            matmul::tn(back.tape, dy, x, dw.tensor, product.accumulate(dw.accumulate));
-        }
-        if let Some(dx) = back.gradient(0) {
-            let product = Product::dense(x.rows, x.cols, weight.rows);
-            matmul::nn(back.tape, dy, weight, dx.tensor, product.accumulate(dx.accumulate));
-        }
+        gradients(back, back.dy, 2);
+    }
+}
+
+/// The gradients of x and W, the first two inputs, and of the bias, input `bias_at` if there is one, where that of the
+/// product is `dy`.
+pub(super) fn gradients(back: &mut Backward<'_>, dy: Tensor, bias_at: usize) {
+    let (x, weight) = (back.inputs[0], back.inputs[1]);
+    if back.inputs.len() > bias_at
+        && let Some(db) = back.gradient(bias_at)
+    {
+        column_sum(back.tape, dy, db);
+    }
+    if let Some(dw) = back.gradient(1) {
+        let product = Product::dense(weight.rows, weight.cols, x.rows);
+        matmul::tn(back.tape, dy, x, dw.tensor, product.accumulate(dw.accumulate));
+    }
+    if let Some(dx) = back.gradient(0) {
+        let product = Product::dense(x.rows, x.cols, weight.rows);
+        matmul::nn(back.tape, dy, weight, dx.tensor, product.accumulate(dx.accumulate));
     }
 }

@@ -1,12 +1,14 @@
 //! Matrix products as the kernels of `linear.wgsl` take them; `linear` and the loss head are made of these. W may be held
 //! packed, where it is frozen.
 
+mod alternatives;
+mod trial;
+
+pub(super) use alternatives::FAMILIES;
+
 use super::packed;
 use crate::{
-    gpu::{
-        Family,
-        kernels::linear::{Nn, Nn4, Nt, Nt4, Nt4Row, Params, Tn, Tn4},
-    },
+    gpu::kernels::linear::{Nn, Nn4, Nt, Nt4, Nt4Row, Params, Tn, Tn4},
     tape::{Grid, Tape},
     tensor::{Format, GROUP, Tensor, size},
 };
@@ -16,9 +18,6 @@ pub const MAX_TERMS: usize = 32_000;
 
 /// With fewer rows than this, a tile of rows would be mostly empty.
 const FEW_ROWS: usize = 8;
-
-/// Other forms of the products.
-pub(super) static FAMILIES: &[Family] = &[];
 
 /// Extents of a product `Y[m, n] (+)= sum over k`.
 #[derive(Clone, Copy, Debug)]

@@ -13,23 +13,21 @@ pub fn scale(tape: &mut Tape, x: Tensor, factor: f32) -> Tensor {
     tape.apply(Scale(factor), &[x])
 }
 
-impl Scale {
-    fn run(&self, tape: &mut Tape, x: Tensor, y: Tensor, accumulate: u32) {
-        let params = Params { n: size(x.len()), factor: self.0, accumulate };
-        tape.run(Forward { x, y }, params, Grid::items(x.len(), 64));
-    }
+/// `y (+)= factor x`
+pub(super) fn run(tape: &mut Tape, x: Tensor, y: Tensor, factor: f32, accumulate: u32) {
+    tape.run(Forward { x, y }, Params { n: size(x.len()), factor, accumulate }, Grid::items(x.len(), 64));
 }
 
 impl Op for Scale {
     fn forward(&self, tape: &mut Tape, inputs: &[Tensor]) -> Vec<Tensor> {
         let y = tape.transient(inputs[0].rows, inputs[0].cols);
-        self.run(tape, inputs[0], y, 0);
+        run(tape, inputs[0], y, self.0, 0);
         vec![y]
     }
 
     fn backward(&self, back: &mut Backward<'_>) {
         if let Some(dx) = back.gradient(0) {
-            self.run(back.tape, back.dy, dx.tensor, dx.accumulate);
+            run(back.tape, back.dy, dx.tensor, self.0, dx.accumulate);
         }
     }
 }

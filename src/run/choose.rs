@@ -4,7 +4,7 @@ use super::{Context, Error, Source, phase};
 use crate::{
     config::{Config, Method},
     curriculum::{self, Candidate},
-    engine::{Loss, Other},
+    engine::Loss,
     method,
     optim::Scalars,
     report::{Event, Table},
@@ -20,7 +20,7 @@ const SLICE: usize = 64;
 /// If there is no held-out file, a model does not fit the strong one, or no candidate is weaker than it.
 pub(super) fn weak(context: &mut Context<'_>, config: &Config, strong: &Source) -> Result<Source, Error> {
     let held_out_file = config.held_out()?;
-    let mut sources = config.candidate.iter().map(|folder| Source::open(folder)).collect::<Result<Vec<_>, _>>()?;
+    let mut sources = config.candidate.iter().map(|folder| strong.beside(folder)).collect::<Result<Vec<_>, _>>()?;
     let held_out = Config { data: Some(held_out_file.into()), method: Method::Sft, ..config.clone() };
     let dataset = phase::dataset(context.report, &held_out, &strong.tokenizer, strong.config.vocab)?;
     let examples = &dataset.examples[..dataset.examples.len().min(SLICE)];
@@ -32,10 +32,9 @@ pub(super) fn weak(context: &mut Context<'_>, config: &Config, strong: &Source) 
         let alone = phase::score(context, config, &name, source, examples)?;
         let loss = score::mean_loss(&alone);
         let entropy = alone.iter().map(|s| s.row.entropy).sum::<f64>() / alone.len() as f64;
-        let other = Other { config: source.config.clone(), learns: false, share: 1.0 };
         let mixed = phase::Measured {
             loss: Loss::Mix(method::Source::Real),
-            others: vec![(other, source)],
+            others: vec![source],
             scalars: Scalars { lambda: config.lambda, ..Scalars::default() },
         };
         let means = phase::measure(context, config, &format!("{name}, mixed"), strong, mixed, examples)?;

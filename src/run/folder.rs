@@ -98,7 +98,7 @@ pub(super) fn claim(config: &Config, goes_on: bool) -> Result<(), Error> {
 /// # Errors
 /// If it was made from others; if the folder cannot be written.
 pub(super) fn same_inputs(out: &Path, examples: &[Example], model: &Source) -> Result<(), Error> {
-    let inputs = json!({ "data": fingerprint(examples), "model": model.weights.fingerprint()? });
+    let inputs = json!({ "data": fingerprint(examples), "model": model.fingerprint()? });
     let path = out.join(INPUTS);
     let failed = |e: std::io::Error| Error::User(format!("{}: {e}", path.display()));
     let was = match fs::read_to_string(&path) {
@@ -122,9 +122,9 @@ pub(super) fn is_claimed(folder: &Path) -> bool {
     folder.join(SETTINGS).exists()
 }
 
-/// Whether a finished model stands in `folder`.
+/// Whether a finished model or adapter stands in `folder`.
 pub(super) fn is_model(folder: &Path) -> bool {
-    folder.join(MODEL).exists()
+    folder.join(MODEL).exists() || checkpoint::is_adapter(folder)
 }
 
 /// Removes what a kill left of a model that was being moved into a folder of this run.

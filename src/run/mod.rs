@@ -6,6 +6,7 @@ mod compare;
 mod demo;
 mod folder;
 mod init;
+mod merge;
 mod phase;
 mod recipe;
 mod single;
@@ -20,12 +21,13 @@ pub use compare::{Arm, Comparison, ComparisonRow, Equal, compare};
 pub use demo::{DemoRow, demo};
 pub use folder::{Standing, standing};
 pub use init::init;
+pub use merge::merge;
 pub use phase::{Evaluation, Trained, blueprint, choose_order, dataset, evaluate, score, train};
-pub use recipe::{Companion, Recipe, outline};
+pub use recipe::{Companion, Models, Recipe, outline};
 pub use single::single;
-pub use source::Source;
+pub use source::{Source, Tuned, open_adapter};
 pub use task::{TaskRun, default_record, task};
-pub use tuning::tune;
+pub use tuning::{effort, tune};
 pub use wmss::wmss;
 
 use crate::{

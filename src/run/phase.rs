@@ -5,9 +5,11 @@ use std::{collections::HashMap, path::Path};
 use serde_json::json;
 
 use super::{
-    Context, Error, Recipe, Source,
+    Context, Error, Models, Recipe, Source,
     folder::{self, Standing},
-    outline, tuning,
+    outline, recipe,
+    source::Tuned,
+    tuning,
 };
 use crate::{
     checkpoint, config,
@@ -19,7 +21,7 @@ use crate::{
         template::Moment,
         tokenizer::Tokenizer,
     },
-    engine::{Blueprint, Engine, Loss, Other, Side, Spec},
+    engine::{Blueprint, Engine, Loss, Side, Spec},
     fit::{self, Bounds},
     model,
     optim::{Decay, Scalars, Schedule},
@@ -110,11 +112,12 @@ fn bounds(config: &Config, available: Option<u64>) -> Bounds {
 pub fn blueprint(
     config: &Config,
     strong: &model::Config,
-    (loss, others): (Loss, Vec<Other>),
+    Models { adapter, loss, others }: Models,
     batches: &[Vec<&Example>],
     (max_binding, available): (u64, Option<u64>),
 ) -> Result<(Spec, Blueprint), Error> {
-    let spec = Spec { strong: strong.clone(), others, loss, train: true, tokens: 0, recompute: false, max_binding };
+    let spec =
+        Spec { strong: strong.clone(), adapter, others, loss, train: true, tokens: 0, recompute: false, max_binding };
     Ok(fit::choose(&spec, batches, bounds(config, available))?)
 }
 
@@ -166,7 +169,7 @@ pub fn train(
         Standing::Vacant => checkpoint::check_vacant(out)?,
         Standing::Unfinished | Standing::Finished => folder::sweep(out)?,
     }
-    let identity = identity(config, recipe, examples, &order)?;
+    let identity = identity(config, strong, recipe, examples, &order)?;
     let from = if resume && out.is_dir() { newest(context, out)? } else { None };
     let mut epochs = Epochs::new(order, config.batch_size, config.seed, config.shuffle)?;
     let steps = steps(config, &epochs);
@@ -179,9 +182,8 @@ pub fn train(
     let row = from.as_ref().map(training::row_of).transpose()?;
     let config = &Config { tokens_per_pass: row.unwrap_or(config.tokens_per_pass), ..config.clone() };
     let gpu = context.gpu;
-    let models = (recipe.loss, recipe.shapes());
     let limits = (gpu.max_binding(), gpu.available());
-    let (spec, blueprint) = blueprint(config, &strong.config, models, &batches, limits)?;
+    let (spec, blueprint) = blueprint(config, &strong.config, recipe.models(strong), &batches, limits)?;
     let needed = blueprint.footprint().total();
     let memory = bytes(needed);
     let how = if spec.recompute { ", activations computed twice" } else { "" };
@@ -191,7 +193,7 @@ pub fn train(
 
     tuning::tune(context, config, blueprint.work(), needed)?;
     let mut engine = blueprint.build(gpu)?;
-    load(&engine, strong, recipe.others.iter().map(|companion| &companion.source))?;
+    load(&engine, strong, recipe.others.iter().map(|companion| &companion.source), config.seed)?;
     // Only now, when nothing of the user's can be wrong any more, does the run leave a trace.
     folder::claim(config, resume)?;
     tuning::record(context, config)?;
@@ -235,10 +237,23 @@ pub fn train(
     }
 }
 
-fn load<'a>(engine: &Engine<'_>, strong: &Source, others: impl IntoIterator<Item = &'a Source>) -> Result<(), Error> {
-    engine.load(Side::Strong, &strong.weights)?;
-    for (i, source) in others.into_iter().enumerate() {
-        engine.load(Side::Other(i), &source.weights)?;
+/// Loads every model; those that are views of the strong one's weights find them there.
+fn load<'a>(
+    engine: &Engine<'_>,
+    strong: &Source,
+    others: impl IntoIterator<Item = &'a Source>,
+    seed: u64,
+) -> Result<(), Error> {
+    let others = others.into_iter().enumerate().map(|(i, other)| (Side::Other(i), other));
+    for (side, source) in [(Side::Strong, strong)].into_iter().chain(others) {
+        if side == Side::Strong || !strong.shares_base(source) {
+            engine.load(side, &source.weights)?;
+        }
+        match &source.adapter {
+            Some(Tuned { folder: Some(folder), .. }) => engine.load_adapter(side, folder)?,
+            Some(Tuned { folder: None, .. }) => engine.start_adapter(side, &source.weights, seed)?,
+            None => {}
+        }
     }
     Ok(())
 }
@@ -255,6 +270,7 @@ fn newest(context: &mut Context<'_>, out: &Path) -> Result<Option<checkpoint::Re
 /// Everything that decides a phase's result, by name.
 fn identity(
     config: &Config,
+    strong: &Source,
     recipe: &Recipe,
     examples: &[Example],
     order: &Order,
@@ -279,6 +295,11 @@ fn identity(
         "drawn": drawn,
     });
     let mut identity = recipe.identity()?;
+    // The base under an adapter is read from its folder again, and so is what the adapter starts as.
+    if let Some(tuned) = &strong.adapter {
+        let adapter = json!([strong.fingerprint()?, format!("{:?}", tuned.layout.config)]);
+        identity.insert("adapter".into(), adapter);
+    }
     identity.extend(values.as_object().cloned().unwrap_or_default());
     Ok(identity)
 }
@@ -305,7 +326,7 @@ pub(super) struct Measured<'a> {
     /// What is computed of the models.
     pub(super) loss: Loss,
     /// Those beside the strong one.
-    pub(super) others: Vec<(Other, &'a Source)>,
+    pub(super) others: Vec<&'a Source>,
     /// Scalars of the loss.
     pub(super) scalars: Scalars,
 }
@@ -319,10 +340,10 @@ fn measuring<'g>(
 ) -> Result<Engine<'g>, Error> {
     let gpu = context.gpu;
     let batches: Vec<Vec<&Example>> = examples.chunks(score::GROUP).map(|group| group.iter().collect()).collect();
-    let (others, sources): (Vec<Other>, Vec<&Source>) = others.into_iter().unzip();
     let spec = Spec {
         strong: source.config.clone(),
-        others,
+        adapter: source.layout(),
+        others: others.iter().map(|other| recipe::other(other, source)).collect(),
         loss,
         train: false,
         tokens: 0,
@@ -332,7 +353,8 @@ fn measuring<'g>(
     let (_, blueprint) = fit::choose(&spec, &batches, bounds(config, gpu.available()))?;
     tuning::tune(context, config, blueprint.work(), blueprint.footprint().total())?;
     let engine = blueprint.build(gpu)?;
-    load(&engine, source, sources)?;
+    load(&engine, source, others, config.seed)?;
+    tuning::record(context, config)?;
     engine.set_scalars(0, &scalars);
     Ok(engine)
 }

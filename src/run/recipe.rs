@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use super::{Context, Error, Source, choose};
+use super::{Context, Error, Source, choose, source::tuned};
 use crate::{
+    checkpoint::is_adapter,
     config::{Config, LambdaSchedule, Method, WeakSource},
     engine::{Loss, Other},
-    method, model,
+    method,
+    model::{self, Layout},
     optim::Scalars,
     train::{Mixing, Noise},
 };
@@ -80,7 +82,7 @@ impl Recipe {
             Method::Mix | Method::Wmss => {
                 let weak = match config.weak()? {
                     [_] if config.chooses_weak() => vec![choose::weak(context, config, strong)?],
-                    folders => folders.iter().map(|folder| Source::open(folder)).collect::<Result<_, _>>()?,
+                    folders => folders.iter().map(|folder| strong.beside(folder)).collect::<Result<_, _>>()?,
                 };
                 Self::mix(config, weak)
             }
@@ -91,17 +93,16 @@ impl Recipe {
 
     fn distill(config: &Config, strong: &Source) -> Result<Self, Error> {
         let method = config.method;
-        let folder: &Path = match (&config.teacher, method) {
-            (Some(folder), _) => folder,
-            (None, Method::Distill) => config.teacher()?,
-            (None, _) => &strong.path,
+        let teacher = match (&config.teacher, method) {
+            (Some(folder), _) => strong.beside(folder)?,
+            (None, Method::Distill) => strong.beside(config.teacher()?)?,
+            (None, _) => strong.untrained()?,
         };
-        let teacher = Source::open(folder)?;
         if method != Method::Distill && !teacher.config.same_shape(&strong.config) {
             return Err(Error::User(format!(
                 "{}: the teacher of {method} is an earlier checkpoint of the model, and this one has another shape than {}; \
                  for other teachers use --method distill",
-                folder.display(),
+                teacher.path.display(),
                 strong.path.display()
             )));
         }
@@ -116,10 +117,10 @@ impl Recipe {
         Ok(Self { loss: Loss::Distill, others, scalars, ..Self::sft() })
     }
 
-    /// The models beside the one that is kept, as an engine takes them.
-    pub(super) fn shapes(&self) -> Vec<Other> {
-        let shape = |c: &Companion| Other { config: c.source.config.clone(), learns: c.learns, share: c.share };
-        self.others.iter().map(shape).collect()
+    /// The models of the phase, as an engine takes them.
+    pub(super) fn models(&self, strong: &Source) -> Models {
+        let other = |c: &Companion| Other { learns: c.learns, share: c.share, ..other(&c.source, strong) };
+        Models { adapter: strong.layout(), loss: self.loss, others: self.others.iter().map(other).collect() }
     }
 
     /// Everything of it that decides the result, by name.
@@ -130,7 +131,7 @@ impl Recipe {
         let Scalars { lambda, label_smoothing, temperature, hard, lowered, .. } = self.scalars;
         // A model that learns is part of the checkpoint; any other is read from its folder again.
         let other = |c: &Companion| -> Result<serde_json::Value, Error> {
-            let weights = if c.learns { None } else { Some(c.source.weights.fingerprint()?) };
+            let weights = if c.learns { None } else { Some(c.source.fingerprint()?) };
             Ok(serde_json::json!([c.share, c.learns, weights]))
         };
         let others = self.others.iter().map(other).collect::<Result<Vec<_>, _>>()?;
@@ -149,32 +150,56 @@ impl Recipe {
     }
 }
 
-/// The loss that `config.method` has in its largest phase, and the models beside one of shape `strong`, whose folders need
-/// only a `config.json`.
+/// What an engine is made of beside the shape of the strong model.
+pub struct Models {
+    /// What changes the strong model.
+    pub adapter: Option<Layout>,
+    /// What is computed of the models.
+    pub loss: Loss,
+    /// Those beside the strong one.
+    pub others: Vec<Other>,
+}
+
+/// A model beside `strong`, frozen: a view of the same weights where it can be.
+pub(super) fn other(source: &Source, strong: &Source) -> Other {
+    let shares_base = strong.shares_base(source);
+    Other { adapter: source.layout(), shares_base, ..Other::frozen(source.config.clone()) }
+}
+
+/// The models that `config.method` has in its largest phase, beside one of shape `strong`, whose folders need only a
+/// `config.json`.
 ///
 /// # Errors
 /// If one of them cannot be read.
-pub fn outline(config: &Config, strong: &model::Config) -> Result<(Loss, Vec<Other>), Error> {
-    let shape = |folder: Option<&Path>| folder.map_or_else(|| Ok(strong.clone()), model::Config::open);
-    let teacher = |config| Other { config, learns: false, share: 1.0 };
-    Ok(match config.method {
+pub fn outline(config: &Config, strong: &model::Config) -> Result<Models, Error> {
+    let adapter = tuned(config, strong)?.map(|tuned| tuned.layout);
+    // With an adapter, a model that is not named or is none of its own is a view of the same weights.
+    let own = || Other { shares_base: adapter.is_some(), ..Other::frozen(strong.clone()) };
+    let shape = |folder: Option<&Path>| match folder {
+        Some(folder) if !is_adapter(folder) && folder != Path::new("base") => {
+            model::Config::open(folder).map(Other::frozen)
+        }
+        _ => Ok(own()),
+    };
+    let (loss, others) = match config.method {
         Method::Sft => (Loss::Sft { noisy: false }, Vec::new()),
         Method::Neftune => (Loss::Sft { noisy: true }, Vec::new()),
         Method::Undial | Method::Distill | Method::SelfDistill => {
-            (Loss::Distill, vec![teacher(shape(config.teacher.as_deref())?)])
+            (Loss::Distill, vec![shape(config.teacher.as_deref())?])
         }
         Method::Mix | Method::Wmss => {
             let source = stand_in(config.weak_source);
             let shapes = match config.weak.as_slice() {
                 _ if source == method::Source::Uniform => Vec::new(),
-                folders if folders.is_empty() || config.chooses_weak() => vec![strong.clone()],
+                folders if folders.is_empty() || config.chooses_weak() => vec![own()],
                 folders => folders.iter().map(|w| shape(Some(w))).collect::<Result<_, _>>()?,
             };
             let (shares, learns) = (shares(config, shapes.len()), learns(config, source));
             let others = shapes.into_iter().zip(shares);
-            (Loss::Mix(source), others.map(|(config, share)| Other { config, learns, share }).collect())
+            (Loss::Mix(source), others.map(|(other, share)| Other { learns, share, ..other }).collect())
         }
-    })
+    };
+    Ok(Models { adapter, loss, others })
 }
 
 /// Checks that the logits of two models are of the same tokens; that there are as many of them does not tell.
@@ -199,9 +224,10 @@ fn shares(config: &Config, count: usize) -> Vec<f64> {
     (0..count).map(|i| config.weak_share.get(i).map_or(1.0 / count as f64, |share| share / total)).collect()
 }
 
-/// Whether weak models learn too: nothing flows back through logits that only match an entropy.
+/// Whether weak models learn too: nothing flows back through logits that only match an entropy, and where an adapter learns,
+/// it alone does.
 fn learns(config: &Config, source: method::Source) -> bool {
-    !config.freeze_weak && source != method::Source::EntropyMatched
+    !config.freeze_weak && !config.trains_adapter() && source != method::Source::EntropyMatched
 }
 
 fn stand_in(source: WeakSource) -> method::Source {

@@ -17,7 +17,7 @@ pub fn single(context: &mut Context<'_>, config: &Config) -> Result<Option<Train
         context.report.event(&Event::Note(&format!("{} is finished already", out.display())))?;
         return Ok(None);
     }
-    let strong = Source::open(config.model()?)?;
+    let strong = Source::of(config)?;
     let dataset = phase::dataset(context.report, config, &strong.tokenizer, strong.config.vocab)?;
     let rows = config.weights.as_deref().map(curriculum::read_curriculum).transpose()?;
     let order = phase::choose_order(config, &dataset.examples, rows.as_deref())?;

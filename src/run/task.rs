@@ -87,7 +87,7 @@ struct Asked {
 /// # Errors
 /// Whatever is wrong with files or flags, before any text is generated; whatever stops a run: what is judged stays.
 pub fn task(context: &mut Context<'_>, config: &Config, run: &TaskRun) -> Result<Summary, Error> {
-    let source = Source::open(config.model()?)?;
+    let source = Source::of(config)?;
     let loaded = eval::task::load(run.task, &run.file)?;
     if let Some(other) = loaded.other_count {
         context.report.event(&Event::Warning(&format!("{}: {other}", run.file.display())))?;
@@ -105,7 +105,7 @@ pub fn task(context: &mut Context<'_>, config: &Config, run: &TaskRun) -> Result
     let settings = json!({
         "task": run.task.name(),
         "model": source.path,
-        "weights": source.weights.fingerprint()?,
+        "weights": source.fingerprint()?,
         "style": style.to_string(),
         "shots": shots.iter().map(|shot| shot.id.as_str()).collect::<Vec<_>>(),
         "shots_file": run.shots_file,
@@ -252,10 +252,12 @@ impl Session<'_, '_> {
                 )),
                 other => Error::from(other),
             };
-            let blueprint =
-                generate::Blueprint::new(shape.clone(), sequences, capacity, gpu.max_binding()).map_err(too_long)?;
+            let layout = self.source.layout();
+            let blueprint = generate::Blueprint::new(shape.clone(), layout, sequences, capacity, gpu.max_binding())
+                .map_err(too_long)?;
             tuning::tune(self.context, self.config, blueprint.work(), blueprint.bytes())?;
-            let mut generator = blueprint.load(gpu, &self.source.weights).map_err(too_long)?;
+            let mut generator =
+                blueprint.load(gpu, &self.source.weights, self.source.adapter_folder()).map_err(too_long)?;
             let together = (sequences / self.run.samples).max(1);
             for group in open.chunks(together) {
                 rows.extend(self.group(&mut generator, sequences, group, rows.len())?);

@@ -10,7 +10,7 @@ use super::{Context, Error, folder};
 use crate::{
     config::{Autotune, Config},
     gpu::{
-        Extents, Kernel,
+        Extents, Gpu, Kernel,
         tune::{self, Book, Effort, Options, Told},
     },
     ops,
@@ -23,7 +23,7 @@ const RECORD: &str = "tuning.json";
 /// Chooses the forms of a program's kernels. `planned`: device memory of the run, which is not allocated yet.
 ///
 /// # Errors
-/// If the device is lost on the way, or the run's folder cannot be written.
+/// If the device is lost on the way.
 pub fn tune(
     context: &mut Context<'_>,
     config: &Config,
@@ -31,14 +31,7 @@ pub fn tune(
     planned: u64,
 ) -> Result<(), Error> {
     recall(context, config)?;
-    let effort = match config.autotune {
-        Autotune::Off => None,
-        // The portable forms are made for software drivers.
-        Autotune::Quick if context.gpu.is_cpu() => None,
-        Autotune::Quick => Some(Effort::Quick),
-        Autotune::Full => Some(Effort::Full),
-    };
-    let options = effort.map(|effort| Options { effort, half: false, planned });
+    let options = effort(config.autotune, context.gpu).map(|effort| Options { effort, half: false, planned });
     let Context { gpu, report, stop, .. } = context;
     let mut told = Ok(());
     tune::settle(
@@ -56,8 +49,16 @@ pub fn tune(
             told = std::mem::replace(&mut told, Ok(())).and(report.event(&event));
         },
     )?;
-    told?;
-    record(context, config)
+    Ok(told?)
+}
+
+/// What a setting comes to on a device: the portable forms are made for software drivers.
+pub fn effort(autotune: Autotune, gpu: &Gpu) -> Option<Effort> {
+    match autotune {
+        Autotune::Off => None,
+        Autotune::Quick => Some(Effort::Quick).filter(|_| !gpu.is_cpu()),
+        Autotune::Full => Some(Effort::Full),
+    }
 }
 
 /// Takes the choices that the run in `config.out` has made so far, if one stands there.
@@ -87,10 +88,10 @@ pub(super) fn record(context: &Context<'_>, config: &Config) -> Result<(), Error
     let Some(path) = file(config) else { return Ok(()) };
     let (mut record, _) = Book::open(&path, context.gpu);
     let chosen = tune::chosen(context.gpu);
-    if record.entries() == chosen {
+    if path.exists() && record.entries() == chosen {
         return Ok(());
     }
-    record.add(chosen).map_err(|e| Error::User(e.to_string()))
+    record.set(chosen).map_err(|e| Error::User(e.to_string()))
 }
 
 /// The record of the run that stands in `config.out`.

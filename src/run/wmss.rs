@@ -13,9 +13,10 @@ use super::{
     Context, Error, Recipe, Source,
     folder::{self, Standing, is_model},
     phase,
+    recipe::same_tokens,
 };
 use crate::{
-    checkpoint::{self, ModelFiles, SHARD_BYTES},
+    checkpoint::{self, SHARD_BYTES},
     config::{self, Config, CurriculumRule, Method},
     curriculum::{self, Brownboost, CurriculumRow, EntropyRow, Rule},
     data::{Example, sampler::Order},
@@ -28,7 +29,7 @@ use crate::{
 /// Whatever stops a phase; those before it stay.
 pub fn wmss(context: &mut Context<'_>, config: &Config) -> Result<(), Error> {
     let out = config.out()?;
-    let start = Source::open(config.model()?)?;
+    let start = Source::of(config)?;
     let dataset = phase::dataset(context.report, config, &start.tokenizer, start.config.vocab)?;
     let examples = &dataset.examples;
     if folder::standing(config, true)? == Standing::Finished {
@@ -41,7 +42,10 @@ pub fn wmss(context: &mut Context<'_>, config: &Config) -> Result<(), Error> {
     let sft = out.join("1-sft");
     let plain = Recipe::open(context, &Config { method: Method::Sft, ..config.clone() }, &start)?;
     train(context, config, "1-sft", &start, &plain, examples, Order::All(examples.len()), &sft)?;
-    let (mut weak, mut strong) = (start, Source::open(&sft)?);
+    // Before anything is trained, a fresh adapter changes nothing: then the weak model is the base itself.
+    let first_weak = config.weak.first().map_or_else(|| start.untrained(), |folder| start.beside(folder))?;
+    same_tokens(&first_weak, &start)?;
+    let (mut weak, mut strong) = (first_weak, trained(&start, &sft)?);
     // Entropies of every model so far, the oldest first.
     let mut entropies = Vec::new();
     for round in 0..config.rounds {
@@ -57,9 +61,15 @@ pub fn wmss(context: &mut Context<'_>, config: &Config) -> Result<(), Error> {
         };
         let mix = out.join(&names[2]);
         train(context, config, &names[2], &strong, &recipe, examples, order, &mix)?;
-        (weak, strong) = (strong, Source::open(&mix)?);
+        let next = trained(&start, &mix)?;
+        (weak, strong) = (strong, next);
     }
     export(config, &strong, out)
+}
+
+/// What a phase left: an adapter on the model of the first, or a model of its own.
+fn trained(start: &Source, folder: &Path) -> Result<Source, Error> {
+    if start.adapter.is_some() { start.with(folder) } else { Source::open(folder) }
 }
 
 #[allow(clippy::too_many_arguments, reason = "as `phase::train`")]
@@ -155,16 +165,11 @@ fn export(config: &Config, strong: &Source, out: &Path) -> Result<(), Error> {
         chosen => strong.files(chosen).dtype,
     };
     let files = strong.files(config::Dtype::F32);
-    let entries = strong.config.entries();
-    let model = ModelFiles {
-        config_json: &files.config_json,
-        architecture: &files.architecture,
-        companions: &files.companions,
-        entries: &entries,
-    };
     folder::sweep(out)?;
-    checkpoint::save_model(out, &model, dtype, SHARD_BYTES, |entry| {
-        strong.weights.read_vec(&entry.name, &entry.dims)
+    let entries = strong.layout().map_or_else(|| strong.config.entries(), |layout| layout.entries());
+    checkpoint::save(out, &files.contents(&entries), dtype, SHARD_BYTES, |entry| match strong.adapter_folder() {
+        Some(adapter) => adapter.read_named(entry),
+        None => strong.weights.read_vec(&entry.name, &entry.dims),
     })?;
     Ok(())
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    checkpoint::{self, Companions, Dtype, Restored},
+    checkpoint::{self, AdapterConfig, AdapterFiles, Companions, Contents, Dtype, Entry, ModelFiles, Restored},
     data::{
         Example,
         pack::{self, Batch},
@@ -141,17 +141,30 @@ pub struct Noise {
     pub padded: bool,
 }
 
-/// The files of a model folder.
+/// The files of what a phase leaves.
 #[derive(Clone, Debug)]
 pub struct Files {
-    /// Text of its `config.json`.
+    /// Text of the model's `config.json`.
     pub config_json: String,
     /// Class name in it.
     pub architecture: String,
     /// Tokenizer and so on.
     pub companions: Companions,
-    /// Number format of the final weights.
+    /// Number format of a model's final weights.
     pub dtype: Dtype,
+    /// Settings of an adapter and the name of its base, where that is what is left.
+    pub adapter: Option<(AdapterConfig, String)>,
+}
+
+impl Files {
+    /// As the checkpoint room takes them.
+    pub fn contents<'a>(&'a self, entries: &'a [Entry]) -> Contents<'a> {
+        let Self { config_json, architecture, companions, adapter, .. } = self;
+        match adapter {
+            None => Contents::Model(ModelFiles { config_json, architecture, companions, entries }),
+            Some((config, base)) => Contents::Adapter(AdapterFiles { config, base, companions, entries }),
+        }
+    }
 }
 
 /// How a phase ended.

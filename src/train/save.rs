@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use super::{Error, Files, OPTIMIZER, Phase, State, probe::Baseline};
+use super::{Error, OPTIMIZER, Phase, State, probe::Baseline};
 use crate::{
-    checkpoint::{self, Entry, ModelFiles, Restored, SHARD_BYTES, TensorFile},
+    checkpoint::{self, Entry, Restored, SHARD_BYTES, Saved, TensorFile},
     engine::{self, Engine, Side},
     tensor::Tensor,
 };
 
 fn entries(engine: &Engine<'_>) -> Vec<Entry> {
-    let parameters = engine.model(Side::Strong).into_iter().flat_map(|model| model.weights.iter());
+    let parameters = engine.model(Side::Strong).into_iter().flat_map(|model| model.parameters());
     parameters.map(|s| Entry { name: s.parameter.name.clone(), dims: s.parameter.dims.clone() }).collect()
 }
 
@@ -21,9 +21,8 @@ fn read(engine: &Engine<'_>, name: &str) -> Result<Vec<f32>, engine::Error> {
 /// Writes the final model.
 pub(super) fn export(engine: &Engine<'_>, phase: &Phase<'_>) -> Result<(), Error> {
     let entries = entries(engine);
-    let Files { config_json, architecture, companions, dtype } = &phase.files;
-    let files = ModelFiles { config_json, architecture, companions, entries: &entries };
-    checkpoint::save_model(phase.out, &files, *dtype, SHARD_BYTES, |entry| read(engine, &entry.name))?;
+    let contents = phase.files.contents(&entries);
+    checkpoint::save(phase.out, &contents, phase.files.dtype, SHARD_BYTES, |entry| read(engine, &entry.name))?;
     Ok(())
 }
 
@@ -40,13 +39,12 @@ pub(super) fn save(
     let optimizer: Vec<Entry> =
         state.iter().map(|(name, tensors)| Entry { name: name.clone(), dims: vec![count(tensors)] }).collect();
     let entries = entries(engine);
-    let Files { config_json, architecture, companions, .. } = &phase.files;
     let json =
         serde_json::to_value(State { identity: phase.identity.clone(), tokens: engine.tokens(), lambda, baseline })
             .unwrap_or_default();
     let run = checkpoint::Run {
         step,
-        model: ModelFiles { config_json, architecture, companions, entries: &entries },
+        contents: phase.files.contents(&entries),
         tensors: &[TensorFile { stem: OPTIMIZER, entries: &optimizer }],
         state: &json,
     };
@@ -68,7 +66,10 @@ pub(super) fn restore(engine: &Engine<'_>, checkpoint: &Restored, phase: &Phase<
         let (path, field, is) = (checkpoint.path.clone(), field.clone(), is.to_string());
         return Err(Error::OtherRun { path, field, was, is });
     }
-    engine.load(Side::Strong, &checkpoint.model)?;
+    match &checkpoint.saved {
+        Saved::Model(folder) => engine.load(Side::Strong, folder)?,
+        Saved::Adapter(folder) => engine.load_adapter(Side::Strong, folder)?,
+    }
     let optimizer = checkpoint.tensors(OPTIMIZER)?;
     for (name, tensors) in engine.state() {
         let count = tensors.iter().map(|t| t.len()).sum();

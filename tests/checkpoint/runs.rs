@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use underdog::checkpoint::{
-    BoxError, Companions, Entry, Error, ModelFiles, Restored, Run, TensorFile, latest, prune, save_run,
+    BoxError, Companions, Contents, Entry, Error, ModelFiles, Restored, Run, Saved, TensorFile, latest, prune,
+    save_run,
 };
 
 use crate::support::{CONFIG, entries, entry, names, values};
@@ -26,7 +27,7 @@ fn save_with(
     let (entries, moments, companions) = (entries(), moments(), Companions::default());
     let model = ModelFiles { config_json: CONFIG, architecture: "X", companions: &companions, entries: &entries };
     let tensors = [TensorFile { stem: "optimizer", entries: &moments }];
-    save_run(folder, &Run { step, model, tensors: &tensors, state }, read)
+    save_run(folder, &Run { step, contents: Contents::Model(model), tensors: &tensors, state }, read)
 }
 
 fn save(folder: &Path, step: u64) -> PathBuf {
@@ -67,8 +68,9 @@ fn a_checkpoint_comes_back_bit_for_bit() {
 
     let restored = Restored::open(&path).unwrap();
     assert_eq!((restored.step, &restored.path, &restored.state), (7, &path, &state));
+    let Saved::Model(model) = &restored.saved else { panic!("{restored:?}") };
     for entry in entries() {
-        assert_eq!(restored.model.read_vec(&entry.name, &entry.dims).unwrap(), values(&entry));
+        assert_eq!(model.read_vec(&entry.name, &entry.dims).unwrap(), values(&entry));
     }
     let optimizer = restored.tensors("optimizer").unwrap();
     optimizer.check(&moments()).unwrap();
@@ -215,7 +217,7 @@ fn callers_errors_need_no_boxing() {
     let folder = tempfile::tempdir().unwrap();
     let companions = Companions::default();
     let model = ModelFiles { config_json: "{}", architecture: "X", companions: &companions, entries: &[] };
-    let run = Run { step: 0, model, tensors: &[], state: &Value::Null };
+    let run = Run { step: 0, contents: Contents::Model(model), tensors: &[], state: &Value::Null };
     save_run(folder.path(), &run, |_, _| Ok::<_, Infallible>(Vec::new())).unwrap();
     assert_eq!(newest(folder.path()), (Some(0), 0));
 }

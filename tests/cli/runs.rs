@@ -56,7 +56,7 @@ fn a_run_leaves_its_numbers_its_settings_and_its_model() {
     let row_tokens = |line: &str| serde_json::from_str::<Json>(line).unwrap()["ids"].as_array().unwrap().len();
     assert_eq!(tokens, seen.lines().map(row_tokens).sum::<usize>() as f64, "an epoch sees every token once");
     let mut want: Vec<&str> = MODEL_FILES.to_vec();
-    want.extend(["checkpoint-4", "checkpoint-8", "config.toml", "metrics.jsonl"]);
+    want.extend(["checkpoint-4", "checkpoint-8", "config.toml", "metrics.jsonl", "tuning.json"]);
     want.sort_unstable();
     assert_eq!(desk.list("run"), want);
     assert!(told.stderr.contains("step 9/9") && told.stderr.contains("tok/s"), "{}", told.stderr);

@@ -112,6 +112,7 @@ impl Desk {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_underdog"));
         command.args(args).current_dir(self.path()).stdin(Stdio::null()).env_remove("NO_COLOR");
+        command.env("UNDERDOG_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
         if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
             // Mesa's layer that chooses devices complains on stderr where this is not set.
             command.env("XDG_RUNTIME_DIR", self.path());

@@ -14,7 +14,7 @@ fn every_phase_has_its_folder() {
     let desk = Desk::new();
     assert_eq!(desk.json(RUN)["out"], "run");
     let mut want: Vec<&str> = MODEL_FILES.to_vec();
-    want.extend(["1-sft", "2-score", "3-curriculum", "4-mix", "config.toml", "inputs.json"]);
+    want.extend(["1-sft", "2-score", "3-curriculum", "4-mix", "config.toml", "inputs.json", "tuning.json"]);
     want.sort_unstable();
     assert_eq!(desk.list("run"), want);
     for phase in ["1-sft", "4-mix"] {
@@ -65,7 +65,7 @@ fn finished_phases_are_kept() {
     let told = desk.ok(RUN);
     assert!(told.stderr.contains("4-mix is finished already"), "{}", told.stderr);
     assert_eq!(desk.bytes("run/model.safetensors"), model);
-    assert_eq!(desk.list("run").len(), 11, "nothing is left beside");
+    assert_eq!(desk.list("run").len(), 12, "nothing is left beside");
 }
 
 fn again(desk: &Desk, model: &[u8]) {

@@ -92,6 +92,7 @@ impl Method {
         Arm {
             name: self.folder.clone(),
             strong: file().strong,
+            adapter: None,
             others: self.weak.iter().enumerate().map(other).collect(),
             loss: self.loss(),
             scalars: Scalars {

@@ -7,7 +7,7 @@ use std::{
 
 use safetensors::SafeTensors;
 use underdog::{
-    checkpoint::Folder,
+    checkpoint::{AdapterFolder, Folder},
     data::{
         Example,
         pack::{Batch, pack},
@@ -16,7 +16,7 @@ use underdog::{
     engine::{Blueprint, Engine, Loss, Other, Side, Spec, TokenStats},
     gpu::Gpu,
     method::{Draw, Row, Source},
-    model::{Config, Model},
+    model::{Adapter, Config, Layout, Model},
     ops::head_loss::{self, LOSS},
     optim::{Scalars, schedule_tensor},
     plan::Plan,
@@ -196,7 +196,9 @@ impl Checks {
 pub(crate) struct Arm {
     pub(crate) name: String,
     pub(crate) strong: String,
-    /// Golden folders, whether they learn, and their shares.
+    /// A folder of `tests/golden/adapters` that `strong` learns through.
+    pub(crate) adapter: Option<String>,
+    /// Golden folders (or [`BASE`]), whether they learn, and their shares.
     pub(crate) others: Vec<(String, bool, f64)>,
     pub(crate) loss: Loss,
     /// Of the first step.
@@ -213,6 +215,7 @@ impl From<Case> for Arm {
         Self {
             name: format!("{case:?}"),
             strong: strong.into(),
+            adapter: None,
             others: weak.map(|(name, frozen)| (name.into(), !frozen, 1.0)).into_iter().collect(),
             loss: if weak.is_some() { Loss::Mix(Source::Real) } else { Loss::Sft { noisy: false } },
             scalars: Scalars { lambda: if weak.is_some() { SCALARS.lambda } else { 1.0 }, ..SCALARS },
@@ -228,10 +231,13 @@ impl Arm {
     pub(crate) fn spec(&self, tokens: usize) -> Spec {
         let other = |(name, learns, share): &(String, bool, f64)| {
             let (learns, share) = (*learns, *share);
-            Other { config: config(name), learns, share }
+            let shares_base = name == BASE;
+            let of = if shares_base { &self.strong } else { name };
+            Other { learns, share, shares_base, ..Other::frozen(config(of)) }
         };
         Spec {
             strong: config(&self.strong),
+            adapter: self.adapter.as_ref().map(|name| layout(name, &self.strong)),
             others: self.others.iter().map(other).collect(),
             loss: self.loss,
             train: true,
@@ -250,7 +256,10 @@ impl Arm {
     pub(crate) fn engine_on<'g>(&self, gpu: &'g Gpu, spec: &Spec) -> Engine<'g> {
         let engine = Blueprint::new(spec).unwrap().build(gpu).unwrap();
         engine.load(Side::Strong, &folder(&self.strong)).unwrap();
-        for (i, (name, ..)) in self.others.iter().enumerate() {
+        if let Some(name) = &self.adapter {
+            engine.load_adapter(Side::Strong, &adapter(name)).unwrap();
+        }
+        for (i, (name, ..)) in self.others.iter().enumerate().filter(|(_, (name, ..))| name != BASE) {
             engine.load(Side::Other(i), &folder(name)).unwrap();
         }
         engine
@@ -266,6 +275,17 @@ impl Arm {
         let (alpha, padded) = self.noise;
         Draw { key: StepKey::new(SEED, step), alpha, padded }
     }
+}
+
+/// A weak model that is the strong one without its adapter.
+pub(crate) const BASE: &str = "base";
+
+pub(crate) fn adapter(name: &str) -> AdapterFolder {
+    AdapterFolder::open(&golden_path(&format!("adapters/{name}"))).unwrap()
+}
+
+pub(crate) fn layout(name: &str, base: &str) -> Layout {
+    Layout::of_folder(&adapter(name), &config(base)).unwrap()
 }
 
 /// As [`Arm::spec`].
@@ -326,7 +346,7 @@ pub(crate) fn by_document(rows: &[Batch], stats: &[Vec<TokenStats>], stat: usize
 
 /// Every parameter of a model (or its gradient), by name.
 pub(crate) fn parameters(engine: &Engine<'_>, side: Side, gradient: bool) -> Vec<(String, Vec<f32>)> {
-    let names = engine.model(side).into_iter().flat_map(|m| m.weights.iter()).map(|s| s.parameter.name.clone());
+    let names = engine.model(side).into_iter().flat_map(|m| m.parameters()).map(|s| s.parameter.name.clone());
     let read = |name: String| {
         let values = engine.read(side, &name, gradient).unwrap().unwrap();
         (name, values)
@@ -380,13 +400,23 @@ pub(crate) struct Forward {
 
 /// Runs a model forward without a loss.
 pub(crate) fn forward(name: &str, batch: &Batch) -> Forward {
+    forward_with(name, None, batch)
+}
+
+/// As [`forward`], through an adapter.
+pub(crate) fn forward_with(name: &str, adapted: Option<&str>, batch: &Batch) -> Forward {
     let (gpu, tokens) = (gpu(), batch.tokens.len());
     let mut store = Store::default();
     let schedule = schedule_tensor(&mut store);
     let row = Row::declare(&mut store, tokens, schedule);
     let config = config(name);
     let (width, vocab) = (config.hidden, config.vocab);
-    let model = Model::declare(&mut store, config, Role::Weights, false, tokens, gpu.max_binding()).unwrap();
+    let mut model = Model::declare(&mut store, config, Role::Weights, false, tokens, gpu.max_binding()).unwrap();
+    if let Some(of) = adapted {
+        let layout = layout(of, name);
+        let view = Adapter::declare(&mut store, layout, Role::Weights, false, None, gpu.max_binding()).unwrap();
+        model = model.view(Some(view));
+    }
     let mut declare = |cols| store.declare("result", Role::Inputs, tokens, cols);
     let (hidden, logits) = (declare(width), declare(vocab));
     let mut tape = Tape::new();
@@ -398,6 +428,9 @@ pub(crate) fn forward(name: &str, batch: &Batch) -> Forward {
         memory.write(gpu, tensor, 0, &values);
     }
     model.weights.load(gpu, &memory, &folder(name)).unwrap();
+    if let Some((view, of)) = model.adapter.as_ref().zip(adapted) {
+        view.load(gpu, &memory, &adapter(of)).unwrap();
+    }
     row.upload((gpu, &memory), batch, quiet(), Source::Real, [vocab, width]);
     Plan::new(tape.finish()).load(gpu, &memory).unwrap().run(gpu).unwrap();
     let read = |tensor, cols| memory.read::<f32>(gpu, tensor).unwrap().chunks(cols).map(<[f32]>::to_vec).collect();

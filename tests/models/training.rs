@@ -4,7 +4,7 @@ use std::{fs, path::Path, sync::atomic::AtomicBool};
 
 use serde_json::{Map, Value, json};
 use underdog::{
-    checkpoint::{self, Companions, Dtype, Folder},
+    checkpoint::{self, Companions, Dtype, Folder, Saved},
     data::{
         pack::Batch,
         sampler::{Epochs, Order},
@@ -18,7 +18,7 @@ use underdog::{
     train::{self, Error, Files, Mixing, Noise, Outcome, Phase, fingerprint},
 };
 
-use crate::{common::gpu, support::*};
+use crate::{adapters, common::gpu, support::*};
 
 const STEPS: u64 = 6;
 /// Of the golden curves.
@@ -96,6 +96,7 @@ impl<'a> Run<'a> {
                 architecture: config(&arm.strong).family.architecture.into(),
                 companions: Companions::read(&strong).unwrap(),
                 dtype: Dtype::F32,
+                adapter: arm.adapter.as_ref().map(|name| (layout(name, &arm.strong).config, arm.strong.clone())),
             },
             profile: self.profile,
         };
@@ -126,12 +127,13 @@ fn step_of_latest(out: &Path) -> Option<u64> {
 
 /// A run interrupted twice and then resumed, with another checkpoint on the way, must end as one that was left alone.
 /// Returns its steps.
-fn interrupted_equals_uninterrupted(case: Case, change: impl Fn(Run<'_>) -> Run<'_>) -> Vec<Value> {
+fn interrupted_equals_uninterrupted(case: impl Into<Arm>, change: impl Fn(Run<'_>) -> Run<'_>) -> Vec<Value> {
     let (left_alone, interrupted) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let arm = case.into();
+    let arm: Arm = case.into();
+    let case = &arm.name;
     let whole = change(Run::of(&arm, left_alone.path()));
     let (_, outcome) = whole.go(false);
-    let Ok(Outcome::Finished { loss: Some(_) }) = outcome else { panic!("{case:?}: {outcome:?}") };
+    let Ok(Outcome::Finished { loss: Some(_) }) = outcome else { panic!("{case}: {outcome:?}") };
 
     let parts = Run { out: interrupted.path(), ..whole };
     for step in [1, 2] {
@@ -146,10 +148,11 @@ fn interrupted_equals_uninterrupted(case: Case, change: impl Fn(Run<'_>) -> Run<
     assert!(!leftover.exists());
     assert_eq!(step_of_latest(parts.out), Some(STEPS));
 
-    let model = |out: &Path| fs::read(out.join("model.safetensors")).unwrap();
-    assert!(model(whole.out) == model(parts.out), "{case:?}: weights differ after a resumption");
+    let file = if arm.adapter.is_some() { "adapter_model.safetensors" } else { "model.safetensors" };
+    let model = |out: &Path| fs::read(out.join(file)).unwrap();
+    assert!(model(whole.out) == model(parts.out), "{case}: weights differ after a resumption");
     let steps = metrics(whole.out);
-    assert_eq!(steps, metrics(parts.out), "{case:?}");
+    assert_eq!(steps, metrics(parts.out), "{case}");
     assert_eq!(steps.len() as u64, STEPS);
     steps
 }
@@ -177,6 +180,13 @@ fn a_resumed_joint_run_has_the_same_bits() {
 #[test]
 fn a_resumed_run_beside_a_frozen_model_has_the_same_bits() {
     interrupted_equals_uninterrupted(("qwen3_untied", Some(("qwen3", true))), |run| run);
+}
+
+#[test]
+fn a_resumed_adapter_has_the_same_bits() {
+    for name in ["dropout_dora", "weak_base", "saved"] {
+        interrupted_equals_uninterrupted(adapters::arm(name), |run| run);
+    }
 }
 
 #[test]
@@ -266,10 +276,11 @@ fn last_good_state(run: Run<'_>) -> checkpoint::Restored {
     assert_eq!(found.step, step - 1);
     assert!(saved.contains(&format!("checkpoint-{}", found.step)), "{saved}");
     assert!(!run.out.join("config.json").exists(), "a run that failed leaves no model");
+    let Saved::Model(model) = &found.saved else { panic!("{found:?}") };
     let entries = config("qwen3").entries();
     for (entry, (name, values)) in entries.iter().zip(parameters(&engine, Side::Strong, false)) {
         assert!(values.iter().all(|x| x.is_finite()), "{name}");
-        assert_eq!(bits(&values), bits(&found.model.read_vec(&name, &entry.dims).unwrap()), "{name}");
+        assert_eq!(bits(&values), bits(&model.read_vec(&name, &entry.dims).unwrap()), "{name}");
     }
     assert_eq!(metrics(run.out).len() as u64, found.step);
     found

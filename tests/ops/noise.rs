@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// PCG-RXS-M-XS-32 with arithmetic that cannot overflow.
-fn pcg(n: u32) -> u32 {
+pub(crate) fn pcg(n: u32) -> u32 {
     const WRAP: u64 = 1 << 32;
     let state = (u64::from(n) * 747_796_405 + 2_891_336_453) % WRAP;
     let word = ((state >> ((state >> 28) + 4)) ^ state) * 277_803_737 % WRAP;
@@ -46,7 +46,7 @@ impl Oracle for Noisy {
     }
 }
 
-fn words(values: &[f64]) -> Vec<u32> {
+pub(crate) fn words(values: &[f64]) -> Vec<u32> {
     values.iter().map(|x| (*x as f32).to_bits()).collect()
 }
 

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, Qwen3Con
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 
+import adapters
 import measure
 import methods
 from families import FAMILIES, WEAK, build, in_float64, old_form, rope
@@ -242,6 +243,7 @@ def main(out):
         mix, errors[name] = write_mix(out, 200 + 10 * i, name, models)
         mixes.append(mix)
     write_methods(out)
+    adapters.write(out, write, batch_tensors, write_json)
     write_rope(out / "rope.safetensors")
     write_json(out / "curriculum.json", curriculum_cases())
     write_json(out / "reference_error.json", errors)

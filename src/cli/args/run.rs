@@ -13,6 +13,7 @@ use crate::config::{
 use crate::run::Equal;
 
 const JOINT: &str = "Joint training";
+const ADAPTER: &str = "Adapters";
 const TEACHER: &str = "Distillation";
 const DATA: &str = "Data";
 const OPTIMIZER: &str = "Optimizer";
@@ -26,7 +27,8 @@ pub struct TrainArgs {
     /// logits; mix: joint training on logits mixed with a weak model's
     #[arg(long, value_name = "METHOD", value_parser = one_phase())]
     pub method: Option<Method>,
-    /// Hugging Face folder of a weak model, for mix; may be repeated. auto: choose among --candidate
+    /// Folder of a weak model or of an adapter on --model, for mix; may be repeated. base: --model without its adapter.
+    /// auto: choose among --candidate
     #[arg(long, value_name = "DIR", help_heading = JOINT)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub weak: Vec<PathBuf>,
@@ -76,6 +78,11 @@ pub struct TrainArgs {
 /// `wmss`.
 #[derive(Debug, Args, Serialize)]
 pub struct WmssArgs {
+    /// The weak model of the first round instead of --model: base (--model without its adapter), the folder of another
+    /// model or of an adapter
+    #[arg(long, value_name = "DIR", help_heading = JOINT)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub weak: Vec<PathBuf>,
     /// How samples are weighed
     #[arg(long, value_name = "RULE")]
     #[serde(rename = "curriculum.rule")]
@@ -181,6 +188,37 @@ pub struct RunFlags {
     /// Hugging Face folder of the model
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
+    /// Folder of an adapter on the model (PEFT or mlx-lm), to go on from
+    #[arg(long, value_name = "DIR", help_heading = ADAPTER)]
+    pub adapter: Option<PathBuf>,
+    /// Train a new low-rank adapter of this rank, 16 for instance, instead of the model
+    #[arg(long, value_name = "R", help_heading = ADAPTER)]
+    pub lora_rank: Option<u64>,
+    /// What it is scaled by, over its rank [default: twice the rank]
+    #[arg(long, value_name = "X", help_heading = ADAPTER)]
+    pub lora_alpha: Option<f64>,
+    /// Share of an adapted module's inputs that is dropped [default: 0, or the adapter's own]
+    #[arg(long, value_name = "X", help_heading = ADAPTER)]
+    pub lora_dropout: Option<f64>,
+    /// Modules to adapt, with commas between them [default: all-linear]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = ADAPTER)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub target_modules: Vec<String>,
+    /// Scale by alpha over the root of the rank (rsLoRA)
+    #[arg(long, help_heading = ADAPTER)]
+    #[serde(skip_serializing_if = "is_absent")]
+    pub rslora: bool,
+    /// Learn directions and lengths of the weights apart (DoRA)
+    #[arg(long, help_heading = ADAPTER)]
+    #[serde(skip_serializing_if = "is_absent")]
+    pub dora: bool,
+    /// Layers to adapt, as in 0-3,8 or last:8 [default: all]
+    #[arg(long, value_name = "LAYERS", help_heading = ADAPTER)]
+    pub train_layers: Option<String>,
+    /// Modules that are trained whole beside the adapter: embed_tokens, lm_head [default: none]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = ADAPTER)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub modules_to_save: Vec<String>,
     /// JSONL file to train on
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,

@@ -149,17 +149,26 @@ impl Book {
         self.entries.is_empty()
     }
 
-    /// Replaces or adds entries, and what others have added meanwhile stays.
+    /// Replaces or adds entries; what others have added meanwhile stays.
     ///
     /// # Errors
     /// If the file cannot be written.
     pub fn add(&mut self, entries: Vec<Entry>) -> Result<(), Error> {
-        let Some(path) = &self.path else { return Ok(()) };
-        let mut all = read(path, &self.device).unwrap_or_default();
+        let there = self.path.as_ref().and_then(|path| read(path, &self.device).ok());
+        let mut all = there.unwrap_or_else(|| std::mem::take(&mut self.entries));
         all.retain(|old| !entries.iter().any(|new| new.is_about(old)));
         all.extend(entries);
         all.drain(..all.len().saturating_sub(MOST_ENTRIES));
-        self.entries = all;
+        self.set(all)
+    }
+
+    /// Replaces everything.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn set(&mut self, entries: Vec<Entry>) -> Result<(), Error> {
+        self.entries = entries;
+        let Some(path) = &self.path else { return Ok(()) };
         let page = Page { device: self.device.clone(), version: version().into(), entries: self.entries.clone() };
         let text = serde_json::to_string_pretty(&page).unwrap_or_default();
         write(path, &text).map_err(|source| Error::Io { path: path.clone(), source })

@@ -117,24 +117,27 @@ impl<'g> Tuner<'g> {
     ) -> Self {
         let families: HashMap<&str, &'static Family> =
             families.into_iter().map(|family| (family.kernel.name, family)).collect();
-        let mut classes: BTreeMap<(&str, String), (&'static Family, HashMap<Extents, usize>)> = BTreeMap::new();
+        let mut counts: HashMap<(&str, Extents), usize> = HashMap::new();
         for (kernel, extents) in dispatches {
-            if let Some(family) = families.get(kernel.name) {
-                let key = (kernel.name, (family.class)(&extents.params));
-                *classes.entry(key).or_insert_with(|| (*family, HashMap::new())).1.entry(extents).or_default() += 1;
+            if families.contains_key(kernel.name) {
+                *counts.entry((kernel.name, extents)).or_default() += 1;
             }
         }
-        let mut classes: Vec<Class> = classes
-            .into_iter()
-            .filter(|((_, name), (family, _))| gpu.chosen(family, name).is_none())
-            .map(|((_, name), (family, variants))| {
-                let mut variants: Vec<_> = variants.into_iter().collect();
-                // The heaviest last; then by something that no hash decides.
-                let weight = |(e, n): &(Extents, usize)| (family.trial.work)(&e.params) * *n as f64;
-                variants.sort_by(|a, b| weight(a).total_cmp(&weight(b)).then_with(|| a.0.params.cmp(&b.0.params)));
-                Class { family, name, variants }
-            })
-            .collect();
+        let mut classes: BTreeMap<(&str, String), Class> = BTreeMap::new();
+        for ((kernel, extents), count) in counts {
+            let family = families[kernel];
+            let name = (family.class)(&extents.params);
+            if gpu.chosen(family, &name).is_none() {
+                let new = || Class { family, name: name.clone(), variants: Vec::new() };
+                classes.entry((kernel, name.clone())).or_insert_with(new).variants.push((extents, count));
+            }
+        }
+        let mut classes: Vec<Class> = classes.into_values().collect();
+        for Class { family, variants, .. } in &mut classes {
+            // The heaviest last; of equals, by something that no hash decides.
+            let weight = |(e, n): &(Extents, usize)| (family.trial.work)(&e.params) * *n as f64;
+            variants.sort_by(|a, b| weight(a).total_cmp(&weight(b)).then_with(|| a.0.params.cmp(&b.0.params)));
+        }
         classes.sort_by(|a, b| b.work().total_cmp(&a.work()));
         Self { gpu, classes }
     }

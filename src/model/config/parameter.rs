@@ -27,6 +27,8 @@ pub struct Parameter {
 pub enum Init {
     /// Independent normal values of this standard deviation, mean 0.
     Normal(f32),
+    /// Independent uniform values up to this size.
+    Uniform(f32),
     /// All ones: norms.
     Ones,
     /// All zeros: biases, and norms whose weight is added to 1.
@@ -59,6 +61,7 @@ impl Parameter {
             Init::Ones => vec![1.0; self.count()],
             Init::Zeros => vec![0.0; self.count()],
             Init::Normal(std) => normal(seed, &self.name, f64::from(std), self.count()),
+            Init::Uniform(most) => uniform(seed, &self.name, f64::from(most), self.count()),
         }
     }
 }
@@ -69,9 +72,19 @@ impl From<&Parameter> for Entry {
     }
 }
 
-fn normal(seed: u64, name: &str, std: f64, count: usize) -> Vec<f32> {
+/// The random numbers of a parameter.
+fn stream(seed: u64, name: &str) -> ChaCha8Rng {
     let key = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(name).finalize();
-    let mut rng = ChaCha8Rng::from_seed(key.into());
+    ChaCha8Rng::from_seed(key.into())
+}
+
+fn uniform(seed: u64, name: &str, most: f64, count: usize) -> Vec<f32> {
+    let mut rng = stream(seed, name);
+    (0..count).map(|_| (most * (2.0 * unit(rng.next_u64()) - 1.0)) as f32).collect()
+}
+
+fn normal(seed: u64, name: &str, std: f64, count: usize) -> Vec<f32> {
+    let mut rng = stream(seed, name);
     let mut values = Vec::with_capacity(count + 1);
     while values.len() < count {
         let radius = std * (-2.0 * unit(rng.next_u64()).ln()).sqrt();

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use arm::Arm;
 pub use table::{Comparison, Row as ComparisonRow};
 
-use super::{Context, Error, Source, folder, outline, phase, recipe::same_tokens, single, tuning};
+use super::{Context, Error, Models, Source, folder, outline, phase, recipe::same_tokens, single, tuning};
 use crate::{
     config::{Config, CurriculumRule, Method},
     curriculum::{self, EntropyRow, Rule},
@@ -154,7 +154,7 @@ impl Plan<'_> {
             return Ok(all);
         }
         let strong = &self.m0.config;
-        let (loss, others) = outline(config, strong)?;
+        let Models { loss, others, .. } = outline(config, strong)?;
         // The curriculum needs a forward pass of both models over all samples.
         let scores = if arm.is_drawn() { 2.0 * per_epoch as f64 } else { 0.0 };
         let affordable = (all as f64 * 3.0 - scores) / step_cost(strong, loss, &others);
@@ -179,6 +179,10 @@ impl Plan<'_> {
         }
         for arm in self.arms {
             let config = self.arm(arm, 0)?;
+            if config.trains_adapter() {
+                let text = format!("{}: compare trains whole models; leave the settings of adapters out", arm.name);
+                return Err(Error::User(text));
+            }
             phase::check_fits(context, &config, &self.m0.config, &self.train.examples)?;
             for weights in config.weights.iter().filter(|file| !file.starts_with(self.root)) {
                 curriculum::read_curriculum(weights)?;

@@ -1,0 +1,266 @@
+// Products through workgroup memory, for GPUs. A file that imports this says
+//
+//   const ROWS, COLS   rows and columns of Y that an invocation makes, multiples of 4
+//   const BLOCKS       blocks of 4 x 4 numbers that an invocation stages at a time, at most
+//   alias Staged       vec4<f32>, or vec4<f16> where factors are rounded
+//   alias Left, Right, Tile   arrays of vec4<f32>: ROWS / 4, COLS / 4, and ROWS of COLS / 4
+//
+// and imports linear_slices or, for one slice alone, linear_whole. Constants choose the rest. A workgroup makes TY * ROWS
+// rows by TX * COLS columns of Y: grid = (ceil(n / columns), ceil(m / rows), 1). For each SLICES * DEPTH terms, the
+// invocations copy a block of X and one of W to workgroup memory, depth first, so that an invocation reads its factors of
+// one term as vec4 that lie beside those of its neighbours. While these are multiplied, the next blocks are on their way to
+// registers. With SLICES > 1 each slice of TX * TY invocations sums its own DEPTH of the terms, and the slices are added in
+// order at the end: for results too small to fill a device otherwise.
+//
+// Where an operand's rows run along the depth, four rows of four are turned in registers on their way. The groups of four
+// columns are then stored in an order that depends on the depth (`turned`), because invocations that store at the same time
+// would meet in the same banks; padding cannot separate them.
+//
+// WX invocations of 32 lie side by side along the columns, as 32 run in step on most devices: as square as can be, they
+// read the fewest different numbers.
+//
+// Trips of an invocation: ceil(k / (SLICES * DEPTH)) times (1 + DEPTH / 4); other loops are short and unrolled.
+
+#import linear_params
+
+@group(0) @binding(0) var<storage, read> x4: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> w4: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y4: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> bias4: array<vec4<f32>>;
+
+override TX: u32 = 8u; // invocations along the columns of Y, a multiple of WX
+override TY: u32 = 8u; // along its rows, a multiple of 32 / WX
+override WX: u32 = 8u;
+override DEPTH: u32 = 8u;
+override BUFFERS: u32 = 1u; // 2: one is filled while the other is multiplied, for half of the barriers
+override X_DEEP: bool = true; // rows of X run along the depth: nt and nn
+override W_DEEP: bool = true; // nt
+
+override THREADS: u32 = TX * TY * SLICES;
+override STEP: u32 = SLICES * DEPTH; // terms staged at a time
+override X_QUADS: u32 = TY * ROWS / 4u; // groups of four rows of a block
+override W_QUADS: u32 = TX * COLS / 4u;
+override X_BLOCKS: u32 = X_QUADS * STEP / 4u;
+override W_BLOCKS: u32 = W_QUADS * STEP / 4u;
+override LOADS: u32 = (X_BLOCKS + W_BLOCKS + THREADS - 1u) / THREADS; // at most BLOCKS
+override X_STAGE: u32 = X_QUADS * STEP;
+override W_STAGE: u32 = W_QUADS * STEP;
+override X_SIZE: u32 = X_STAGE * BUFFERS; // named, for naga fails where an array's size is a product itself
+override W_SIZE: u32 = W_STAGE * BUFFERS;
+override TURN: u32 = 8u / min(8u, STEP / 4u);
+
+var<workgroup> stage_x: array<Staged, X_SIZE>;
+var<workgroup> stage_w: array<Staged, W_SIZE>;
+
+alias Block = array<vec4<f32>, 4>;
+alias Blocks = array<array<vec4<f32>, 4>, BLOCKS>;
+
+// Where the group `quad` of the row of depth `4 * deep + ..` is stored.
+fn turned(quad: u32, deep: u32, quads: u32) -> u32 {
+    return quad ^ ((deep * TURN) & (min(8u, quads) - 1u));
+}
+
+// Of a block's number, how far down the depth it lies, in fours, and which group of four it is. Neighbours read what is
+// neighboured in memory.
+fn spread(block: u32, quads: u32, deep: bool) -> vec2<u32> {
+    if deep {
+        return vec2(block % (STEP / 4u), block / (STEP / 4u));
+    }
+    return vec2(block / quads, block % quads);
+}
+
+fn transposed(b: Block) -> Block {
+    return Block(
+        vec4(b[0].x, b[1].x, b[2].x, b[3].x),
+        vec4(b[0].y, b[1].y, b[2].y, b[3].y),
+        vec4(b[0].z, b[1].z, b[2].z, b[3].z),
+        vec4(b[0].w, b[1].w, b[2].w, b[3].w),
+    );
+}
+
+// Four terms by four rows of X, zeros beyond the last term. Rows past the edge are the last again.
+fn load_x(deep: u32, quad: u32) -> Block {
+    let ld = params.ldx / 4u;
+    var b: Block;
+    if X_DEEP {
+        if deep * 4u < params.k {
+            for (var c = 0u; c < 4u; c++) {
+                b[c] = x4[min(quad * 4u + c, params.m - 1u) * ld + deep];
+            }
+        }
+        return transposed(b);
+    }
+    let at = min(quad, params.m / 4u - 1u);
+    for (var c = 0u; c < 4u; c++) {
+        if deep * 4u + c < params.k {
+            b[c] = x4[(deep * 4u + c) * ld + at];
+        }
+    }
+    return b;
+}
+
+fn load_w(deep: u32, quad: u32) -> Block {
+    let ld = params.ldw / 4u;
+    var b: Block;
+    if W_DEEP {
+        if deep * 4u < params.k {
+            for (var c = 0u; c < 4u; c++) {
+                b[c] = w4[min(quad * 4u + c, params.n - 1u) * ld + deep];
+            }
+        }
+        return transposed(b);
+    }
+    let at = min(quad, params.n / 4u - 1u);
+    for (var c = 0u; c < 4u; c++) {
+        if deep * 4u + c < params.k {
+            b[c] = w4[(deep * 4u + c) * ld + at];
+        }
+    }
+    return b;
+}
+
+// This invocation's blocks from term `4 * deep` on. `origin`: the workgroup's first groups of four rows and columns.
+fn fetch(thread: u32, origin: vec2<u32>, deep: u32, blocks: ptr<function, Blocks>) {
+    for (var i = 0u; i < LOADS; i++) {
+        let block = thread + i * THREADS;
+        if block < X_BLOCKS {
+            let at = spread(block, X_QUADS, X_DEEP);
+            (*blocks)[i] = load_x(deep + at.x, origin.x + at.y);
+        } else if block < X_BLOCKS + W_BLOCKS {
+            let at = spread(block - X_BLOCKS, W_QUADS, W_DEEP);
+            (*blocks)[i] = load_w(deep + at.x, origin.y + at.y);
+        }
+    }
+}
+
+fn put(thread: u32, buffer: u32, blocks: ptr<function, Blocks>) {
+    for (var i = 0u; i < LOADS; i++) {
+        let block = thread + i * THREADS;
+        if block < X_BLOCKS {
+            let at = spread(block, X_QUADS, X_DEEP);
+            let to = buffer * X_STAGE + at.x * 4u * X_QUADS + turned(at.y, at.x, X_QUADS);
+            for (var c = 0u; c < 4u; c++) {
+                stage_x[to + c * X_QUADS] = Staged((*blocks)[i][c]);
+            }
+        } else if block < X_BLOCKS + W_BLOCKS {
+            let at = spread(block - X_BLOCKS, W_QUADS, W_DEEP);
+            let to = buffer * W_STAGE + at.x * 4u * W_QUADS + turned(at.y, at.x, W_QUADS);
+            for (var c = 0u; c < 4u; c++) {
+                stage_w[to + c * W_QUADS] = Staged((*blocks)[i][c]);
+            }
+        }
+    }
+}
+
+// Adds the products of four terms that are staged. `at`: this invocation's row and column among its slice.
+fn multiply_four(buffer: u32, deep: u32, at: vec2<u32>, acc: ptr<function, Tile>) {
+    for (var c = 0u; c < 4u; c++) {
+        var a: Left;
+        for (var g = 0u; g < ROWS / 4u; g++) {
+            let quad = turned(at.y + g * TY, deep, X_QUADS);
+            a[g] = vec4<f32>(stage_x[buffer * X_STAGE + (deep * 4u + c) * X_QUADS + quad]);
+        }
+        var b: Right;
+        for (var j = 0u; j < COLS / 4u; j++) {
+            let quad = turned(at.x + j * TX, deep, W_QUADS);
+            b[j] = vec4<f32>(stage_w[buffer * W_STAGE + (deep * 4u + c) * W_QUADS + quad]);
+        }
+        for (var g = 0u; g < ROWS / 4u; g++) {
+            for (var j = 0u; j < COLS / 4u; j++) {
+                (*acc)[g * 4u][j] += a[g].x * b[j];
+                (*acc)[g * 4u + 1u][j] += a[g].y * b[j];
+                (*acc)[g * 4u + 2u][j] += a[g].z * b[j];
+                (*acc)[g * 4u + 3u][j] += a[g].w * b[j];
+            }
+        }
+    }
+}
+
+// This invocation's place among its slice, and which slice that is.
+fn place(thread: u32) -> vec3<u32> {
+    let inside = thread % (TX * TY);
+    let lane = inside % 32u;
+    let warp = inside / 32u;
+    return vec3(
+        lane % WX + WX * (warp % (TX / WX)),
+        lane / WX + 32u / WX * (warp / (TX / WX)),
+        thread / (TX * TY),
+    );
+}
+
+// The sums of this invocation's rows and columns; those of slice 0 are of all slices.
+fn multiply(group: vec3<u32>, thread: u32, acc: ptr<function, Tile>) {
+    let at = place(thread);
+    let origin = vec2(group.y * X_QUADS, group.x * W_QUADS);
+    var blocks: Blocks;
+    fetch(thread, origin, 0u, &blocks);
+    put(thread, 0u, &blocks);
+    workgroupBarrier();
+    var buffer = 0u;
+    let steps = (params.k + STEP - 1u) / STEP;
+    for (var step = 0u; step < steps; step++) {
+        if step + 1u < steps {
+            fetch(thread, origin, (step + 1u) * (STEP / 4u), &blocks);
+        }
+        for (var deep = 0u; deep < DEPTH / 4u; deep++) {
+            multiply_four(buffer, at.z * (DEPTH / 4u) + deep, at.xy, acc);
+        }
+        if BUFFERS == 1u {
+            workgroupBarrier();
+        } else {
+            buffer = 1u - buffer;
+        }
+        if step + 1u < steps {
+            put(thread, buffer, &blocks);
+        }
+        workgroupBarrier();
+    }
+    add_slices(thread, acc);
+}
+
+fn add_bias(group: vec3<u32>, thread: u32, acc: ptr<function, Tile>) {
+    for (var j = 0u; j < COLS / 4u; j++) {
+        let b = bias4[min(group.x * W_QUADS + place(thread).x + j * TX, params.n / 4u - 1u)];
+        for (var i = 0u; i < ROWS; i++) {
+            (*acc)[i][j] += b;
+        }
+    }
+}
+
+// Writes slice 0's sums. What lies past the edge is left alone.
+fn store(group: vec3<u32>, thread: u32, acc: ptr<function, Tile>) {
+    let at = place(thread);
+    for (var i = 0u; i < ROWS; i++) {
+        let row = (group.y * X_QUADS + at.y + i / 4u * TY) * 4u + i % 4u;
+        for (var j = 0u; j < COLS / 4u; j++) {
+            let quad = group.x * W_QUADS + at.x + j * TX;
+            if at.z == 0u && row < params.m && quad * 4u < params.n {
+                let to = row * (params.ldy / 4u) + quad;
+                var sum = (*acc)[i][j];
+                if params.accumulate != 0u {
+                    sum += y4[to];
+                }
+                y4[to] = sum;
+            }
+        }
+    }
+}
+
+// Any form without a bias.
+@compute @workgroup_size(THREADS)
+fn plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    var acc: Tile;
+    multiply(group, thread, &acc);
+    store(group, thread, &acc);
+}
+
+// nt, which may have one.
+@compute @workgroup_size(THREADS)
+fn biased(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    var acc: Tile;
+    multiply(group, thread, &acc);
+    if params.has_bias != 0u {
+        add_bias(group, thread, &acc);
+    }
+    store(group, thread, &acc);
+}

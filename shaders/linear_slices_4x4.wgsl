@@ -1,0 +1,13 @@
+// Products of linear layers through workgroup memory: see lib/linear_tile.wgsl.
+// Slices of invocations with 4 rows by 4 columns of Y each.
+
+#import linear_tile
+#import linear_slices
+
+const ROWS = 4u;
+const COLS = 4u;
+const BLOCKS = 2u;
+alias Staged = vec4<f32>;
+alias Left = array<vec4<f32>, 1>;
+alias Right = array<vec4<f32>, 1>;
+alias Tile = array<array<vec4<f32>, 1>, 4>;

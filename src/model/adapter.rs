@@ -1,0 +1,524 @@
+//! Low-rank adapters on a frozen model: which modules they change, their parameters, and the projections through them.
+//!
+//! An adapter holds no weight of its base. A [`Model`](super::Model) with an adapter, without one, and with another are views
+//! of one copy of the base. Names and defaults are PEFT's.
+
+use std::collections::{BTreeSet, HashMap};
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    Config, Error, Parameter,
+    config::Init,
+    weights::{Stored, Weights, shard_rows},
+};
+use crate::{
+    checkpoint::{ADAPTER_PREFIX, AdapterConfig, AdapterFolder, Entry, Folder, Part, ends_with},
+    gpu::{self, Gpu, Upload},
+    ops::{self, Decomposed, Dropout},
+    tape::Tape,
+    tensor::{Memory, Role, Store, Tensor},
+};
+
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
+/// Why an adapter does not go with a model.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// A module that is to be adapted is not there.
+    #[error("no module `{target}` to adapt; this model has {known}")]
+    Target {
+        /// What was asked for.
+        target: String,
+        /// What there is.
+        known: String,
+    },
+    /// A module that is to be trained whole is not there.
+    #[error("no module `{module}` to train whole; this model has {known}")]
+    Saved {
+        /// What was asked for.
+        module: String,
+        /// What there is.
+        known: String,
+    },
+    /// A module would be adapted and trained whole.
+    #[error("`{module}` cannot be adapted and trained whole; leave it out of one of the two")]
+    Both {
+        /// Which.
+        module: String,
+    },
+    /// A layer beyond the last.
+    #[error("layer {layer} is to be adapted, and the model has layers 0 to {last}")]
+    Layer {
+        /// What was asked for.
+        layer: usize,
+        /// The last there is.
+        last: usize,
+    },
+    /// Nothing is left to train.
+    #[error("the adapter changes no module")]
+    Nothing,
+    /// An adapter's file is of another model.
+    #[error("{folder}: {reason}; the adapter belongs to another base or is not whole")]
+    OtherBase {
+        /// The adapter.
+        folder: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A tensor does not fit.
+    #[error("{0}; the adapter belongs to another base, or its ranks are not those of its adapter_config.json")]
+    Tensor(crate::checkpoint::Error),
+}
+
+/// An adapted matrix.
+#[derive(Debug, Clone, PartialEq)]
+struct Module {
+    name: String,
+    inputs: usize,
+    /// Outputs of each part of the matrix.
+    parts: Vec<usize>,
+    rank: usize,
+    scale: f32,
+}
+
+/// A parameter that is trained whole, and the one of the base that it starts as.
+#[derive(Debug, Clone, PartialEq)]
+struct Whole {
+    parameter: Parameter,
+    base: String,
+}
+
+/// What an adapter adds to a model of some shape.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layout {
+    /// As it is written: `targets` names what is adapted.
+    pub config: AdapterConfig,
+    modules: Vec<Module>,
+    whole: Vec<Whole>,
+}
+
+/// A matrix of a block: its module, inputs, outputs of its parts.
+type Linear = (String, usize, Vec<usize>);
+
+/// Every matrix of the blocks.
+fn linears(model: &Config) -> Vec<Linear> {
+    let linear = |p: Parameter| {
+        let name = p.name.strip_suffix(".weight").filter(|_| p.dims.len() == 2)?;
+        let parts = if p.parts.is_empty() { vec![p.rows()] } else { p.parts.clone() };
+        name.starts_with("model.layers.").then(|| (name.to_owned(), p.cols(), parts))
+    };
+    model.parameters().into_iter().filter_map(linear).collect()
+}
+
+/// The last components of some modules' names, each once, in their order.
+fn last_names<'a>(modules: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in modules {
+        let last = name.rsplit('.').next().unwrap_or(name);
+        if !names.iter().any(|known| known == last) {
+            names.push(last.into());
+        }
+    }
+    names
+}
+
+fn layer_of(module: &str) -> Option<usize> {
+    module.strip_prefix("model.layers.")?.split('.').next()?.parse().ok()
+}
+
+impl Layout {
+    /// What `wanted` comes to on a model.
+    ///
+    /// # Errors
+    /// A module or a layer that is not there; says what is.
+    pub fn resolve(wanted: &AdapterConfig, model: &Config) -> Result<Self, LayoutError> {
+        let linears = linears(model);
+        let names = || last_names(linears.iter().map(|(name, ..)| name.as_str()));
+        let is_there = |target: &&String| linears.iter().any(|(name, ..)| ends_with(name, target));
+        if let Some(target) = wanted.targets.iter().find(|target| !is_there(target)) {
+            let known = format!("{} (or all-linear)", names().join(", "));
+            return Err(LayoutError::Target { target: target.clone(), known });
+        }
+        let last = model.layers - 1;
+        if let Some(layer) = wanted.layers.iter().flatten().find(|layer| **layer > last) {
+            return Err(LayoutError::Layer { layer: *layer, last });
+        }
+        let in_layers =
+            |name: &str| wanted.layers.as_ref().is_none_or(|l| layer_of(name).is_some_and(|i| l.contains(&i)));
+        let targeted = |name: &str| wanted.targets.is_empty() || wanted.targets.iter().any(|t| ends_with(name, t));
+        let chosen = linears.iter().filter(|(name, ..)| in_layers(name) && targeted(name)).cloned();
+        let targets = if wanted.targets.is_empty() { names() } else { wanted.targets.clone() };
+        let config = AdapterConfig { targets, ..wanted.clone() };
+        let whole = whole(&wanted.saved, model)?;
+        Self::of(config, chosen.collect(), whole)
+    }
+
+    /// What an adapter that is there adds to a model.
+    ///
+    /// # Errors
+    /// It is not of this model, or not whole.
+    pub fn of_folder(folder: &AdapterFolder, model: &Config) -> Result<Self, LayoutError> {
+        let other = |reason: String| LayoutError::OtherBase { folder: folder.path.display().to_string(), reason };
+        let linears = linears(model);
+        let known = |name: &String| linears.iter().any(|(linear, ..)| linear == name);
+        if let Some(name) = folder.modules.iter().find(|name| !known(name)) {
+            let names = last_names(linears.iter().map(|(name, ..)| name.as_str())).join(", ");
+            return Err(other(format!(
+                "it adapts `{name}`, which the model has not (layers 0 to {} with {names})",
+                model.layers - 1
+            )));
+        }
+        let config = &folder.config;
+        let in_layers =
+            |name: &str| config.layers.as_ref().is_none_or(|l| layer_of(name).is_some_and(|i| l.contains(&i)));
+        let wanted = |name: &str| in_layers(name) && config.targets.iter().any(|t| ends_with(name, t));
+        if let Some((name, ..)) = linears.iter().find(|(name, ..)| wanted(name) && !folder.modules.contains(name)) {
+            return Err(other(format!("its adapter_config.json asks for `{name}`, and no tensors of it are there")));
+        }
+        let chosen: Vec<_> = linears.into_iter().filter(|(name, ..)| folder.modules.contains(name)).collect();
+        let whole = folder.saved.iter().map(|name| of_base(name, model).ok_or_else(|| name.clone()));
+        let whole = whole.collect::<Result<Vec<_>, _>>();
+        let whole = whole.map_err(|name| other(format!("it holds `{name}`, which the model has not")))?;
+        let mut config = config.clone();
+        (config.targets, config.layers) = described(&chosen, model);
+        config.saved = whole.iter().map(|w| module_of(&w.parameter.name).to_owned()).collect();
+        let layout = Self::of(config, chosen, whole)?;
+        layout.check(folder)?;
+        Ok(layout)
+    }
+
+    fn of(config: AdapterConfig, chosen: Vec<Linear>, whole: Vec<Whole>) -> Result<Self, LayoutError> {
+        let modules: Vec<Module> = chosen
+            .into_iter()
+            .map(|(name, inputs, parts)| {
+                let (rank, scale) = config.rank_and_scale(&name);
+                Module { name, inputs, parts, rank, scale: scale as f32 }
+            })
+            .collect();
+        let both = modules.iter().find(|m| whole.iter().any(|w| module_of(&w.parameter.name) == m.name));
+        match both {
+            Some(module) => Err(LayoutError::Both { module: module.name.clone() }),
+            None if modules.is_empty() && whole.is_empty() => Err(LayoutError::Nothing),
+            None => Ok(Self { config, modules, whole }),
+        }
+    }
+
+    fn check(&self, folder: &AdapterFolder) -> Result<(), LayoutError> {
+        for module in &self.modules {
+            for (part, dims) in module.shapes(self.config.dora) {
+                folder.check(&module.name, part, &dims).map_err(LayoutError::Tensor)?;
+            }
+        }
+        for Whole { parameter, .. } in &self.whole {
+            folder.check_saved(&parameter.name, &parameter.dims).map_err(LayoutError::Tensor)?;
+        }
+        Ok(())
+    }
+
+    /// Every parameter of the adapter by its name in PEFT's files, in the order of the model.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.parameters().iter().map(|(parameter, _)| Entry::from(parameter)).collect()
+    }
+
+    /// Number of values that it adds.
+    pub fn parameter_count(&self) -> usize {
+        self.entries().iter().map(Entry::count).sum()
+    }
+
+    /// Parameters, and which part of a module each is.
+    fn parameters(&self) -> Vec<(Parameter, Option<Part>)> {
+        let mut all = Vec::new();
+        for module in &self.modules {
+            for (part, dims) in module.shapes(self.config.dora) {
+                let name = peft_name(&module.name, part);
+                let init = match part {
+                    // PEFT's default, Kaiming's rule with a = sqrt(5).
+                    Part::A => Init::Uniform((1.0 / (module.inputs as f64).sqrt()) as f32),
+                    Part::B => Init::Zeros,
+                    Part::Magnitude => Init::Ones,
+                };
+                let parts = if part == Part::A { Vec::new() } else { module.parts.clone() };
+                all.push((Parameter { name, dims, init, parts }, Some(part)));
+            }
+        }
+        let named =
+            |w: &Whole| Parameter { name: format!("{ADAPTER_PREFIX}{}", w.parameter.name), ..w.parameter.clone() };
+        all.extend(self.whole.iter().map(|w| (named(w), None)));
+        all
+    }
+}
+
+/// What a layout makes of a model's parameters when it is merged into them.
+impl Layout {
+    /// Every parameter of the merged model, and whether its head is one of its own where the base's is the embedding.
+    pub fn merged_entries(&self, model: &Config) -> (Vec<Entry>, bool) {
+        let mut entries = model.entries();
+        let parts = |name: &str| self.whole.iter().any(|whole| whole.parameter.name == name);
+        // One of the two changes and the other does not, or both do, each its own way.
+        let unties = model.tied && (parts(EMBEDDING) || parts(HEAD));
+        if unties && let Some(embedding) = entries.iter().find(|entry| entry.name == EMBEDDING) {
+            entries.push(Entry { name: HEAD.into(), ..embedding.clone() });
+        }
+        (entries, unties)
+    }
+
+    /// A parameter of the merged model: `W + s B A`, with the rows of DoRA scaled to their lengths, or what was trained whole.
+    /// Sums are made in f32.
+    ///
+    /// # Errors
+    /// If a tensor of either folder is missing, misshapen or damaged.
+    pub fn merged(
+        &self,
+        entry: &Entry,
+        base: &Folder,
+        adapter: &AdapterFolder,
+        model: &Config,
+    ) -> Result<Vec<f32>, crate::checkpoint::Error> {
+        if self.whole.iter().any(|whole| whole.parameter.name == entry.name) {
+            return adapter.read_saved(&entry.name, &entry.dims);
+        }
+        let name = if model.tied && entry.name == HEAD { EMBEDDING } else { &entry.name };
+        let mut weight = base.read_vec(name, &entry.dims)?;
+        let Some(module) = self.modules.iter().find(|module| entry.name == format!("{}.weight", module.name)) else {
+            return Ok(weight);
+        };
+        let read = |part, dims: [usize; 2]| adapter.read(&module.name, part, &dims);
+        let a = read(Part::A, [module.rank, module.inputs])?;
+        let b = read(Part::B, [module.outputs(), module.rank])?;
+        for (row, b) in weight.chunks_mut(module.inputs).zip(b.chunks(module.rank)) {
+            for (b, a) in b.iter().zip(a.chunks(module.inputs)) {
+                let factor = module.scale * b;
+                row.iter_mut().zip(a).for_each(|(w, a)| *w += factor * a);
+            }
+        }
+        if self.config.dora {
+            let lengths = adapter.read(&module.name, Part::Magnitude, &[module.outputs()])?;
+            for (row, wanted) in weight.chunks_mut(module.inputs).zip(lengths) {
+                let is = length(row);
+                let factor = if is > 0.0 { wanted / is } else { 0.0 };
+                row.iter_mut().for_each(|w| *w *= factor);
+            }
+        }
+        Ok(weight)
+    }
+}
+
+fn length(row: &[f32]) -> f32 {
+    row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt() as f32
+}
+
+impl Module {
+    fn outputs(&self) -> usize {
+        self.parts.iter().sum()
+    }
+
+    fn shapes(&self, dora: bool) -> Vec<(Part, Vec<usize>)> {
+        let mut shapes = vec![(Part::A, vec![self.rank, self.inputs]), (Part::B, vec![self.outputs(), self.rank])];
+        shapes.extend(dora.then(|| (Part::Magnitude, vec![self.outputs()])));
+        shapes
+    }
+
+    /// Tells its dropout from that of other modules.
+    fn salt(&self) -> u32 {
+        let hash = Sha256::digest(&self.name);
+        u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]])
+    }
+}
+
+/// PEFT's name of a part.
+fn peft_name(module: &str, part: Part) -> String {
+    let end = match part {
+        Part::A => "lora_A.weight",
+        Part::B => "lora_B.weight",
+        Part::Magnitude => "lora_magnitude_vector",
+    };
+    format!("{ADAPTER_PREFIX}{module}.{end}")
+}
+
+/// A parameter's module.
+fn module_of(parameter: &str) -> &str {
+    parameter.rsplit_once('.').map_or(parameter, |(module, _)| module)
+}
+
+/// `target_modules` and `layers_to_transform` that mean these modules and no others: last names where they do.
+fn described(chosen: &[Linear], model: &Config) -> (Vec<String>, Option<Vec<usize>>) {
+    let names = last_names(chosen.iter().map(|(name, ..)| name.as_str()));
+    let layers: BTreeSet<usize> = chosen.iter().filter_map(|(name, ..)| layer_of(name)).collect();
+    let is_meant = |name: &str| {
+        names.iter().any(|last| ends_with(name, last)) && layer_of(name).is_some_and(|layer| layers.contains(&layer))
+    };
+    if linears(model).iter().filter(|(name, ..)| is_meant(name)).count() != chosen.len() {
+        return (chosen.iter().map(|(name, ..)| name.clone()).collect(), None);
+    }
+    (names, (layers.len() < model.layers).then(|| layers.into_iter().collect()))
+}
+
+/// A parameter to be trained whole. A tied head that is trained becomes one of its own and starts as the embedding.
+fn of_base(name: &str, model: &Config) -> Option<Whole> {
+    let base = if name == HEAD && model.tied { EMBEDDING } else { name };
+    let parameter = model.parameters().into_iter().find(|p| p.name == base)?;
+    Some(Whole { parameter: Parameter { name: name.into(), ..parameter }, base: base.into() })
+}
+
+/// The parameters of modules that are to be trained whole.
+fn whole(modules: &[String], model: &Config) -> Result<Vec<Whole>, LayoutError> {
+    let mut names: Vec<String> = model.parameters().into_iter().map(|p| p.name).collect();
+    if model.tied {
+        names.push(HEAD.into());
+    }
+    if let Some(module) = modules.iter().find(|m| !names.iter().any(|name| ends_with(module_of(name), m))) {
+        let known = last_names(names.iter().map(|name| module_of(name))).join(", ");
+        return Err(LayoutError::Saved { module: module.clone(), known });
+    }
+    let chosen = names.iter().filter(|name| modules.iter().any(|m| ends_with(module_of(name), m)));
+    Ok(chosen.filter_map(|name| of_base(name, model)).collect())
+}
+
+/// The tensors of an adapted matrix.
+struct Pair {
+    a: Tensor,
+    /// `[R, N]` of each part: `B` transposed.
+    b: Vec<Tensor>,
+    /// `[1, N]` of each part; empty without DoRA.
+    magnitude: Vec<Tensor>,
+    scale: f32,
+    dropout: Option<Dropout>,
+}
+
+/// A declared adapter.
+pub struct Adapter {
+    /// What it adds.
+    pub layout: Layout,
+    /// Its parameters, by PEFT's names.
+    pub weights: Weights,
+    pairs: HashMap<String, Pair>,
+}
+
+impl Adapter {
+    /// Declares an adapter and, if `trained`, its gradients. `keys` `[1, T]` are where the randomness of each token starts:
+    /// without them nothing is dropped.
+    ///
+    /// # Errors
+    /// If a parameter exceeds what the device binds.
+    pub fn declare(
+        store: &mut Store,
+        layout: Layout,
+        role: Role,
+        trained: bool,
+        keys: Option<Tensor>,
+        max_binding: u64,
+    ) -> Result<Self, Error> {
+        let mut stored = Vec::new();
+        for (parameter, part) in layout.parameters() {
+            let Parameter { name, parts, .. } = &parameter;
+            let shapes: Vec<[usize; 2]> = match part {
+                Some(Part::A) => vec![[parameter.rows(), parameter.cols()]],
+                Some(Part::B) => parts.iter().map(|n| [parameter.cols(), *n]).collect(),
+                Some(Part::Magnitude) => parts.iter().map(|n| [1, *n]).collect(),
+                None => shard_rows(&Parameter { name: own_name(name).into(), ..parameter.clone() }, max_binding)?
+                    .iter()
+                    .map(|n| [*n, parameter.cols()])
+                    .collect(),
+            };
+            let mut declare = |role| -> Vec<Tensor> {
+                shapes.iter().map(|[rows, cols]| store.declare(name, role, *rows, *cols)).collect()
+            };
+            let shards = declare(role);
+            let gradients = if trained { declare(Role::Gradients) } else { Vec::new() };
+            stored.push(Stored { parameter, shards, gradients, transposed: part == Some(Part::B) });
+        }
+        let weights = Weights::of(stored);
+        let dropout = |module: &Module| {
+            let rate = layout.config.dropout;
+            let keys = keys.filter(|_| rate > 0.0)?;
+            Some(Dropout { keys, salt: module.salt(), rate })
+        };
+        let pair = |module: &Module| {
+            let shards = |part| weights.shards(&peft_name(&module.name, part)).to_vec();
+            let a = weights.get(&peft_name(&module.name, Part::A));
+            let (b, magnitude) = (shards(Part::B), shards(Part::Magnitude));
+            (module.name.clone(), Pair { a, b, magnitude, scale: module.scale, dropout: dropout(module) })
+        };
+        let pairs = layout.modules.iter().map(pair).collect();
+        Ok(Self { layout, weights, pairs })
+    }
+
+    /// Gives it the values that it starts with: those of `seed`, and what of the base is trained whole.
+    ///
+    /// # Errors
+    /// If the base cannot be read or the device fails.
+    pub fn start(&self, gpu: &Gpu, memory: &Memory, base: &Folder, seed: u64) -> Result<(), Error> {
+        let mut upload = Upload::new(gpu);
+        for stored in self.weights.iter() {
+            stored.write(&mut upload, memory, 0, &stored.parameter.init_values(seed))?;
+        }
+        for module in self.layout.modules.iter().filter(|_| self.layout.config.dora) {
+            let dims = [module.outputs(), module.inputs];
+            let weight = base.read_vec(&format!("{}.weight", module.name), &dims)?;
+            let lengths: Vec<f32> = weight.chunks(module.inputs).map(length).collect();
+            self.put(&mut upload, memory, &peft_name(&module.name, Part::Magnitude), &lengths)?;
+        }
+        for Whole { parameter, base: name } in &self.layout.whole {
+            let values = base.read_vec(name, &parameter.dims)?;
+            self.put(&mut upload, memory, &format!("{ADAPTER_PREFIX}{}", parameter.name), &values)?;
+        }
+        Ok(upload.finish()?)
+    }
+
+    /// Copies the values of a folder to the device.
+    ///
+    /// # Errors
+    /// If a tensor is missing, misshapen or damaged, or the device fails.
+    pub fn load(&self, gpu: &Gpu, memory: &Memory, folder: &AdapterFolder) -> Result<(), Error> {
+        let mut upload = Upload::new(gpu);
+        for module in &self.layout.modules {
+            for (part, dims) in module.shapes(self.layout.config.dora) {
+                let values = folder.read(&module.name, part, &dims)?;
+                self.put(&mut upload, memory, &peft_name(&module.name, part), &values)?;
+            }
+        }
+        for Whole { parameter, .. } in &self.layout.whole {
+            let values = folder.read_saved(&parameter.name, &parameter.dims)?;
+            self.put(&mut upload, memory, &format!("{ADAPTER_PREFIX}{}", parameter.name), &values)?;
+        }
+        Ok(upload.finish()?)
+    }
+
+    fn put(&self, upload: &mut Upload<'_>, memory: &Memory, name: &str, values: &[f32]) -> Result<(), gpu::Error> {
+        let stored = self.weights.iter().find(|stored| stored.parameter.name == name);
+        stored.map_or(Ok(()), |stored| stored.write(upload, memory, 0, values))
+    }
+
+    /// The shards that stand for a parameter of the base; empty if that stays.
+    pub(super) fn instead(&self, parameter: &str) -> &[Tensor] {
+        self.weights.shards(&format!("{ADAPTER_PREFIX}{parameter}"))
+    }
+
+    /// `x` `[T, K]` through the parts of a matrix of the base; `None` if it is not adapted.
+    pub(super) fn project(
+        &self,
+        tape: &mut Tape,
+        x: Tensor,
+        module: &str,
+        weights: &[Tensor],
+        bias: Option<Tensor>,
+    ) -> Option<Vec<Tensor>> {
+        let &Pair { a, ref b, ref magnitude, scale, dropout } = self.pairs.get(module)?;
+        let down = ops::lora_down(tape, x, a, scale, dropout);
+        let part = |(i, weight): (usize, &Tensor)| match magnitude.get(i) {
+            None => ops::lora_up(tape, x, *weight, bias, [down, b[i]]),
+            Some(magnitude) => {
+                let parts = Decomposed { a, down, b: b[i], magnitude: *magnitude, scale, dropout };
+                ops::dora(tape, x, *weight, bias, parts)
+            }
+        };
+        Some(weights.iter().enumerate().map(part).collect())
+    }
+}
+
+/// A parameter's name in the base.
+fn own_name(name: &str) -> &str {
+    name.strip_prefix(ADAPTER_PREFIX).unwrap_or(name)
+}

@@ -1,0 +1,45 @@
+//! A model and an adapter on it, made into a model folder of its own.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::{Error, Source};
+use crate::{
+    checkpoint::{self, Contents, ModelFiles, SHARD_BYTES},
+    config::Dtype,
+};
+
+/// Writes the merged model to `out`.
+///
+/// # Errors
+/// If the adapter is not of this model, something stands in `out` already, or a file cannot be read or written.
+pub fn merge(model: &Path, adapter: &Path, out: &Path, dtype: Dtype) -> Result<(), Error> {
+    checkpoint::check_vacant(out)?;
+    let source = Source::open(model)?.with(adapter)?;
+    let Some((layout, folder)) = source.layout().zip(source.adapter_folder()) else {
+        return Err(Error::User(format!("{} holds no adapter", adapter.display())));
+    };
+    let (entries, unties) = layout.merged_entries(&source.config);
+    let mut files = source.files(dtype);
+    if unties {
+        files.config_json = untied(&files.config_json);
+    }
+    let merged = ModelFiles {
+        config_json: &files.config_json,
+        architecture: &files.architecture,
+        companions: &files.companions,
+        entries: &entries,
+    };
+    checkpoint::save(out, &Contents::Model(merged), files.dtype, SHARD_BYTES, |entry| {
+        layout.merged(entry, &source.weights, folder, &source.config)
+    })?;
+    Ok(())
+}
+
+/// A `config.json` whose head is not the embedding.
+fn untied(config_json: &str) -> String {
+    let mut config: Map<String, Value> = serde_json::from_str(config_json).unwrap_or_default();
+    config.insert("tie_word_embeddings".into(), Value::Bool(false));
+    Value::Object(config).to_string()
+}

@@ -1,0 +1,283 @@
+//! Every other form of a product that the device offers, against f64 at ragged shapes: rows with room behind them, memory
+//! around all operands full of NaN, bias, results added to; twice, for the same bits.
+
+use underdog::{
+    gpu::{Alternative, Family, Gpu, adapters},
+    ops::{
+        self,
+        matmul::{self, Product},
+    },
+    plan::Plan,
+    tape::{Command, Recording, Tape},
+    tensor::{Memory, Role, Store, Tensor},
+};
+
+use crate::common::Rng;
+
+/// Largest error of f32 sums, as a share of the sum of absolute products.
+const F32: f64 = 1e-6;
+/// Both factors rounded to f16, each by 2^-11 at most, and twice that where a device cuts instead of rounding.
+const F16: f64 = 1.0 / 512.0;
+/// Factors keep away from where f16 loses digits.
+const SMALLEST: f32 = 1.0 / 512.0;
+
+/// `entry` of the family's kernel, extents, room behind rows of X, W and Y.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    m: usize,
+    n: usize,
+    k: usize,
+    room: [usize; 3],
+    bias: bool,
+    accumulate: bool,
+}
+
+fn cases(entry: &str) -> Vec<Case> {
+    let ragged = [
+        (1, 4, 4, [0, 0, 0], false, false),
+        (3, 20, 36, [4, 8, 12], true, true),
+        (17, 68, 44, [0, 4, 0], true, false),
+        (127, 132, 68, [8, 0, 4], false, true),
+        (128, 128, 64, [4, 4, 4], false, false),
+        (64, 256, 96, [0, 0, 8], false, true),
+        (257, 36, 20, [0, 0, 0], true, false),
+        (4, 260, 260, [0, 0, 4], false, false),
+    ];
+    let case = |(m, n, k, room, bias, accumulate): (usize, usize, usize, _, bool, _)| {
+        // tn4 wants multiples of 4 rows, and takes any depth.
+        let [m, k] = if entry == "tn4" { [m.next_multiple_of(4), k - k % 3] } else { [m, k] };
+        Case { m, n, k, room, bias: bias && entry == "nt4", accumulate }
+    };
+    ragged.into_iter().map(case).collect()
+}
+
+/// A matrix in memory: rows of `cols` numbers, `ld` apart, and NaN wherever else.
+struct Operand {
+    cols: usize,
+    ld: usize,
+    values: Vec<f32>,
+}
+
+/// Rows behind the last one.
+const BEYOND: usize = 2;
+
+impl Operand {
+    fn new(rows: usize, cols: usize, room: usize, mut number: impl FnMut() -> f32) -> Self {
+        let ld = cols + room;
+        let mut values = vec![f32::NAN; (rows + BEYOND) * ld];
+        for row in values.chunks_mut(ld).take(rows) {
+            row[..cols].iter_mut().for_each(|x| *x = number());
+        }
+        Self { cols, ld, values }
+    }
+
+    fn at(&self, row: usize, col: usize) -> f64 {
+        f64::from(self.values[row * self.ld + col])
+    }
+
+    fn declare(&self, store: &mut Store) -> Tensor {
+        store.declare("operand", Role::Inputs, self.values.len() / self.ld, self.ld)
+    }
+}
+
+struct Operands {
+    x: Operand,
+    w: Operand,
+    y: Operand,
+    bias: Operand,
+}
+
+impl Operands {
+    fn new(entry: &str, case: &Case, mut number: impl FnMut() -> f32) -> Self {
+        let Case { m, n, k, room, .. } = *case;
+        let [x, w] = match entry {
+            "nt4" => [[m, k], [n, k]],
+            "nn4" => [[m, k], [k, n]],
+            _ => [[k, m], [k, n]],
+        };
+        let mut operand = |[rows, cols]: [usize; 2], room| Operand::new(rows, cols, room, &mut number);
+        let [x, w, y] = [(x, room[0]), (w, room[1]), ([m, n], room[2])].map(|(extents, room)| operand(extents, room));
+        Self { x, w, y, bias: operand([1, n], 0) }
+    }
+
+    /// One element, and the sum of the absolute values of its terms.
+    fn wanted(&self, entry: &str, case: &Case, row: usize, col: usize) -> (f64, f64) {
+        let term = |t: usize| match entry {
+            "nt4" => self.x.at(row, t) * self.w.at(col, t),
+            "nn4" => self.x.at(row, t) * self.w.at(t, col),
+            _ => self.x.at(t, row) * self.w.at(t, col),
+        };
+        let bias = case.bias.then(|| self.bias.at(0, col));
+        let before = case.accumulate.then(|| self.y.at(row, col));
+        let terms = (0..case.k).map(term).chain(bias).chain(before);
+        terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()))
+    }
+}
+
+/// A product that is recorded as a model would record it.
+struct Recorded {
+    store: Store,
+    recording: Recording,
+    params: Vec<u8>,
+    y: Tensor,
+    inputs: Vec<(Tensor, Vec<f32>)>,
+}
+
+fn record(family: &'static Family, case: &Case, operands: &Operands) -> Recorded {
+    let mut store = Store::default();
+    let Operands { x, w, y, bias } = operands;
+    let [tx, tw, ty, tb] = [x, w, y, bias].map(|operand| operand.declare(&mut store));
+    let product = Product::dense(case.m, case.n, case.k).accumulate(u32::from(case.accumulate));
+    let product = product.strides(x.ld, w.ld, y.ld);
+    let mut tape = Tape::new();
+    match family.kernel.entry {
+        "nt4" => matmul::nt(&mut tape, tx, tw, case.bias.then_some(tb), ty, product),
+        "nn4" => matmul::nn(&mut tape, tx, tw, ty, product),
+        "tn4" => matmul::tn(&mut tape, tx, tw, ty, product),
+        other => panic!("{other}: no such product"),
+    }
+    let recording = tape.finish();
+    let [Command::Dispatch { kernel, params, .. }] = &recording.commands[..] else { panic!("one dispatch") };
+    let params = params.clone();
+    // Fewer rows than a tile take another kernel, which has no other forms.
+    assert!(kernel.name == family.kernel.name || case.m < 8, "{case:?} is recorded as {}", kernel.name);
+    let inputs = [(tx, x), (tw, w), (tb, bias)].map(|(tensor, operand)| (tensor, operand.values.clone())).into();
+    Recorded { store, recording, params, y: ty, inputs }
+}
+
+impl Recorded {
+    /// Y after each of two runs of the form.
+    fn run(self, gpu: &Gpu, family: &'static Family, form: &'static Alternative, before: &[f32]) -> [Vec<f32>; 2] {
+        let class = (family.class)(&self.params);
+        assert!((form.grid)(&self.params).is_some(), "{}: does not take this", form.name);
+        gpu.choose(family, class.clone(), Some(form));
+        let memory = Memory::allocate(gpu, &self.store).expect("memory of a test");
+        for (tensor, values) in &self.inputs {
+            memory.write(gpu, *tensor, 0, values);
+        }
+        let mut program = Plan::new(as_of(self.recording, family)).load(gpu, &memory).expect("slots of a test");
+        gpu.choose(family, class, None);
+        [0, 1].map(|_| {
+            memory.write(gpu, self.y, 0, before);
+            program.run(gpu).expect("run");
+            memory.read(gpu, self.y).expect("read")
+        })
+    }
+}
+
+/// The recording with the family's kernel, where few rows were recorded with another.
+fn as_of(mut recording: Recording, family: &'static Family) -> Recording {
+    for command in &mut recording.commands {
+        if let Command::Dispatch { kernel, .. } = command {
+            *kernel = family.kernel;
+        }
+    }
+    recording
+}
+
+/// The largest error as a share of the terms' size.
+fn error(operands: &Operands, entry: &str, case: &Case, got: &[f32]) -> Result<f64, String> {
+    let mut worst = 0.0;
+    let Operand { cols, ld, values } = &operands.y;
+    for (i, (got, before)) in got.iter().zip(values).enumerate() {
+        let (row, col) = (i / ld, i % ld);
+        if row >= case.m || col >= *cols {
+            if got.to_bits() != before.to_bits() {
+                return Err(format!("memory around Y changed at [{row}, {col}]"));
+            }
+            continue;
+        }
+        let (want, size) = operands.wanted(entry, case, row, col);
+        let error = (f64::from(*got) - want).abs() / size;
+        if error.is_nan() {
+            return Err(format!("got {got} at [{row}, {col}], want {want}"));
+        }
+        worst = f64::max(worst, error);
+    }
+    Ok(worst)
+}
+
+fn same_bits([first, second]: &[Vec<f32>; 2]) -> bool {
+    first.iter().zip(second).all(|(a, b)| a.to_bits() == b.to_bits())
+}
+
+/// Whether the device has subgroups of one size only; else it chooses, and forms for the other sizes must fail.
+fn one_subgroup() -> bool {
+    let adapters = adapters(None).unwrap_or_else(|error| panic!("{error}"));
+    adapters.iter().filter(|a| a.chosen).all(|a| a.subgroup[0] == a.subgroup[1])
+}
+
+fn products() -> impl Iterator<Item = &'static Family> {
+    ops::families().filter(|family| family.kernel.module.name == "linear")
+}
+
+/// Runs `check` with every form that the device offers, and says which it does not.
+fn each_form(test: &str, check: impl Fn(&Gpu, &'static Family, &'static Alternative) -> Vec<String>) {
+    // A device of its own: choices belong to it.
+    let gpu = Gpu::open(None).unwrap_or_else(|error| panic!("{error}"));
+    if let Ok(size) = std::env::var("UNDERDOG_EXPECT_COOPERATIVE") {
+        let has = gpu.cooperative().iter().any(|unit| unit.size.to_string() == size && unit.half);
+        assert!(has, "wanted matrix units of {size} with f16, found {:?}", gpu.cooperative());
+    }
+    let (certain, mut failures) = (one_subgroup(), Vec::new());
+    for family in products() {
+        for form in family.alternatives {
+            let name = format!("{} as `{}`", family.kernel.name, form.name);
+            if !gpu.offers(form) {
+                eprintln!("SKIPPED: {test}: {name}: the device does not offer what it needs");
+                continue;
+            }
+            let found = check(&gpu, family, form);
+            if !certain && form.subgroup().is_some() && !found.is_empty() {
+                eprintln!("SKIPPED: {test}: {name}: the device chose other subgroups");
+            } else {
+                failures.extend(found.into_iter().map(|failure| format!("{name}: {failure}")));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn other_forms_of_products() {
+    assert_eq!(products().map(|family| family.kernel.entry).collect::<Vec<_>>(), ["nt4", "nn4", "tn4"]);
+    each_form("other_forms_of_products", |gpu, family, form| {
+        let entry = family.kernel.entry;
+        let (mut failures, mut worst) = (Vec::new(), 0.0);
+        for case in cases(entry) {
+            let mut rng = Rng((case.m * 31 + case.n * 7 + case.k) as u64);
+            let operands = Operands::new(entry, &case, || {
+                let x = rng.normal() as f32;
+                x + SMALLEST.copysign(x)
+            });
+            let got = record(family, &case, &operands).run(gpu, family, form, &operands.y.values);
+            if !same_bits(&got) {
+                failures.push(format!("{case:?}: the second run differs"));
+            }
+            let allowed = if form.half { F16 } else { F32 };
+            match error(&operands, entry, &case, &got[0]) {
+                Ok(error) if error <= allowed => worst = f64::max(worst, error),
+                Ok(error) => {
+                    failures.push(format!("{case:?}: off by {error:.1e} of its terms, allowed {allowed:.1e}"))
+                }
+                Err(failure) => failures.push(format!("{case:?}: {failure}")),
+            }
+        }
+        // Factors that were not rounded mean that another form has run.
+        if form.half && worst < F32 && failures.is_empty() {
+            failures.push(format!("an error of {worst:.1e} is too small for f16"));
+        }
+        failures
+    });
+}
+
+#[test]
+fn other_forms_sum_long_products_completely() {
+    each_form("other_forms_sum_long_products_completely", |gpu, family, form| {
+        let case = Case { m: 8, n: 4, k: ops::MAX_TERMS, room: [0; 3], bias: false, accumulate: false };
+        let operands = Operands::new(family.kernel.entry, &case, || 1.0);
+        let [got, _] = record(family, &case, &operands).run(gpu, family, form, &operands.y.values);
+        let wrong = got[..case.m * case.n].iter().find(|y| **y != case.k as f32);
+        wrong.map(|y| format!("{} ones sum to {y}", case.k)).into_iter().collect()
+    });
+}
