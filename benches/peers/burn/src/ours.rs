@@ -3,13 +3,18 @@
 use std::{error::Error, path::Path};
 
 use underdog::{
+    config::Autotune,
     data::{Example, pack, random::StepKey},
     engine::{Blueprint, Engine, Loss, Side, Spec},
-    gpu::Gpu,
+    gpu::{
+        Gpu,
+        tune::{self, Options, Told},
+    },
     method::Draw,
     model::Config,
-    ops::head_loss::LOSS,
+    ops::{families, head_loss::LOSS},
     optim::Scalars,
+    run::effort,
 };
 
 use crate::workload::{self, Workload};
@@ -27,6 +32,7 @@ impl<'g> Ours<'g> {
     pub fn load(gpu: &'g Gpu, workload: &Workload) -> Result<Self, Box<dyn Error>> {
         let spec = Spec {
             strong: Config::from_json(&config(workload), Path::new("config.json"))?,
+            adapter: None,
             others: Vec::new(),
             loss: Loss::Sft { noisy: false },
             train: true,
@@ -34,7 +40,9 @@ impl<'g> Ours<'g> {
             recompute: false,
             max_binding: gpu.max_binding(),
         };
-        let engine = Blueprint::new(&spec)?.build(gpu)?;
+        let blueprint = Blueprint::new(&spec)?;
+        tune(gpu, &blueprint)?;
+        let engine = blueprint.build(gpu)?;
         engine.fill(Side::Strong, |parameter, start| {
             workload::values(&parameter.name, parameter.count()).split_off(start)
         })?;
@@ -60,6 +68,24 @@ impl<'g> Ours<'g> {
         let weighted = stats.iter().zip(&self.batch.weights);
         Ok(weighted.map(|(stat, weight)| f64::from(stat[LOSS]) * f64::from(*weight)).sum())
     }
+}
+
+/// Chooses the forms of the kernels, as `train` does where it is not told otherwise.
+fn tune(gpu: &Gpu, blueprint: &Blueprint) -> Result<(), Box<dyn Error>> {
+    let planned = blueprint.footprint().total();
+    let options = effort(Autotune::Quick, gpu).map(|effort| Options { effort, half: false, planned });
+    let cache = tune::cache_folder();
+    Ok(tune::settle(
+        gpu,
+        families(),
+        blueprint.work(),
+        options,
+        cache.as_deref(),
+        || true,
+        |told| match told {
+            Told::Note(text) | Told::Warning(text) => eprintln!("{text}"),
+        },
+    )?)
 }
 
 fn config(workload: &Workload) -> String {
