@@ -132,7 +132,7 @@ fn mistakes_in_a_file_are_told_with_line_and_key() {
             "[curriculum]\nalpha = 0\nbeta = 0\ngamma = 0",
             "run.toml:2: `curriculum.alpha` = 0: curriculum.alpha must be above 0",
         ),
-        ("weak = \"w\"", "run.toml:1: `weak` = \"w\": weak is only for method `mix`"),
+        ("weak = \"w\"", "run.toml:1: `weak` = \"w\": weak is only for methods `mix` and `wmss`"),
         ("weights = \"w\"\nmethod = \"wmss\"", "run.toml:1: `weights` = \"w\": weights is not for `wmss`"),
     ] {
         let got = resolve(text).unwrap_err();

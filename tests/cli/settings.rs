@@ -72,7 +72,7 @@ fn mistakes_in_settings_are_usage_errors() {
         ("train run.toml --lr nan", &["--lr", "must be between 0 and 1"]),
         ("train run.toml --memory lots", &["lots", "8GiB"]),
         ("train run.toml --method mix", &["`weak` is not set", "--weak"]),
-        ("train run.toml --weak m", &["--weak", "only for method `mix`"]),
+        ("train run.toml --weak m", &["--weak", "only for methods `mix` and `wmss`"]),
         ("train run.toml --set method=wmss", &["underdog wmss"]),
         ("train --data data.jsonl --out run", &["`model` is not set", "--model"]),
         ("train --model m --data data.jsonl", &["`out` is not set", "--out"]),
