@@ -11,7 +11,8 @@ const TIMES: u64 = 8;
 fn kernels(criterion: &mut Criterion) {
     let gpu = Gpu::open(None).unwrap_or_else(|error| panic!("{error}"));
     eprintln!("adapter: {}", gpu.name());
-    for case in bench::kernel_cases().into_iter().filter(|case| case.is_small() || !gpu.is_cpu()) {
+    let possible = |case: &bench::Case| (case.is_small() || !gpu.is_cpu()) && case.is_offered(&gpu);
+    for case in bench::kernel_cases().into_iter().filter(possible) {
         let mut group = criterion.benchmark_group(case.group);
         group.throughput(Throughput::Elements(case.work as u64));
         group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));

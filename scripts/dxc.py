@@ -1,4 +1,5 @@
-"""Compiles every NAME.hlsl of a folder with Microsoft's DXC, as Direct3D 12 would, each entry point as cs_6_0.
+"""Compiles every NAME.hlsl of a folder with Microsoft's DXC, as Direct3D 12 would, each entry point as cs_6_0, or as cs_6_2
+where numbers have 16 bits.
 
 usage: dxc.py LIBDXCOMPILER FOLDER
 
@@ -12,6 +13,7 @@ import sys
 import uuid
 
 ENTRY = re.compile(r"\[numthreads\([^)]*\)\]\s*void\s+(\w+)")
+HALF = re.compile(r"\bhalf[234]?\b")
 UTF8 = 65001
 # Off Windows, DXC's IUnknown has a virtual destructor, which takes two places behind its three methods.
 RELEASE, FIRST, SECOND, THIRD = 2, 5, 6, 7
@@ -54,7 +56,8 @@ def blob(this):
 
 def compile_entry(compiler, source, entry):
     """Returns the compiled bytes, or raises with DXC's words."""
-    arguments = ["-T", "cs_6_0", "-E", entry, "-HV", "2018", "-no-warnings"]
+    model = ["cs_6_2", "-enable-16bit-types"] if HALF.search(source.decode()) else ["cs_6_0"]
+    arguments = ["-T", *model, "-E", entry, "-HV", "2018", "-no-warnings"]
     array = (ctypes.c_wchar_p * len(arguments))(*arguments)
     result = ctypes.c_void_p()
     buffer = DxcBuffer(source, len(source), UTF8)

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Shows that the kernels do not lean on one driver or compiler:
-#   - the op and model tests on SwiftShader (the smallest limits) and on lavapipe with subgroups of 4, 8 and 16,
-#   - every kernel's SPIR-V through spirv-val, its WGSL through Tint, its HLSL through DXC, its MSL written.
+#   - the op and model tests on SwiftShader (the smallest limits), on lavapipe with subgroups of 4, 8 and 16, and on a newer
+#     lavapipe, which has matrix units,
+#   - every kernel's SPIR-V and that of its other forms through spirv-val, its WGSL through Tint, its HLSL through DXC, its
+#     MSL written.
 # It wants Debian (apt) on x86-64 or ARM64, installs system packages it lacks, and keeps the other tools in .portability/,
 # so only the first run downloads. Delete that folder to start afresh.
 set -euo pipefail
@@ -12,6 +14,7 @@ cd "$(dirname "$0")/.."
 tools=$PWD/.portability
 translations=$tools/translations
 swiftshader=$tools/swiftshader/usr/lib/chromium
+mesa=$tools/mesa
 dxc=$tools/dxc/libdxcompiler.so
 python=$tools/python/bin/python
 machine=$(uname -m)
@@ -48,6 +51,7 @@ get_packages() {
     local missing=()
     ls /usr/share/vulkan/icd.d/lvp_icd*.json >/dev/null 2>&1 || missing+=(mesa-vulkan-drivers libvulkan1)
     command -v spirv-val >/dev/null || missing+=(spirv-tools)
+    command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     if [ "${#missing[@]}" != 0 ]; then
         install_packages "The portability checks lack some Debian packages" apt "${missing[@]}"
@@ -71,6 +75,27 @@ get_swiftshader() {
     sed -i "s|\"\./libvk|\"$swiftshader/libvk|" usr/lib/chromium/vk_swiftshader_icd.json
     grep -q "\"$swiftshader/libvk_swiftshader.so\"" usr/lib/chromium/vk_swiftshader_icd.json
     mv "$work" "$tools/swiftshader"
+}
+
+# From Debian's next release: a lavapipe with matrix units, a spirv-val that knows them, and the libraries of both. Nothing
+# of it is installed; $mesa/run starts a program with those libraries.
+get_mesa() {
+    local work=$tools/mesa.part libraries=usr/lib/$machine-linux-gnu icd
+    rm -rf "$work" "$mesa"
+    # A mirror or a clock may stand at another date; the packages are signed all the same.
+    mmdebstrap --variant=extract --aptopt='Acquire::Check-Valid-Until "false"' \
+        --include=libvulkan1,mesa-vulkan-drivers,spirv-tools forky "$work" http://deb.debian.org/debian
+    icd=$(find "$work/usr/share/vulkan/icd.d" -name 'lvp_icd*.json' | head -n 1)
+    # An absolute path, as above.
+    sed "s|\"[^\"]*libvulkan_lvp.so\"|\"$mesa/$libraries/libvulkan_lvp.so\"|" "$icd" >"$work/lvp_icd.json"
+    grep -q "\"$mesa/$libraries/libvulkan_lvp.so\"" "$work/lvp_icd.json"
+    cat >"$work/run" <<EOF
+#!/bin/sh
+libraries=\$(dirname "\$0")/$libraries
+exec "\$(echo "\$libraries"/ld-linux-*.so.*)" --library-path "\$libraries" "\$@"
+EOF
+    chmod +x "$work/run"
+    mv "$work" "$mesa"
 }
 
 get_python() {
@@ -132,27 +157,37 @@ translate() {
         die "the kernels could not be translated"
     fi
     modules=$(count wgsl)
-    for kind in spv metal hlsl; do
-        counts+=", $(count $kind) $kind"
-        [ "$(count $kind)" = "$modules" ] || die "$modules WGSL files but $(count $kind) $kind in $translations"
+    # Direct3D has no matrix units.
+    units=$(grep -l '^enable wgpu_cooperative_matrix;' "$translations"/*.wgsl | wc -l)
+    forms=$(find "$translations/forms" -name '*.spv' -size +0 | wc -l)
+    for kind in "spv $modules" "metal $modules" "hlsl $((modules - units))"; do
+        counts+=", $(count "${kind% *}") ${kind% *}"
+        [ "$(count "${kind% *}")" = "${kind#* }" ] ||
+            die "$modules WGSL files, $units of them for matrix units, but $(count "${kind% *}") ${kind% *} in $translations"
     done
+    [ "$forms" -gt 0 ] || die "no other forms in $translations"
     [ "$modules" -gt 0 ] || die "no translations in $translations"
-    echo "portability: translated $modules kernel files by naga$counts"
+    echo "portability: translated $modules kernel files by naga$counts, $forms other forms"
 }
 
 count() {
-    find "$translations" -name "*.$1" -size +0 | wc -l
+    find "$translations" -maxdepth 1 -name "*.$1" -size +0 | wc -l
 }
 
+# Matrix units want a newer spirv-val, which under Vulkan's rules rejects the strides that naga gives arrays in workgroup
+# memory.
 validate_spirv() {
     local file failed=0
-    for file in "$translations"/*.spv; do
-        spirv-val --target-env vulkan1.1 "$file" || {
+    for file in "$translations"/*.spv "$translations"/forms/*.spv; do
+        case ${file##*/} in
+        *units* | *coop*) "$mesa/run" "$mesa/usr/bin/spirv-val" --target-env spv1.3 "$file" ;;
+        *) spirv-val --target-env vulkan1.1 "$file" ;;
+        esac || {
             echo "$(basename "$file"): rejected by spirv-val" >&2
             failed=$((failed + 1))
         }
     done
-    echo "spirv-val: $((modules - failed)) of $modules SPIR-V files valid, $failed failed"
+    echo "spirv-val: $((modules + forms - failed)) of $((modules + forms)) SPIR-V files valid, $failed failed"
     [ "$failed" = 0 ]
 }
 
@@ -165,6 +200,7 @@ command -v cargo >/dev/null || die "cargo is not on the PATH: install Rust"
 mkdir -p "$tools"
 get_packages
 once swiftshader get_swiftshader
+once mesa get_mesa
 once python get_python
 once dxc get_dxc
 once tint get_tint
@@ -177,6 +213,10 @@ check DXC timeout 300 "$python" scripts/dxc.py "$dxc" "$translations"
 for bits in 128 256 512; do
     tests_on "lavapipe, subgroups of $((bits / 32))" "$lavapipe" "$bits bits" "LP_NATIVE_VECTOR_WIDTH=$bits"
 done
+# The runner is named from here: cargo would split an absolute path at its spaces.
+target=$(tr '[:lower:]' '[:upper:]' <<<"$machine")_UNKNOWN_LINUX_GNU
+tests_on "a newer lavapipe, with matrix units" "$mesa/lvp_icd.json" "256 bits" LP_NATIVE_VECTOR_WIDTH=256 \
+    UNDERDOG_EXPECT_COOPERATIVE=8 "CARGO_TARGET_${target}_RUNNER=.portability/mesa/run"
 tests_on SwiftShader "$swiftshader/vk_swiftshader_icd.json" SwiftShader
 
 [ "$failures" = 0 ] || die "$failures checks FAILED"

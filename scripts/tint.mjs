@@ -25,7 +25,10 @@ async function errorsOf(make) {
   return [made, error ? [error.message.trim()] : []];
 }
 
-const files = readdirSync(folder).filter((name) => name.endsWith('.wgsl')).sort();
+const all = readdirSync(folder).filter((name) => name.endsWith('.wgsl')).sort();
+// Tint knows no matrix units.
+const units = (file) => /^enable wgpu_cooperative_matrix;/m.test(readFileSync(join(folder, file), 'utf8'));
+const files = all.filter((file) => !units(file));
 let passed = 0;
 let failed = 0;
 for (const file of files) {
@@ -46,6 +49,7 @@ for (const file of files) {
   failed += errors.length;
   for (const error of errors) console.error(`${file}: ${error}`);
 }
-console.log(`tint: ${passed} entry points of ${files.length} WGSL files accepted, ${failed} errors`);
+console.log(`tint: ${passed} entry points of ${files.length} WGSL files accepted, ${failed} errors; ` +
+  `${all.length - files.length} files for matrix units left out`);
 // Dawn keeps the process alive otherwise.
 process.exit(passed > 0 && failed === 0 ? 0 : 1);

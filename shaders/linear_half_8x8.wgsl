@@ -10,6 +10,4 @@ const ROWS = 8u;
 const COLS = 8u;
 const BLOCKS = 2u;
 alias Staged = vec4<f16>;
-alias Left = array<vec4<f32>, 2>;
-alias Right = array<vec4<f32>, 2>;
 alias Tile = array<array<vec4<f32>, 2>, 8>;

@@ -8,6 +8,4 @@ const ROWS = 4u;
 const COLS = 4u;
 const BLOCKS = 2u;
 alias Staged = vec4<f32>;
-alias Left = array<vec4<f32>, 1>;
-alias Right = array<vec4<f32>, 1>;
 alias Tile = array<array<vec4<f32>, 1>, 4>;

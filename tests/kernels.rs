@@ -98,11 +98,11 @@ fn every_alternative_translates_and_takes_what_it_says() {
         assert_eq!(made.workgroup.iter().product::<u32>(), *invocations, "{what}: invocations");
         assert_eq!(made.translated.hlsl.is_none(), kernel.module.enables.contains(&UNITS), "{what}: HLSL");
         if let Some(folder) = &folder {
-            let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-            let file = format!("{}.{}", family.kernel.name.replace('.', "-"), name.replace(|c| plain(c) == '-', "-"));
-            fs::create_dir_all(folder).expect("the folder of translations");
+            let folder = Path::new(folder).join("forms");
+            fs::create_dir_all(&folder).expect("the folder of other forms");
+            let file = format!("{} {name}.spv", family.kernel.name).replace(' ', "-");
             let spv: &[u8] = bytemuck::cast_slice(&made.translated.spv);
-            fs::write(Path::new(folder).join(format!("{file}.spv")), spv).expect("a translation");
+            fs::write(folder.join(file), spv).expect("a translation");
         }
     }
 }

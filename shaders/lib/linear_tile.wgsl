@@ -3,7 +3,7 @@
 //   const ROWS, COLS   rows and columns of Y that an invocation makes, multiples of 4
 //   const BLOCKS       blocks of 4 x 4 numbers that an invocation stages at a time, at most
 //   alias Staged       vec4<f32>, or vec4<f16> where factors are rounded
-//   alias Left, Right, Tile   arrays of vec4<f32>: ROWS / 4, COLS / 4, and ROWS of COLS / 4
+//   alias Tile         array<array<vec4<f32>, COLS / 4>, ROWS>
 //
 // and imports linear_slices or, for one slice alone, linear_whole. Constants choose the rest. A workgroup makes TY * ROWS
 // rows by TX * COLS columns of Y: grid = (ceil(n / columns), ceil(m / rows), 1). For each SLICES * DEPTH terms, the
@@ -52,7 +52,7 @@ override TURN: u32 = 8u / min(8u, STEP / 4u);
 var<workgroup> stage_x: array<Staged, X_SIZE>;
 var<workgroup> stage_w: array<Staged, W_SIZE>;
 
-alias Block = array<vec4<f32>, 4>;
+// Blocks have no name of their own: naga takes an array for another type than what a name stands for.
 alias Blocks = array<array<vec4<f32>, 4>, BLOCKS>;
 
 // Where the group `quad` of the row of depth `4 * deep + ..` is stored.
@@ -69,8 +69,8 @@ fn spread(block: u32, quads: u32, deep: bool) -> vec2<u32> {
     return vec2(block / quads, block % quads);
 }
 
-fn transposed(b: Block) -> Block {
-    return Block(
+fn transposed(b: array<vec4<f32>, 4>) -> array<vec4<f32>, 4> {
+    return array<vec4<f32>, 4>(
         vec4(b[0].x, b[1].x, b[2].x, b[3].x),
         vec4(b[0].y, b[1].y, b[2].y, b[3].y),
         vec4(b[0].z, b[1].z, b[2].z, b[3].z),
@@ -79,9 +79,9 @@ fn transposed(b: Block) -> Block {
 }
 
 // Four terms by four rows of X, zeros beyond the last term. Rows past the edge are the last again.
-fn load_x(deep: u32, quad: u32) -> Block {
+fn load_x(deep: u32, quad: u32) -> array<vec4<f32>, 4> {
     let ld = params.ldx / 4u;
-    var b: Block;
+    var b: array<vec4<f32>, 4>;
     if X_DEEP {
         if deep * 4u < params.k {
             for (var c = 0u; c < 4u; c++) {
@@ -99,9 +99,9 @@ fn load_x(deep: u32, quad: u32) -> Block {
     return b;
 }
 
-fn load_w(deep: u32, quad: u32) -> Block {
+fn load_w(deep: u32, quad: u32) -> array<vec4<f32>, 4> {
     let ld = params.ldw / 4u;
-    var b: Block;
+    var b: array<vec4<f32>, 4>;
     if W_DEEP {
         if deep * 4u < params.k {
             for (var c = 0u; c < 4u; c++) {
@@ -155,12 +155,12 @@ fn put(thread: u32, buffer: u32, blocks: ptr<function, Blocks>) {
 // Adds the products of four terms that are staged. `at`: this invocation's row and column among its slice.
 fn multiply_four(buffer: u32, deep: u32, at: vec2<u32>, acc: ptr<function, Tile>) {
     for (var c = 0u; c < 4u; c++) {
-        var a: Left;
+        var a: array<vec4<f32>, ROWS / 4u>;
         for (var g = 0u; g < ROWS / 4u; g++) {
             let quad = turned(at.y + g * TY, deep, X_QUADS);
             a[g] = vec4<f32>(stage_x[buffer * X_STAGE + (deep * 4u + c) * X_QUADS + quad]);
         }
-        var b: Right;
+        var b: array<vec4<f32>, COLS / 4u>;
         for (var j = 0u; j < COLS / 4u; j++) {
             let quad = turned(at.x + j * TX, deep, W_QUADS);
             b[j] = vec4<f32>(stage_w[buffer * W_STAGE + (deep * 4u + c) * W_QUADS + quad]);

@@ -4,13 +4,17 @@ use super::{
     recorder::{Loaded, Recorded, Recorder},
     results::Unit,
 };
-use crate::gpu::{Error, Gpu};
+use crate::gpu::{Alternative, Error, Family, Gpu};
 
-/// The ceiling that a rate is a share of. Number types and matrix units to come have their own.
+/// The ceiling that a rate is a share of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// f32 multiply-adds outside of matrix units; work is counted in operations.
     FmaF32,
+    /// Products of matrix units with factors in f16; work is counted in operations.
+    UnitsF16,
+    /// Products of matrix units in f32; work is counted in operations.
+    UnitsF32,
     /// Copying memory; work is counted in the bytes that must move at least.
     Copy,
 }
@@ -19,7 +23,7 @@ impl Limit {
     /// The unit of rates that are shares of it, and how much work a second makes one.
     pub(super) fn unit(self) -> Unit {
         match self {
-            Self::FmaF32 => Unit::GigaFlops,
+            Self::FmaF32 | Self::UnitsF16 | Self::UnitsF32 => Unit::GigaFlops,
             Self::Copy => Unit::GigaBytes,
         }
     }
@@ -57,6 +61,8 @@ pub struct Case {
     /// What it is a share of.
     pub limit: Limit,
     pub(super) tier: Tier,
+    /// In which form, if not in the one that the device takes by itself.
+    pub(super) form: Option<(&'static Family, &'static Alternative)>,
     pub(super) record: Box<dyn Fn(&mut Recorder)>,
 }
 
@@ -64,6 +70,11 @@ impl Case {
     /// Whether it is measured on software drivers too.
     pub fn is_small(&self) -> bool {
         self.tier == Tier::Always
+    }
+
+    /// Whether the device has what it needs.
+    pub fn is_offered(&self, gpu: &Gpu) -> bool {
+        self.form.is_none_or(|(_, form)| gpu.offers(form))
     }
 
     /// What it runs, and with what, before it has memory.
@@ -78,6 +89,14 @@ impl Case {
     /// # Errors
     /// If the device has no room.
     pub fn load(&self, gpu: &Gpu) -> Result<Loaded, Error> {
-        self.recorded().load(gpu, false)
+        self.load_recorded(gpu, self.recorded())
+    }
+
+    /// The same of what it has recorded.
+    pub(super) fn load_recorded(&self, gpu: &Gpu, recorded: Recorded) -> Result<Loaded, Error> {
+        match self.form {
+            Some((family, form)) => recorded.load_as(gpu, family, form),
+            None => recorded.load(gpu, false),
+        }
     }
 }

@@ -3,21 +3,23 @@
 use super::{
     Error,
     case::Limit,
+    engines,
     measure::{Budget, Samples, sample},
     recorder::{Loaded, Recorder},
     results::{Entry, Unit},
 };
 use crate::{
     gpu::{
-        Gpu,
+        Alternative, Family, Gpu,
         kernels::ceiling::{CHAINS, Copy, MultiplyAdd, Params, ROUNDS, Touch},
     },
     tape::Grid,
     tensor::{ELEMENT, size},
 };
 
-/// Invocations of the multiply-add kernel: enough to fill the largest GPUs.
-const INVOCATIONS: usize = 8192 * 64;
+/// Invocations and workgroups of the multiply-add kernel: enough to fill the largest GPUs.
+pub(super) const INVOCATIONS: usize = GROUPS as usize * 64;
+pub(super) const GROUPS: u32 = 8192;
 /// Operations of one of them in one trip of its loop.
 const FLOPS_PER_TRIP: usize = 2 * CHAINS * ROUNDS;
 /// Trips of the multiply-add kernel are raised until a run takes so many seconds.
@@ -34,6 +36,10 @@ const DISPATCHES: usize = 1000;
 pub struct Ceilings {
     /// f32 operations a second in the fastest run, a multiply-add being two.
     pub fma_f32: f64,
+    /// Operations a second of the fastest matrix units that take f16, if there are any.
+    pub units_f16: Option<f64>,
+    /// Of those that take f32.
+    pub units_f32: Option<f64>,
     /// Bytes a second, read and written.
     pub copy: f64,
     /// Seconds from the submission of next to nothing until the host knows that it is done: in every timing.
@@ -42,10 +48,12 @@ pub struct Ceilings {
 
 impl Ceilings {
     /// The rate that is 1 for `limit`.
-    pub(super) fn of(&self, limit: Limit) -> f64 {
+    pub(super) fn of(&self, limit: Limit) -> Option<f64> {
         match limit {
-            Limit::FmaF32 => self.fma_f32,
-            Limit::Copy => self.copy,
+            Limit::FmaF32 => Some(self.fma_f32),
+            Limit::UnitsF16 => self.units_f16,
+            Limit::UnitsF32 => self.units_f32,
+            Limit::Copy => Some(self.copy),
         }
     }
 }
@@ -80,19 +88,30 @@ pub(super) fn measure(gpu: &Gpu, budget: Budget) -> Result<(Ceilings, Vec<Entry>
     let rate =
         |name: &str, samples: &Samples, work: f64, unit| Entry::of_rate(name, "ceiling", samples, work, unit, None);
     let micros = |name: &str, samples: &Samples, parts: usize| Entry::of_time(name, "ceiling", samples, parts);
-    let entries = vec![
-        rate("multiply-add f32", &fma, flops, Unit::GigaFlops),
+    let (units, engines) =
+        engines::measure(gpu, |loaded| all(&mut |times| Ok(loaded.time(gpu, times)?.total.as_secs_f64())))?;
+    let mut entries = vec![rate("multiply-add f32", &fma, flops, Unit::GigaFlops)];
+    entries.extend(engines);
+    entries.extend([
         rate("copy", &copied, bytes, Unit::GigaBytes),
         micros("dispatch, recorded", &recording, DISPATCHES),
         micros("dispatch, end to end", &dispatch, DISPATCHES),
         micros("submission and wait", &submission, 1),
         micros("submission and readback", &readback, 1),
-    ];
-    // A ceiling is what the device can do at all.
-    let fastest = |samples: &Samples| samples.seconds.iter().copied().fold(f64::INFINITY, f64::min);
-    let ceilings =
-        Ceilings { fma_f32: flops / fastest(&fma), copy: bytes / fastest(&copied), submission: fastest(&submission) };
+    ]);
+    let ceilings = Ceilings {
+        fma_f32: flops / fastest(&fma),
+        units_f16: units.f16,
+        units_f32: units.f32,
+        copy: bytes / fastest(&copied),
+        submission: fastest(&submission),
+    };
     Ok((ceilings, entries))
+}
+
+/// Seconds of the fastest run: a ceiling is what the device can do at all.
+pub(super) fn fastest(samples: &Samples) -> f64 {
+    samples.seconds.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
 /// The rate of multiply-adds once more, briefly: whether the device is as fast as it was.
@@ -105,17 +124,29 @@ pub(super) fn fma_again(gpu: &Gpu) -> Result<f64, Error> {
     Ok(flops / fastest)
 }
 
-/// Multiply-adds and their operations, as many as take long enough.
+/// Multiply-adds and their operations.
 fn fma(gpu: &Gpu) -> Result<(Loaded, f64), Error> {
+    let (loaded, trips) = multiply_adds(gpu, None)?;
+    Ok((loaded, (INVOCATIONS * FLOPS_PER_TRIP * trips) as f64))
+}
+
+/// Multiply-adds in a form of that kernel, and the trips of its loop: as many as take long enough.
+pub(super) fn multiply_adds(
+    gpu: &Gpu,
+    form: Option<(&'static Family, &'static Alternative)>,
+) -> Result<(Loaded, usize), Error> {
     let mut trips = 4;
     loop {
         let mut r = Recorder::default();
         let (x4, y4) = (r.random(4, 4), r.empty(INVOCATIONS, 4));
         r.tape.run(MultiplyAdd { y4, x4 }, Params { n: size(trips) }, Grid::items(INVOCATIONS, 64));
-        let loaded = r.load(gpu, false)?;
+        let loaded = match form {
+            Some((family, form)) => r.finish().load_as(gpu, family, form)?,
+            None => r.load(gpu, false)?,
+        };
         loaded.time(gpu, 1)?;
         if trips >= MOST_TRIPS || loaded.time(gpu, 1)?.total.as_secs_f64() >= LONG_ENOUGH {
-            return Ok((loaded, (INVOCATIONS * FLOPS_PER_TRIP * trips) as f64));
+            return Ok((loaded, trips));
         }
         trips *= 4;
     }

@@ -5,6 +5,7 @@ use super::{
     recorder::Recorder,
 };
 use crate::{
+    gpu::{Alternative, Family},
     ops::{
         self, Activation, Heads, Norm, Rotary, Scores,
         head_loss::{Head, STATS, Second, Targets, head_loss},
@@ -17,6 +18,7 @@ use crate::{
 /// Every kernel case, in the order of the table.
 pub fn cases() -> Vec<Case> {
     let mut cases = gemms();
+    cases.extend(other_forms());
     cases.extend(attentions());
     cases.extend(heads());
     cases.extend(elementwise());
@@ -53,6 +55,47 @@ fn gemms() -> Vec<Case> {
     cases
 }
 
+/// Each other form of a product by itself: what the device could take, at the shapes for which it is meant.
+fn other_forms() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (form, kernel) in [(Form::Nt, "linear.nt4"), (Form::Nn, "linear.nn4"), (Form::Tn, "linear.tn4")] {
+        let families = ops::families().filter(|family| family.kernel.name == kernel);
+        for (family, other) in families.flat_map(|family| family.alternatives.iter().map(move |a| (family, a))) {
+            let mut add = |[m, n, k]: [usize; 3], what: &str, tier| {
+                let case = gemm(form, m, n, k, what, tier);
+                cases.push(as_form(case, family, other));
+            };
+            if other.name.starts_with("registers") {
+                add([512; 3], "", Tier::Always);
+                continue;
+            }
+            add([2048; 3], "", Tier::Gpu);
+            add([4096; 3], "", Tier::Full);
+            match form {
+                Form::Nt => {
+                    add([1024, 16, 1024], " (narrow)", Tier::Gpu);
+                    add([1024, 1024, 16], " (shallow)", Tier::Gpu);
+                }
+                Form::Tn => add([16, 1024, 1024], " (flat)", Tier::Gpu),
+                Form::Nn => {}
+            }
+        }
+    }
+    cases
+}
+
+fn as_form(case: Case, family: &'static Family, form: &'static Alternative) -> Case {
+    let (limit, number) = match form.cooperative {
+        Some(unit) if unit.half => (Limit::UnitsF16, "f16"),
+        Some(_) => (Limit::UnitsF32, "f32"),
+        // Factors of f16 without matrix units are multiplied in f32.
+        None if form.half => (Limit::FmaF32, "f16"),
+        None => (Limit::FmaF32, "f32"),
+    };
+    let name = format!("{} as {} {number}", case.name.trim_end_matches(" f32"), form.name);
+    Case { name, limit, form: Some((family, form)), ..case }
+}
+
 fn gemm(form: Form, m: usize, n: usize, k: usize, what: &str, tier: Tier) -> Case {
     let name = match form {
         Form::Nt => "nt",
@@ -65,6 +108,7 @@ fn gemm(form: Form, m: usize, n: usize, k: usize, what: &str, tier: Tier) -> Cas
         work: 2.0 * (m * n * k) as f64,
         limit: Limit::FmaF32,
         tier,
+        form: None,
         record: Box::new(move |r| product(r, form, m, n, k)),
     }
 }
@@ -111,6 +155,7 @@ fn attention(tokens: usize, document: usize, heads: Heads, backward: bool, tier:
         work: product * if backward { 7.0 } else { 2.0 },
         limit: Limit::FmaF32,
         tier,
+        form: None,
         record: Box::new(move |r| attend(r, tokens, document, heads, backward)),
     }
 }
@@ -162,6 +207,7 @@ fn head(tokens: usize, width: usize, vocab: usize, mixing: Mixing, tier: Tier) -
         work: 6.0 * (tokens * width * vocab) as f64 * models,
         limit: Limit::FmaF32,
         tier,
+        form: None,
         record: Box::new(move |r| losses(r, tokens, width, vocab, mixing)),
     }
 }
@@ -214,6 +260,7 @@ fn elementwise() -> Vec<Case> {
             work: tensors * (TOKENS * WIDTH) as f64 * ELEMENT as f64,
             limit: Limit::Copy,
             tier: Tier::Always,
+            form: None,
             record: Box::new(record),
         });
     };

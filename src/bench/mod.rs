@@ -8,6 +8,7 @@ mod case;
 mod ceilings;
 mod checks;
 mod compare;
+mod engines;
 mod file;
 mod kernels;
 mod measure;

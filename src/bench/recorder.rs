@@ -2,7 +2,7 @@
 //! op can be measured whose result nobody reads.
 
 use crate::{
-    gpu::{BatchTime, Buffer, Error, Extents, Gpu, Kernel, Program, Slice, Step},
+    gpu::{Alternative, BatchTime, Buffer, Error, Extents, Family, Gpu, Kernel, Program, Slice, Step},
     tape::{Command, Recording, Tape},
     tensor::{ELEMENT, Memory, Place, Role, Store, Tensor, allocation},
 };
@@ -143,6 +143,18 @@ impl Recorded {
         }
         let steps = recording.commands.iter().map(|command| place.step(command)).collect();
         Ok(Loaded { program: Program::new(gpu, steps), place })
+    }
+
+    /// As [`Self::load`], the family's dispatches, which must be of one class, in a form that the device may not have chosen.
+    pub(super) fn load_as(
+        self,
+        gpu: &Gpu,
+        family: &'static Family,
+        form: &'static Alternative,
+    ) -> Result<Loaded, Error> {
+        let class = self.dispatches().find(|(kernel, _)| kernel.name == family.kernel.name);
+        let class = class.map(|(_, extents)| (family.class)(&extents.params)).unwrap_or_default();
+        gpu.with_choice(family, &class, Some(form), || self.load(gpu, false))
     }
 }
 

@@ -138,7 +138,8 @@ pub fn run(gpu: &Gpu, options: &Options, report: &mut Report, stop: &AtomicBool)
 
 fn wanted_kernels(gpu: &Gpu, options: &Options) -> Vec<super::Case> {
     let full = options.suite == Suite::Full;
-    kernels::cases().into_iter().filter(|c| c.tier.holds(gpu.is_cpu(), full) && options.wants(&c.name)).collect()
+    let wanted = kernels::cases().into_iter().filter(|c| c.tier.holds(gpu.is_cpu(), full) && options.wants(&c.name));
+    wanted.filter(|case| case.is_offered(gpu)).collect()
 }
 
 /// Those whose names the filter holds, and whether they are measured on this device.
@@ -210,8 +211,10 @@ impl Run<'_> {
 
     fn kernel(&mut self, case: &super::Case, ceilings: &Ceilings) -> Result<(), Error> {
         let recorded = case.recorded();
-        self.tune(recorded.dispatches(), u64::MAX)?;
-        let loaded = match recorded.load(self.gpu, false) {
+        if case.form.is_none() {
+            self.tune(recorded.dispatches(), u64::MAX)?;
+        }
+        let loaded = match case.load_recorded(self.gpu, recorded) {
             Err(error @ gpu::Error::OutOfMemory { .. }) => {
                 self.skip(&case.name, error.to_string());
                 return Ok(());
@@ -226,7 +229,7 @@ impl Run<'_> {
         match measured {
             Err(seconds) => self.skip(&case.name, too_slow(seconds)),
             Ok(samples) => {
-                let (unit, ceiling) = (case.limit.unit(), Some(ceilings.of(case.limit)));
+                let (unit, ceiling) = (case.limit.unit(), ceilings.of(case.limit));
                 let mut entry = Entry::of_rate(&case.name, case.group, &samples, case.work, unit, ceiling);
                 let seconds = case.work / (entry.median * 1e9) * samples.times as f64;
                 if ceilings.submission > 0.02 * seconds {

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 
-use crate::config::{self, Autotune, ByteSize, Config, CurriculumRule, Error, Layers, Overlength};
+use crate::config::{self, Autotune, ByteSize, Config, CurriculumRule, Error, Layers, Overlength, Quantize};
 use crate::eval::{Style, Task};
 
 pub use bench::{BenchArgs, BenchVerb};
@@ -245,6 +245,9 @@ pub struct ScoreArgs {
     /// Folder of an adapter on the model
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
+    /// How the model's matrices are held: as stored, or in 8 or 4 bits
+    #[arg(long, value_name = "BITS")]
+    pub quantize: Option<Quantize>,
     /// JSONL file to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -291,6 +294,9 @@ pub struct EvalArgs {
     /// Folder of an adapter on it
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
+    /// How the model's matrices are held, for --data: as stored, or in 8 or 4 bits
+    #[arg(long, value_name = "BITS", conflicts_with = "task")]
+    pub quantize: Option<Quantize>,
     /// JSONL file of the samples whose loss is measured
     #[arg(long, value_name = "FILE", required_unless_present = "task", conflicts_with = "task")]
     pub data: Option<PathBuf>,
@@ -456,7 +462,9 @@ impl EvalArgs {
         let mut layers = Layers::new();
         layers.flags(&EvalSettings { model, data, max_length: *max_length, overlength: *overlength })?;
         layers.flags(device)?;
-        Ok(Config { adapter: self.adapter.clone(), ..layers.resolve()? })
+        let base = layers.resolve()?;
+        let quantize = self.quantize.unwrap_or(base.quantize);
+        Ok(Config { adapter: self.adapter.clone(), quantize, ..base })
     }
 }
 

@@ -14,7 +14,9 @@ use crate::{
 };
 
 pub(super) fn run(args: &ScoreArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
-    let config = Config { adapter: args.adapter.clone(), ..args.input.config(Some(&args.device))? };
+    let base = args.input.config(Some(&args.device))?;
+    let quantize = args.quantize.unwrap_or(base.quantize);
+    let config = Config { adapter: args.adapter.clone(), quantize, ..base };
     check_new_file(&args.out)?;
     let scored = with_device(config.device.as_deref(), stop, |context| {
         let source = Source::of(&config)?;

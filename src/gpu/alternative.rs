@@ -157,13 +157,7 @@ impl Gpu {
     }
 
     /// Does something with a form chosen for a class, and leaves the choices as they were.
-    pub(super) fn with_choice<T>(
-        &self,
-        family: &'static Family,
-        class: &str,
-        form: Form,
-        work: impl FnOnce() -> T,
-    ) -> T {
+    pub fn with_choice<T>(&self, family: &'static Family, class: &str, form: Form, work: impl FnOnce() -> T) -> T {
         let before = lock(&self.choices).set(family, class.into(), Some(form));
         let done = work();
         lock(&self.choices).set(family, class.into(), before);

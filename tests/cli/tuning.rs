@@ -96,14 +96,12 @@ fn a_record_of_another_device_is_told_and_replaced() {
 }
 
 #[test]
-fn every_verb_that_computes_can_tune() {
+fn texts_runs_of_several_phases_and_comparisons_are_tuned() {
     if !has_forms() {
         return;
     }
     let desk = Desk::new();
     for (cache, line) in [
-        ("scores", "score --model m --data data.jsonl --out scores.jsonl"),
-        ("losses", "eval --model m --data data.jsonl"),
         ("texts", "generate --model m --prompt 1 --max-new-tokens 3"),
         ("runs", "wmss --model m --data data.jsonl --out wmss --batch-size 6"),
     ] {

@@ -81,6 +81,10 @@ fn uses_units(module: &Module) -> bool {
     module.types.iter().any(|(_, ty)| matches!(ty.inner, naga::TypeInner::CooperativeMatrix { .. }))
 }
 
+fn has_half(module: &Module) -> bool {
+    module.types.iter().any(|(_, ty)| ty.inner.scalar_width() == Some(2))
+}
+
 fn write(module: &Module, info: &ModuleInfo, name: &str) -> Result<Translated, String> {
     let unchecked = BoundsCheckPolicies {
         index: BoundsCheckPolicy::Unchecked,
@@ -120,7 +124,7 @@ fn write(module: &Module, info: &ModuleInfo, name: &str) -> Result<Translated, S
     // wgpu puts the immediates at b0, what `num_workgroups` needs behind them, buffers at their own registers.
     let constants = |register| hlsl::BindTarget { register, ..Default::default() };
     let options = hlsl::Options {
-        shader_model: hlsl::ShaderModel::V6_0,
+        shader_model: if has_half(module) { hlsl::ShaderModel::V6_2 } else { hlsl::ShaderModel::V6_0 },
         fake_missing_bindings: true,
         immediates_target: Some(constants(0)),
         special_constants_binding: Some(constants(1)),

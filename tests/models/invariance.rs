@@ -72,9 +72,9 @@ impl Trace {
         }
     }
 
-    /// Losses within 1e-6; norms within 3e-6, for AdamW has moved the weights of later steps apart. Gradients, whose sums
-    /// f32 rounds in another order, within 4e-6 of the tensor's largest number (2.2e-6 measured on lavapipe, an adapter's;
-    /// else 1.1e-6); weights within 1e-4, because AdamW divides small gradients by their own size.
+    /// Losses, and the norm before anything was stepped, within 1e-6; later norms within 3e-6, for AdamW divides small
+    /// gradients by their own size. Gradients, whose sums f32 rounds in another order, within 2e-6 of the tensor's largest
+    /// number (1.1e-6 measured), those of adapters, behind one product more, within 4e-6 (2.2e-6 measured); weights within 1e-4.
     #[track_caller]
     fn assert_near(&self, other: &Self, what: &str) {
         let mut checks = Checks::of(what);
@@ -82,8 +82,10 @@ impl Trace {
             let kind = name.split(' ').next().unwrap_or_default();
             let tolerance = match kind {
                 "loss" => 1e-6,
+                "norm" if name == "norm 0" => 1e-6,
                 "norm" => 3e-6,
-                "gradient" => 4e-6,
+                "gradient" if name.contains("lora_") => 4e-6,
+                "gradient" => 2e-6,
                 _ => 1e-4,
             };
             let want: Vec<f64> = want.iter().map(|x| f64::from(*x)).collect();

@@ -40,8 +40,7 @@ fn cases(entry: &str) -> Vec<Case> {
         (127, 132, 68, [8, 0, 4], false, true),
         (128, 128, 64, [4, 4, 4], false, false),
         (64, 256, 96, [0, 0, 8], false, true),
-        (257, 36, 20, [0, 0, 0], true, false),
-        (4, 260, 260, [0, 0, 4], false, false),
+        (257, 36, 260, [0, 0, 0], true, false),
     ];
     let case = |(m, n, k, room, bias, accumulate): (usize, usize, usize, _, bool, _)| {
         // tn4 wants multiples of 4 rows, and takes any depth.
@@ -211,73 +210,79 @@ fn products() -> impl Iterator<Item = &'static Family> {
     ops::families().filter(|family| family.kernel.module.name == "linear")
 }
 
-/// Runs `check` with every form that the device offers, and says which it does not.
-fn each_form(test: &str, check: impl Fn(&Gpu, &'static Family, &'static Alternative) -> Vec<String>) {
-    // A device of its own: choices belong to it.
+/// A device of its own: choices belong to it.
+fn device() -> Gpu {
     let gpu = Gpu::open(None).unwrap_or_else(|error| panic!("{error}"));
     if let Ok(size) = std::env::var("UNDERDOG_EXPECT_COOPERATIVE") {
         let has = gpu.cooperative().iter().any(|unit| unit.size.to_string() == size && unit.half);
         assert!(has, "wanted matrix units of {size} with f16, found {:?}", gpu.cooperative());
     }
-    let (certain, mut failures) = (one_subgroup(), Vec::new());
-    for family in products() {
-        for form in family.alternatives {
-            let name = format!("{} as `{}`", family.kernel.name, form.name);
-            if !gpu.offers(form) {
-                eprintln!("SKIPPED: {test}: {name}: the device does not offer what it needs");
-                continue;
-            }
-            let found = check(&gpu, family, form);
-            if !certain && form.subgroup().is_some() && !found.is_empty() {
-                eprintln!("SKIPPED: {test}: {name}: the device chose other subgroups");
-            } else {
-                failures.extend(found.into_iter().map(|failure| format!("{name}: {failure}")));
-            }
+    gpu
+}
+
+/// What is wrong with a form.
+fn failures(gpu: &Gpu, family: &'static Family, form: &'static Alternative) -> Vec<String> {
+    let entry = family.kernel.entry;
+    let (mut failures, mut worst) = (Vec::new(), 0.0);
+    for case in cases(entry) {
+        let mut rng = Rng((case.m * 31 + case.n * 7 + case.k) as u64);
+        let operands = Operands::new(entry, &case, || {
+            let x = rng.normal() as f32;
+            x + SMALLEST.copysign(x)
+        });
+        let got = record(family, &case, &operands).run(gpu, family, form, &operands.y.values);
+        if !same_bits(&got) {
+            failures.push(format!("{case:?}: the second run differs"));
+        }
+        let allowed = if form.half { F16 } else { F32 };
+        match error(&operands, entry, &case, &got[0]) {
+            Ok(error) if error <= allowed => worst = f64::max(worst, error),
+            Ok(error) => failures.push(format!("{case:?}: off by {error:.1e} of its terms, allowed {allowed:.1e}")),
+            Err(failure) => failures.push(format!("{case:?}: {failure}")),
         }
     }
-    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+    // Factors that were not rounded mean that another form has run.
+    if form.half && worst < F32 && failures.is_empty() {
+        failures.push(format!("an error of {worst:.1e} is too small for f16"));
+    }
+    failures.extend(long_sum(gpu, family, form));
+    failures
+}
+
+/// Drivers end long loops silently: as many ones as a dispatch may sum. Large workgroups make no more trips than small ones,
+/// and would take minutes where a driver is slow.
+fn long_sum(gpu: &Gpu, family: &'static Family, form: &'static Alternative) -> Option<String> {
+    if form.invocations > 64 {
+        return None;
+    }
+    let case = Case { m: 8, n: 4, k: ops::MAX_TERMS, room: [0; 3], bias: false, accumulate: false };
+    let operands = Operands::new(family.kernel.entry, &case, || 1.0);
+    let [got, _] = record(family, &case, &operands).run(gpu, family, form, &operands.y.values);
+    let wrong = got[..case.m * case.n].iter().find(|y| **y != case.k as f32);
+    wrong.map(|y| format!("{} ones sum to {y}", case.k))
 }
 
 #[test]
 fn other_forms_of_products() {
     assert_eq!(products().map(|family| family.kernel.entry).collect::<Vec<_>>(), ["nt4", "nn4", "tn4"]);
-    each_form("other_forms_of_products", |gpu, family, form| {
-        let entry = family.kernel.entry;
-        let (mut failures, mut worst) = (Vec::new(), 0.0);
-        for case in cases(entry) {
-            let mut rng = Rng((case.m * 31 + case.n * 7 + case.k) as u64);
-            let operands = Operands::new(entry, &case, || {
-                let x = rng.normal() as f32;
-                x + SMALLEST.copysign(x)
-            });
-            let got = record(family, &case, &operands).run(gpu, family, form, &operands.y.values);
-            if !same_bits(&got) {
-                failures.push(format!("{case:?}: the second run differs"));
-            }
-            let allowed = if form.half { F16 } else { F32 };
-            match error(&operands, entry, &case, &got[0]) {
-                Ok(error) if error <= allowed => worst = f64::max(worst, error),
-                Ok(error) => {
-                    failures.push(format!("{case:?}: off by {error:.1e} of its terms, allowed {allowed:.1e}"))
-                }
-                Err(failure) => failures.push(format!("{case:?}: {failure}")),
-            }
+    let (gpu, certain) = (device(), one_subgroup());
+    let (mut wrong, mut passed, mut skipped) = (Vec::new(), 0, Vec::new());
+    for (family, form) in products().flat_map(|family| family.alternatives.iter().map(move |form| (family, form))) {
+        let name = format!("{} as `{}`", family.kernel.name, form.name);
+        if !gpu.offers(form) {
+            skipped.push(name);
+            continue;
         }
-        // Factors that were not rounded mean that another form has run.
-        if form.half && worst < F32 && failures.is_empty() {
-            failures.push(format!("an error of {worst:.1e} is too small for f16"));
+        let found = failures(&gpu, family, form);
+        if !certain && form.subgroup().is_some() && !found.is_empty() {
+            skipped.push(format!("{name} (other subgroups were chosen)"));
+            continue;
         }
-        failures
-    });
-}
-
-#[test]
-fn other_forms_sum_long_products_completely() {
-    each_form("other_forms_sum_long_products_completely", |gpu, family, form| {
-        let case = Case { m: 8, n: 4, k: ops::MAX_TERMS, room: [0; 3], bias: false, accumulate: false };
-        let operands = Operands::new(family.kernel.entry, &case, || 1.0);
-        let [got, _] = record(family, &case, &operands).run(gpu, family, form, &operands.y.values);
-        let wrong = got[..case.m * case.n].iter().find(|y| **y != case.k as f32);
-        wrong.map(|y| format!("{} ones sum to {y}", case.k)).into_iter().collect()
-    });
+        passed += 1;
+        wrong.extend(found.into_iter().map(|failure| format!("{name}: {failure}")));
+    }
+    if !skipped.is_empty() {
+        eprintln!("SKIPPED: other_forms_of_products: the device does not offer {}", skipped.join(", "));
+    }
+    assert!(passed > 0 && wrong.is_empty(), "{} failures:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -76,6 +76,10 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
             trips as usize
         }
         "ceiling.multiply_add" => of::<ceiling::Params>(params).n as usize * (1 + ceiling::ROUNDS),
+        "ceiling_half.multiply_add" => of::<ceiling::Params>(params).n as usize * (1 + kernels::ceiling_half::ROUNDS),
+        "ceiling_units8.multiply_add" | "ceiling_units8_f32.multiply_add" | "ceiling_units16.multiply_add" => {
+            of::<ceiling::Params>(params).n as usize * (1 + kernels::ceiling_units8::ROUNDS) + 256 / 8
+        }
         "column_sum.forward" => of::<column_sum::Params>(params).block as usize,
         "dora.lengths" => {
             let p = of::<dora::LengthParams>(params);
@@ -110,6 +114,10 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
 fn trips_of(form: &Alternative, params: &[u8]) -> usize {
     let constant = |name| form.constants.iter().find(|(c, _)| *c == name).map_or(1, |(_, value)| *value as usize);
     match form.kernel.module.name {
+        name if name.starts_with("linear_registers") => {
+            let k = bytemuck::pod_read_unaligned::<kernels::linear::Params>(params).k as usize;
+            k / if form.kernel.entry == "tn" { 2 } else { 4 }
+        }
         name if name.starts_with("attention_") => attention_forms::trips(form, params),
         name if name.starts_with("linear_") => {
             let k = bytemuck::pod_read_unaligned::<kernels::linear::Params>(params).k as usize;
@@ -218,6 +226,14 @@ fn largest(store: &mut Store, tape: &mut Tape) {
     let (x4, y4) = (trained(tape, 4, 4), trained(tape, 64, 4));
     let params = kernels::ceiling::Params { n: underdog::bench::MOST_TRIPS as u32 };
     tape.run(kernels::ceiling::MultiplyAdd { y4, x4 }, params, Grid::linear(1));
+    let half = kernels::ceiling_half::Params { n: params.n };
+    tape.run(kernels::ceiling_half::MultiplyAdd { y4, x4 }, half, Grid::linear(1));
+    let units = kernels::ceiling_units8::Params { n: params.n };
+    tape.run(kernels::ceiling_units8::MultiplyAdd { y: y4, x4 }, units, Grid::linear(1));
+    let units = kernels::ceiling_units8_f32::Params { n: params.n };
+    tape.run(kernels::ceiling_units8_f32::MultiplyAdd { y: y4, x4 }, units, Grid::linear(1));
+    let units = kernels::ceiling_units16::Params { n: params.n };
+    tape.run(kernels::ceiling_units16::MultiplyAdd { y: y4, x4 }, units, Grid::linear(1));
     tape.run(kernels::ceiling::Copy { y4, x4 }, params, Grid::linear(1));
     tape.run(kernels::ceiling::Touch { y4 }, params, Grid::linear(1));
 

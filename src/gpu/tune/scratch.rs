@@ -83,7 +83,8 @@ pub(super) struct Scratch<'g> {
     class: String,
     extents: Extents,
     buffers: Vec<Buffer>,
-    reset: Program,
+    /// Fill outputs with poison, or with random numbers.
+    resets: [Program; 2],
 }
 
 impl<'g> Scratch<'g> {
@@ -93,17 +94,15 @@ impl<'g> Scratch<'g> {
         own.map(|(i, _)| length(extents, i) + BEHIND).sum()
     }
 
-    /// Allocates and fills everything. `known`: outputs hold random numbers before the dispatch, not poison: for a kernel
-    /// that adds to them, or leaves some as they are.
+    /// Allocates everything and fills the inputs.
     pub(super) fn new(
         gpu: &'g Gpu,
         fills: &Fills,
         family: &'static Family,
         extents: &Extents,
-        known: bool,
     ) -> Result<Self, Error> {
         let mut buffers: Vec<Buffer> = Vec::with_capacity(extents.bytes.len());
-        let (mut once, mut reset) = (Vec::new(), Vec::new());
+        let (mut once, mut poison, mut known) = (Vec::new(), Vec::new(), Vec::new());
         let mut given = Vec::new();
         for (i, binding) in family.kernel.bindings.iter().enumerate() {
             if extents.same[i] != i {
@@ -113,9 +112,14 @@ impl<'g> Scratch<'g> {
             let bytes = length(extents, i);
             let buffer = gpu.buffer(binding.name, bytes + BEHIND)?;
             let is_output = is_output(family, extents, i);
-            let filled = if is_output { &mut reset } else { &mut once };
-            filled.extend(fills.copies((known || !is_output).then_some(i), &buffer, 0, bytes));
-            filled.extend(fills.copies(None, &buffer, bytes, BEHIND));
+            if is_output {
+                poison.extend(fills.copies(None, &buffer, 0, bytes + BEHIND));
+                known.extend(fills.copies(Some(i), &buffer, 0, bytes));
+                known.extend(fills.copies(None, &buffer, bytes, BEHIND));
+            } else {
+                once.extend(fills.copies(Some(i), &buffer, 0, bytes));
+                once.extend(fills.copies(None, &buffer, bytes, BEHIND));
+            }
             let words = usize::try_from(bytes / WORD).unwrap_or(usize::MAX);
             if let Some(words) = (family.trial.fill)(&extents.params, binding.name, words).filter(|_| !is_output) {
                 given.push((i, words));
@@ -129,8 +133,8 @@ impl<'g> Scratch<'g> {
             gpu.write(&buffers[i], 0, &words[..fitting]);
         }
         gpu.flush()?;
-        let reset = Program::new(gpu, reset);
-        Ok(Self { gpu, family, class: (family.class)(&extents.params), extents: extents.clone(), buffers, reset })
+        let resets = [poison, known].map(|steps| Program::new(gpu, steps));
+        Ok(Self { gpu, family, class: (family.class)(&extents.params), extents: extents.clone(), buffers, resets })
     }
 
     /// The dispatch in this form.
@@ -152,9 +156,10 @@ impl<'g> Scratch<'g> {
         self.gpu.with_choice(self.family, &self.class, form, || Program::new(self.gpu, vec![step]))
     }
 
-    /// What the dispatch leaves in its outputs, each of which starts as it did before.
-    pub(super) fn run(&mut self, program: &mut Program) -> Result<Vec<Output>, Error> {
-        self.reset.run(self.gpu)?;
+    /// What the dispatch leaves in its outputs. They hold random numbers before it, always the same, where `known`, else
+    /// poison.
+    pub(super) fn run(&mut self, program: &mut Program, known: bool) -> Result<Vec<Output>, Error> {
+        self.resets[usize::from(known)].run(self.gpu)?;
         program.run(self.gpu)?;
         let outputs = (0..self.buffers.len()).filter(|i| is_output(self.family, &self.extents, *i));
         outputs.filter(|i| self.extents.same[*i] == *i).map(|i| self.output(i)).collect()

@@ -1,7 +1,9 @@
-//! Other forms of the products, for GPUs: through workgroup memory in f32 or with factors rounded to f16, and by matrix
-//! units. Which is fastest depends on device and shape; nothing here chooses.
+//! Other forms of the products: with other tiles in registers, for software drivers; through workgroup memory, in f32 or
+//! with factors rounded to f16, and by matrix units, for GPUs. Which is fastest depends on device and shape; nothing here
+//! chooses.
 //!
-//! A name tells the rows and columns of Y that a workgroup makes and the terms that it stages at a time.
+//! A name tells the rows and columns of Y that a workgroup makes and the terms that it stages at a time, twice if there are
+//! two buffers; of forms in registers, those of an invocation.
 
 use super::trial;
 use crate::gpu::{
@@ -9,7 +11,8 @@ use crate::gpu::{
     kernels::{
         linear::{NN4, NT4, Params, TN4},
         linear_coop8, linear_coop8_f32, linear_coop16, linear_coop16_2x4, linear_half_8x8, linear_half_slices_4x4,
-        linear_slices_4x4, linear_tile_4x4, linear_tile_8x4, linear_tile_8x8,
+        linear_registers_16x16, linear_registers_32x4, linear_slices_4x4, linear_tile_4x4, linear_tile_8x4,
+        linear_tile_8x8,
     },
 };
 
@@ -206,14 +209,32 @@ macro_rules! units {
     }};
 }
 
+macro_rules! registers {
+    ($module:ident::$entry:ident, $name:literal, $rows:literal x $columns:literal) => {
+        Alternative {
+            name: $name,
+            kernel: &$module::$entry,
+            constants: &[],
+            workgroup_bytes: 0,
+            invocations: $module::LANES as u32,
+            cooperative: None,
+            half: false,
+            grid: grid::<$rows, $columns>,
+        }
+    };
+}
+
 const UNIT8: Cooperative = Cooperative { size: 8, half: true };
 const UNIT8_F32: Cooperative = Cooperative { size: 8, half: false };
 const UNIT16: Cooperative = Cooperative { size: 16, half: true };
 
-/// The same tiles for each form. `$entry`: the entry point with the bindings of the form's portable kernel.
+/// The same tiles for each form. `$entry`: the entry point with the bindings of the form's portable kernel; `$in_registers`:
+/// that of the form.
 macro_rules! alternatives {
-    ($form:expr, $entry:ident) => {
+    ($form:expr, $entry:ident, $in_registers:ident) => {
         &[
+            registers!(linear_registers_16x16::$in_registers, "registers 16x16", 16 x 128),
+            registers!(linear_registers_32x4::$in_registers, "registers 32x4", 32 x 32),
             tile!($form, linear_tile_8x8::$entry, "tile 128x128x8x2", Tile::new([8, 8], [16, 16], 8).twice(), false),
             tile!($form, linear_tile_8x8::$entry, "tile 128x128x16", Tile::new([8, 8], [16, 16], 16), false),
             tile!(
@@ -332,6 +353,6 @@ macro_rules! alternatives {
     };
 }
 
-static NT: &[Alternative] = alternatives!(Form(true, true), BIASED);
-static NN: &[Alternative] = alternatives!(Form(true, false), PLAIN);
-static TN: &[Alternative] = alternatives!(Form(false, false), PLAIN);
+static NT: &[Alternative] = alternatives!(Form(true, true), BIASED, NT);
+static NN: &[Alternative] = alternatives!(Form(true, false), PLAIN, NN);
+static TN: &[Alternative] = alternatives!(Form(false, false), PLAIN, TN);

@@ -1,0 +1,98 @@
+//! What a device multiplies with beside its f32 units: numbers of 16 bits, and matrices. Each is the multiply-add kernel of
+//! the ceilings in another form.
+
+use super::{Error, case::Limit, ceilings, measure::Samples, recorder::Loaded, results::Entry, results::Unit};
+use crate::gpu::{
+    Alternative, Cooperative, Family, Gpu, Trial,
+    kernels::{ceiling, ceiling_half, ceiling_units8, ceiling_units8_f32, ceiling_units16},
+};
+
+/// The multiply-add kernel and its forms.
+static ENGINES: Family = Family {
+    kernel: &ceiling::MULTIPLY_ADD,
+    class: |_| String::new(),
+    alternatives: FORMS,
+    // Never tried: each is measured.
+    trial: Trial { work: |_| 0.0, fill: |_, _, _| None, ragged: Vec::new },
+};
+
+/// Workgroups of a form by matrix units, each of one subgroup.
+const GROUPS: u32 = 4096;
+
+macro_rules! units {
+    ($name:literal, $module:ident, $size:literal, $half:literal, $subgroup:literal) => {
+        Alternative {
+            name: $name,
+            kernel: &$module::MULTIPLY_ADD,
+            constants: &[("SUBGROUP", $subgroup as f64)],
+            workgroup_bytes: $size * $size * if $half { 2 } else { 4 },
+            invocations: $subgroup,
+            cooperative: Some(Cooperative { size: $size, half: $half }),
+            half: $half,
+            grid: |_| Some([GROUPS, 1, 1]),
+        }
+    };
+}
+
+static FORMS: &[Alternative] = &[
+    Alternative {
+        name: "multiply-add f16",
+        kernel: &ceiling_half::MULTIPLY_ADD,
+        constants: &[],
+        workgroup_bytes: 0,
+        invocations: 64,
+        cooperative: None,
+        half: true,
+        grid: |_| Some([ceilings::GROUPS, 1, 1]),
+    },
+    units!("units of 8, subgroups of 8, f16", ceiling_units8, 8, true, 8),
+    units!("units of 8, subgroups of 32, f16", ceiling_units8, 8, true, 32),
+    units!("units of 8, subgroups of 64, f16", ceiling_units8, 8, true, 64),
+    units!("units of 8, subgroups of 32, f32", ceiling_units8_f32, 8, false, 32),
+    units!("units of 16, subgroups of 32, f16", ceiling_units16, 16, true, 32),
+    units!("units of 16, subgroups of 64, f16", ceiling_units16, 16, true, 64),
+];
+
+/// Operations of a whole dispatch in one trip of the outer loop.
+fn flops_per_trip(form: &Alternative) -> f64 {
+    let (each, times) = match form.cooperative {
+        Some(Cooperative { size, .. }) => {
+            (size.pow(3) as usize * ceiling_units8::CHAINS * ceiling_units8::ROUNDS, GROUPS as usize)
+        }
+        None => (ceiling_half::CHAINS * ceiling_half::ROUNDS, ceilings::INVOCATIONS),
+    };
+    2.0 * each as f64 * times as f64
+}
+
+/// The fastest matrix units, in operations a second.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Units {
+    pub(super) f16: Option<f64>,
+    pub(super) f32: Option<f64>,
+}
+
+/// Measures those that the device offers, each by `time`.
+pub(super) fn measure(
+    gpu: &Gpu,
+    mut time: impl FnMut(&Loaded) -> Result<Samples, Error>,
+) -> Result<(Units, Vec<Entry>), Error> {
+    let (mut units, mut entries) = (Units::default(), Vec::new());
+    for form in ENGINES.alternatives.iter().filter(|form| gpu.offers(form)) {
+        let (loaded, trips) = ceilings::multiply_adds(gpu, Some((&ENGINES, form)))?;
+        let (samples, work) = (time(&loaded)?, flops_per_trip(form) * trips as f64);
+        entries.push(Entry::of_rate(form.name, "ceiling", &samples, work, Unit::GigaFlops, None));
+        let best = match limit(form) {
+            Some(Limit::UnitsF16) => &mut units.f16,
+            Some(_) => &mut units.f32,
+            None => continue,
+        };
+        let rate = work / ceilings::fastest(&samples);
+        *best = Some(best.map_or(rate, |best| best.max(rate)));
+    }
+    Ok((units, entries))
+}
+
+/// The ceiling of what runs on them.
+fn limit(form: &Alternative) -> Option<Limit> {
+    form.cooperative.map(|unit| if unit.half { Limit::UnitsF16 } else { Limit::UnitsF32 })
+}
