@@ -158,7 +158,7 @@ fn every_name_is_measured_once_and_every_step_has_work() {
     let smollm = steps.iter().find(|case| case.name.starts_with("step smollm2-135m wmss")).expect("its step");
     let a_token = smollm.flops() / smollm.tokens() as f64 / 134.5e6;
     assert!((12.0..14.0).contains(&a_token), "{a_token}");
-    assert_eq!(steps.len(), 8, "each of four models, alone and jointly");
+    assert_eq!(steps.len(), 4 * 5, "each of four models, alone and jointly, whole and by adapters, one of 4 bits");
     let all = names.len();
     names.sort_unstable();
     names.dedup();

@@ -32,8 +32,8 @@ impl Mask {
     fn kept(mask: &Option<Mask>, x: &Mat) -> Mat {
         let Some(Mask { keys, salt, rate }) = mask else { return x.clone() };
         let mut y = x.clone();
-        for t in 0..y.rows {
-            y.row_mut(t).iter_mut().enumerate().for_each(|(c, y)| *y *= factor(keys[t], *salt, c, *rate));
+        for (t, key) in keys.iter().enumerate() {
+            y.row_mut(t).iter_mut().enumerate().for_each(|(c, y)| *y *= factor(*key, *salt, c, *rate));
         }
         y
     }
