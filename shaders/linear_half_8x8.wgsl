@@ -4,6 +4,7 @@ enable f16;
 // Invocations with 8 rows by 8 columns of Y each, factors rounded to f16, sums in f32.
 
 #import linear_tile
+#import numbers_f32
 #import linear_whole
 
 const ROWS = 8u;

@@ -4,6 +4,7 @@ enable f16;
 // Slices of invocations with 4 rows by 4 columns of Y each, factors rounded to f16, sums in f32.
 
 #import linear_tile
+#import numbers_f32
 #import linear_slices
 
 const ROWS = 4u;

@@ -2,6 +2,7 @@
 // Invocations with 8 rows by 4 columns of Y each.
 
 #import linear_tile
+#import numbers_f32
 #import linear_whole
 
 const ROWS = 8u;

@@ -5,7 +5,7 @@
 //   alias Staged       vec4<f32>, or vec4<f16> where factors are rounded
 //   alias Tile         array<array<vec4<f32>, COLS / 4>, ROWS>
 //
-// and imports linear_slices or, for one slice alone, linear_whole. Constants choose the rest. A workgroup makes TY * ROWS
+// and imports the numbers that W is held in (numbers_*), and linear_slices or, for one slice alone, linear_whole. Constants choose the rest. A workgroup makes TY * ROWS
 // rows by TX * COLS columns of Y: grid = (ceil(n / columns), ceil(m / rows), 1). For each SLICES * DEPTH terms, the
 // invocations copy a block of X and one of W to workgroup memory, depth first, so that an invocation reads its factors of
 // one term as vec4 that lie beside those of its neighbours. While these are multiplied, the next blocks are on their way to
@@ -24,7 +24,6 @@
 #import linear_params
 
 @group(0) @binding(0) var<storage, read> x4: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> w4: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y4: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> bias4: array<vec4<f32>>;
 
@@ -101,11 +100,12 @@ fn load_x(deep: u32, quad: u32) -> array<vec4<f32>, 4> {
 
 fn load_w(deep: u32, quad: u32) -> array<vec4<f32>, 4> {
     let ld = params.ldw / 4u;
+    let groups_at = select(params.k, params.n, W_DEEP) * (params.ldw / 64u) * BITS;
     var b: array<vec4<f32>, 4>;
     if W_DEEP {
         if deep * 4u < params.k {
             for (var c = 0u; c < 4u; c++) {
-                b[c] = w4[min(quad * 4u + c, params.n - 1u) * ld + deep];
+                b[c] = wide(min(quad * 4u + c, params.n - 1u) * ld + deep, groups_at);
             }
         }
         return transposed(b);
@@ -113,7 +113,7 @@ fn load_w(deep: u32, quad: u32) -> array<vec4<f32>, 4> {
     let at = min(quad, params.n / 4u - 1u);
     for (var c = 0u; c < 4u; c++) {
         if deep * 4u + c < params.k {
-            b[c] = w4[(deep * 4u + c) * ld + at];
+            b[c] = wide((deep * 4u + c) * ld + at, groups_at);
         }
     }
     return b;

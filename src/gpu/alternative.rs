@@ -67,7 +67,7 @@ pub struct Family {
 }
 
 /// How the forms of a kernel are tried: see [`super::tune`]. All that they write must be finite f32.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Trial {
     /// Multiply-adds of a dispatch with these immediates, about: what makes up most of a run is tuned first.
     pub work: fn(&[u8]) -> f64,

@@ -4,7 +4,7 @@
 mod alternatives;
 mod trial;
 
-pub(super) use alternatives::FAMILIES;
+pub(super) use alternatives::{FAMILIES, PACKED};
 
 use super::packed;
 use crate::{

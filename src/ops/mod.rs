@@ -44,7 +44,7 @@ use crate::{gpu::Family, tensor::Tensor};
 
 /// Every kernel that has other forms.
 pub fn families() -> impl Iterator<Item = &'static Family> {
-    matmul::FAMILIES.iter().chain(attention::FAMILIES)
+    matmul::FAMILIES.iter().chain(matmul::PACKED).chain(attention::FAMILIES)
 }
 
 /// Fails with the op, the argument, what was expected and what came: a mistake in model code, never in a user's file.

@@ -113,11 +113,6 @@ fn quantized(config: &Config, mut spec: Spec) -> Result<Spec, Error> {
         Quantize::Bits8 => Format::Q8,
         Quantize::Bits4 => Format::Q4,
     };
-    if spec.train && spec.adapter.is_none() && spec.others.iter().all(|other| other.learns) {
-        let reason = "`quantize` is for weights that do not learn, and here all do; train an adapter with lora_rank, or leave \
-                      it out";
-        return Err(Error::User(reason.into()));
-    }
     if spec.adapter.as_ref().is_some_and(|layout| layout.config.dora) {
         let reason =
             "`quantize` is not built for a DoRA adapter, which needs the lengths of the base's rows; leave it out";

@@ -1,13 +1,14 @@
 //! Products with packed, frozen matrices and rows of packed tables, against the numbers that the format holds.
 
 use underdog::{
+    gpu::{Gpu, kernels::linear::Params},
     ops,
     tensor::{Format, Packed},
 };
 
 use crate::{
     check::Oracle,
-    common::{Input, Mat, Rng, compare, run},
+    common::{Input, Mat, Rng, compare, run, run_on},
     linear::{Linear, matmul_nn},
 };
 
@@ -60,6 +61,44 @@ fn packed_linear() {
             }
         }
         eprintln!("linear, {format:?}: {worst:.1e}");
+    }
+}
+
+/// The tiles that a device may take for these products.
+#[test]
+fn every_form_of_packed_products() {
+    let gpu = Gpu::open(None).unwrap_or_else(|error| panic!("{error}"));
+    let families = || ops::families().filter(|family| ["nt", "nn"].contains(&family.kernel.entry));
+    assert_eq!(families().count(), 2 * FORMATS.len());
+    for form in families().next().map_or(&[][..], |family| family.alternatives) {
+        if !gpu.offers(form) {
+            eprintln!("SKIPPED: every_form_of_packed_products: the device does not offer {}", form.name);
+            continue;
+        }
+        for format in FORMATS {
+            for (t, n, k) in [(9, 64, 128), (127, 260, 320)] {
+                let mut rng = Rng((t + n + k) as u64);
+                let (x, w) = (rng.mat(t, k, 0.2, 1.0), rng.mat(n, k, 0.1, 0.5));
+                let (b, dy) = (rng.mat(1, n, -0.3, 1.0), rng.mat(t, n, 0.1, 1.0));
+                let seen = held(&w, format);
+                for family in families() {
+                    let same = family.alternatives.iter().find(|other| other.name == form.name);
+                    let params = |m, n, k| Params { m, n, k, ldx: 0, ldw: 0, ldy: 0, accumulate: 0, has_bias: 0 };
+                    for [m, n, k] in [[t, n, k], [t, k, n]] {
+                        let class = (family.class)(bytemuck::bytes_of(&params(m as u32, n as u32, k as u32)));
+                        gpu.choose(family, class, same);
+                    }
+                }
+                let inputs = [Input::Activation(&x), Input::Packed(&w, format), Input::Frozen(&b)];
+                let record = |tape: &mut _, x: &[_]| ops::linear(tape, x[0], x[1], Some(x[2]));
+                let outcome = run_on(&gpu, &inputs, Some(&dy), usize::MAX, record);
+                let what = |part: &str| format!("{}, {format:?} [{t}, {k}] x [{n}, {k}], {part}", form.name);
+                let y = Linear.forward(&[x.clone(), seen.clone(), b]);
+                let dx = outcome.gradients[0].clone().unwrap_or_default();
+                compare(&what("y"), &outcome.value, &y, 4e-6).unwrap_or_else(|failure| panic!("{failure}"));
+                compare(&what("dx"), &dx, &matmul_nn(&dy, &seen), 4e-6).unwrap_or_else(|failure| panic!("{failure}"));
+            }
+        }
     }
 }
 

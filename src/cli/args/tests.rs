@@ -54,14 +54,14 @@ fn every_flag_of_a_run_reaches_its_setting() {
         --warmup 5 --weight-decay 0.1 --clip 0 --device 1 --memory 2GiB --autotune off --recompute on --tokens-per-pass 128 --dtype bf16 \
         --save-every 3 --keep 1 --resume --weak-share 1 --held-out h --weak-source shuffled --lambda-schedule linear \
         --lambda-end 0.9 --amplification 3 --label-smoothing 0.1 --temperature 3 --hard-share 0.1 --undial-beta 3 \
-        --noise-alpha 3 --diagnostics 4 --lora-rank 4 --lora-alpha 3 --lora-dropout 0.1 --target-modules q_proj --rslora --dora \
+        --noise-alpha 3 --diagnostics 4 --lora-rank 4 --lora-alpha 3 --lora-dropout 0.1 --target-modules q_proj --rslora \
         --train-layers 0 --modules-to-save lm_head --quantize 4bit";
     let config = train(flags).unwrap();
     let default = serde_json::to_value(Config::default()).unwrap();
     let got = serde_json::to_value(&config).unwrap();
     let same: Vec<&String> =
         got.as_object().unwrap().iter().filter(|(key, value)| default[*key] == **value).map(|(key, _)| key).collect();
-    let others = ["candidate", "teacher", "adapter", "noise_padded", "rounds", "curriculum", "adamw"];
+    let others = ["candidate", "teacher", "adapter", "dora", "noise_padded", "rounds", "curriculum", "adamw"];
     assert_eq!(same, others, "only what belongs to other methods, wmss and the file is as it was");
     let lists = train("--method mix --weak auto --candidate a --candidate b").unwrap();
     assert_eq!((lists.candidate, lists.weak), (vec!["a".into(), "b".into()], vec!["auto".into()]));

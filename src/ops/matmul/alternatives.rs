@@ -10,9 +10,10 @@ use crate::gpu::{
     Alternative, Cooperative, Family, MAX_GROUPS,
     kernels::{
         linear::{NN4, NT4, Params, TN4},
-        linear_coop8, linear_coop8_f32, linear_coop16, linear_coop16_2x4, linear_half_8x8, linear_half_slices_4x4,
-        linear_registers_16x16, linear_registers_32x4, linear_slices_4x4, linear_tile_4x4, linear_tile_8x4,
-        linear_tile_8x8,
+        linear_bf16, linear_coop8, linear_coop8_f32, linear_coop16, linear_coop16_2x4, linear_half_8x8,
+        linear_half_slices_4x4, linear_nf4, linear_q4, linear_q8, linear_registers_16x16, linear_registers_32x4,
+        linear_slices_4x4, linear_tile_4x4, linear_tile_8x4, linear_tile_8x8, linear_tile_8x8_bf16,
+        linear_tile_8x8_nf4, linear_tile_8x8_q4, linear_tile_8x8_q8,
     },
 };
 
@@ -352,6 +353,45 @@ macro_rules! alternatives {
         ]
     };
 }
+
+/// Those with a packed W, which are few: what differs is how W is read.
+macro_rules! packed {
+    ($form:expr, $entry:ident, $kernels:ident) => {
+        &[
+            tile!($form, $kernels::$entry, "tile 128x128x16", Tile::new([8, 8], [16, 16], 16), false),
+            tile!($form, $kernels::$entry, "tile 64x128x16", Tile::new([8, 8], [16, 8], 16), false),
+            tile!($form, $kernels::$entry, "tile 64x64x16", Tile::new([8, 8], [8, 8], 16), false),
+            tile!($form, $kernels::$entry, "tile 64x64x16x2", Tile::new([8, 8], [8, 8], 16).twice(), false),
+        ]
+    };
+}
+
+macro_rules! packed_families {
+    ($($portable:ident by $tiles:ident: $trial:ident;)*) => {
+        &[$(
+            Family {
+                kernel: &$portable::NT,
+                class,
+                alternatives: packed!(Form(true, true), BIASED, $tiles),
+                trial: trial::$trial[0],
+            },
+            Family {
+                kernel: &$portable::NN,
+                class,
+                alternatives: packed!(Form(true, false), PLAIN, $tiles),
+                trial: trial::$trial[1],
+            },
+        )*]
+    };
+}
+
+/// Products with a packed W.
+pub(in crate::ops) static PACKED: &[Family] = packed_families! {
+    linear_bf16 by linear_tile_8x8_bf16: BF16;
+    linear_q8 by linear_tile_8x8_q8: Q8;
+    linear_q4 by linear_tile_8x8_q4: Q4;
+    linear_nf4 by linear_tile_8x8_nf4: NF4;
+};
 
 static NT: &[Alternative] = alternatives!(Form(true, true), BIASED, NT);
 static NN: &[Alternative] = alternatives!(Form(true, false), PLAIN, NN);

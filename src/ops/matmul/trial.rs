@@ -4,7 +4,7 @@ use super::{Product, nn, nt, tn};
 use crate::{
     gpu::{Extents, Trial, kernels::linear::Params},
     tape::{Command, Tape},
-    tensor::{Role, Store, Tensor},
+    tensor::{Format, Role, Store, Tensor},
 };
 
 pub(super) const NT: Trial = trial(|| ragged(record_nt));
@@ -16,6 +16,47 @@ const SHAPES: [[usize; 3]; 4] = [[12, 4, 20], [36, 132, 4], [132, 68, 100], [260
 
 const fn trial(ragged: fn() -> Vec<Extents>) -> Trial {
     Trial { work, fill: |_, _, _| None, ragged }
+}
+
+/// Of the products with a packed W: nt and nn.
+pub(super) const BF16: [Trial; 2] = [
+    Trial { fill: small_bf16, ..trial(|| packed(Format::Bf16, false)) },
+    Trial { fill: small_bf16, ..trial(|| packed(Format::Bf16, true)) },
+];
+pub(super) const Q8: [Trial; 2] = [trial(|| packed(Format::Q8, false)), trial(|| packed(Format::Q8, true))];
+pub(super) const Q4: [Trial; 2] = [trial(|| packed(Format::Q4, false)), trial(|| packed(Format::Q4, true))];
+pub(super) const NF4: [Trial; 2] = [trial(|| packed(Format::Nf4, false)), trial(|| packed(Format::Nf4, true))];
+
+/// As [`SHAPES`], for rows of W of whole groups; the depth of nt, the columns of nn.
+const PACKED_SHAPES: [[usize; 3]; 3] = [[12, 4, 64], [36, 132, 128], [132, 516, 192]];
+
+/// Pairs of bfloat16 of at most 1: the halves of random f32 would be of any size.
+fn small_bf16(_: &[u8], binding: &str, words: usize) -> Option<Vec<u32>> {
+    let halves = |i: usize| {
+        let number = |i: usize| (i * 2_654_435_761 % 2039) as f32 / 1019.5 - 1.0;
+        Format::Bf16.pack(&[number(2 * i), number(2 * i + 1)]).words[0]
+    };
+    (binding == "words").then(|| (0..words).map(halves).collect())
+}
+
+fn packed(format: Format, by_rows: bool) -> Vec<Extents> {
+    let (mut store, mut tape) = (Store::default(), Tape::new());
+    for [m, few, many] in PACKED_SHAPES {
+        for adds in [0, 1] {
+            let m = m - 1;
+            let [n, k] = if by_rows { [many, few] } else { [few, many] };
+            let mut tensor = |rows, cols| store.declare("ragged", Role::Inputs, rows, cols);
+            let (x, y, bias) = (tensor(m, k), tensor(m, n), tensor(1, n));
+            let [rows, cols] = if by_rows { [k, n] } else { [n, k] };
+            let w = store.declare_packed("ragged", Role::Inputs, rows, cols, format);
+            let product = Product::dense(m, n, k).accumulate(adds);
+            match by_rows {
+                true => nn(&mut tape, x, w, y, product),
+                false => nt(&mut tape, x, w, (adds == 0).then_some(bias), y, product),
+            }
+        }
+    }
+    tape.finish().commands.iter().filter_map(Command::dispatch).map(|(_, extents)| extents).collect()
 }
 
 fn work(params: &[u8]) -> f64 {
