@@ -97,7 +97,7 @@ impl Program {
         Self { steps, chunks, runs: 0 }
     }
 
-    /// Submits every step in order. Returns once all but the last [`IN_FLIGHT`] submissions are done.
+    /// Submits every step in order. Returns once all but the last few submissions are done.
     ///
     /// # Errors
     /// If the device fails.

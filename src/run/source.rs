@@ -40,7 +40,7 @@ pub struct Tuned {
     pub folder: Option<AdapterFolder>,
 }
 
-/// A model, and the adapter that changes it. Sources of one [`Base`] are loaded as one copy of it.
+/// A model, and the adapter that changes it. Sources of one base are loaded as one copy of it.
 pub struct Source {
     base: Arc<Base>,
     /// What changes it.
