@@ -80,11 +80,13 @@ get_swiftshader() {
 # From Debian's next release: a lavapipe with matrix units, a spirv-val that knows them, and the libraries of both. Nothing
 # of it is installed; $mesa/run starts a program with those libraries.
 get_mesa() {
-    local work=$tools/mesa.part libraries=usr/lib/$machine-linux-gnu icd
+    local work=$tools/mesa.part libraries=usr/lib/$machine-linux-gnu icd mirror
+    # Where this system's own packages come from.
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -n 1)
     rm -rf "$work" "$mesa"
     # A mirror or a clock may stand at another date; the packages are signed all the same.
     mmdebstrap --variant=extract --aptopt='Acquire::Check-Valid-Until "false"' \
-        --include=libvulkan1,mesa-vulkan-drivers,spirv-tools forky "$work" http://deb.debian.org/debian
+        --include=libvulkan1,mesa-vulkan-drivers,spirv-tools forky "$work" "$mirror"
     icd=$(find "$work/usr/share/vulkan/icd.d" -name 'lvp_icd*.json' | head -n 1)
     # An absolute path, as above.
     sed "s|\"[^\"]*libvulkan_lvp.so\"|\"$mesa/$libraries/libvulkan_lvp.so\"|" "$icd" >"$work/lvp_icd.json"
