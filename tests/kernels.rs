@@ -106,7 +106,8 @@ fn every_alternative_translates_and_takes_what_it_says() {
         if let Some(folder) = &folder {
             let folder = Path::new(folder).join("forms");
             fs::create_dir_all(&folder).expect("the folder of other forms");
-            let file = format!("{} {name}.spv", family.kernel.name).replace(' ', "-");
+            // The module tells matrix units by its name.
+            let file = format!("{} {} {name}.spv", family.kernel.name, kernel.module.name).replace(' ', "-");
             let spv: &[u8] = bytemuck::cast_slice(&made.translated.spv);
             fs::write(folder.join(file), spv).expect("a translation");
         }
