@@ -9,7 +9,7 @@ use crate::{
     checkpoint::{AdapterFolder, Folder},
     engine::Error,
     gpu::{Extents, Gpu, Kernel, Program},
-    model::{Adapter, Config, Inputs, Layout, LongTexts, Model},
+    model::{Adapter, Config, Held, Inputs, Layout, LongTexts, Model},
     ops,
     plan::Plan,
     tape::Tape,
@@ -111,12 +111,15 @@ impl Blueprint {
     /// # Errors
     /// If something exceeds a binding.
     pub fn new(
-        config: Config,
+        mut config: Config,
         adapter: Option<Layout>,
         sequences: usize,
         capacity: usize,
         max_binding: u64,
     ) -> Result<Self, Error> {
+        if adapter.as_ref().is_some_and(|layout| layout.config.dora) {
+            config.held = Held::default(); // the lengths of rows are read as f32
+        }
         let mut store = Store::default();
         // One row more takes the keys of lanes that have nothing to say.
         let (rows, width) = (sequences * capacity + 1, config.kv_heads * config.head_dim);

@@ -253,6 +253,8 @@ impl Memory {
         if format == Format::F32 {
             return upload.write(&place.buffer, at(start), bytemuck::cast_slice(values));
         }
+        let whole = start.is_multiple_of(GROUP) && values.len().is_multiple_of(GROUP);
+        assert!(whole, "{} numbers of {tensor:?} from {start}: no whole groups", values.len());
         let packed = format.pack(values);
         upload.write(&place.buffer, at(format.number_words(start)), bytemuck::cast_slice(&packed.words))?;
         if packed.groups.is_empty() {

@@ -172,6 +172,10 @@ impl AdapterFolder {
                 Format::Mlx => mlx::parse(name),
             };
             match known.ok_or_else(|| unknown(name))? {
+                (_, Some(Part::Magnitude)) if !self.config.dora => {
+                    let reason = format!("tensor `{name}` is of DoRA, and the configuration says that this is none");
+                    return Err(Error::Damaged { path: self.path.join(CONFIG), reason });
+                }
                 (module, Some(_)) => modules.insert(module.to_owned()),
                 (parameter, None) => saved.insert(parameter.to_owned()),
             };
@@ -205,7 +209,9 @@ impl AdapterFolder {
     pub fn read(&self, module: &str, part: Part, dims: &[usize]) -> Result<Vec<f32>, Error> {
         let (name, stored) = self.stored(module, part, dims);
         let values = self.tensors.read_vec(&name, &stored)?;
-        Ok(if stored == dims { values } else { transposed(&values, stored[1]) })
+        // Square matrices too: their shapes do not tell.
+        let turned = self.format == Format::Mlx && dims.len() == 2;
+        Ok(if turned { transposed(&values, stored[1]) } else { values })
     }
 
     /// A tensor by its name in PEFT's files.

@@ -23,9 +23,10 @@ use crate::{
 };
 
 pub(super) fn run(args: &GenerateArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
-    let config = Config::open(&args.model)?;
+    let mut config = Config::open(&args.model)?;
     let folder = Folder::open(&args.model)?;
     folder.check(&config.entries())?;
+    config.held = run::held(&folder, &config);
     let tokenizer = Tokenizer::open(&args.model)?;
     let prompt = prompt(args, &tokenizer)?;
     if let Some(id) = prompt.iter().find(|id| **id as usize >= config.vocab) {

@@ -12,6 +12,7 @@ impl Config {
         let decay = |value: f64| (0.0..1.0).contains(&value);
         let share = |value: f64| value > 0.0 && value <= 1.0;
         let distills = matches!(method, Method::Undial | Method::Distill | Method::SelfDistill);
+        let mixes = matches!(method, Method::Mix | Method::Wmss);
         let is_lora = self.lora_rank.is_some();
         let all_zero = curriculum.alpha + curriculum.beta + curriculum.gamma == 0.0;
         let checks = [
@@ -86,7 +87,7 @@ impl Config {
             ("modules_to_save", is_lora || self.modules_to_save.is_empty(), NEW_ADAPTER),
             (
                 "quantize",
-                self.quantize == Quantize::None || self.trains_adapter() || self.freeze_weak || distills,
+                self.quantize == Quantize::None || self.trains_adapter() || distills || (self.freeze_weak && mixes),
                 "is of weights that do not learn; train an adapter with lora_rank, or leave it out",
             ),
             (

@@ -179,7 +179,7 @@ impl Blueprint {
             gradients: self.store.bytes(Role::Gradients),
             optimizer: self.store.bytes(Role::Optimizer),
             weak: self.store.bytes(Role::Weak),
-            inputs: self.store.bytes(Role::Inputs),
+            inputs: self.store.bytes(Role::Inputs) + RESULTS as u64 * self.row.targets.stats.bytes(),
             activations: self.pass.bytes(),
         }
     }
@@ -247,7 +247,9 @@ fn declare(
     };
     let trained = learns && adapter.is_none();
     let mut config = config.clone();
-    if adapter.as_ref().is_some_and(|layout| layout.config.dora) {
+    let views = spec.others.iter().filter(|other| other.shares_base && side == Side::Strong);
+    let mut layouts = views.filter_map(|other| other.adapter.as_ref()).chain(adapter);
+    if layouts.any(|layout| layout.config.dora) {
         config.held = Held::default(); // the lengths of rows are read as f32
     }
     let own = |store: &mut Store| Model::declare(store, config, role, trained, spec.tokens, spec.max_binding);

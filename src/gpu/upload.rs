@@ -95,9 +95,14 @@ impl Piece {
         let (from, bytes) = (self.filled, data.len() as u64);
         let view = self.staging.get_mapped_range_mut(from..from + bytes);
         view.map_err(|e| Error::Device(e.to_string()))?.copy_from_slice(data);
-        self.filled += bytes;
+        // A mapped range begins at a multiple of 8.
+        self.filled = (from + bytes).next_multiple_of(wgpu::MAP_ALIGNMENT);
         match self.copies.last_mut() {
-            Some(last) if last.to == to.raw && last.offset + last.bytes == offset => last.bytes += bytes,
+            Some(last)
+                if last.to == to.raw && last.offset + last.bytes == offset && last.from + last.bytes == from =>
+            {
+                last.bytes += bytes;
+            }
             _ => self.copies.push(Copied { to: to.raw.clone(), offset, from, bytes }),
         }
         Ok(())

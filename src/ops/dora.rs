@@ -21,7 +21,7 @@ use super::{
 use crate::{
     gpu::kernels::dora::{Backward as BackwardKernel, Forward, LengthParams, Lengths, Params},
     tape::{Backward, Gradient, Grid, Op, Tape},
-    tensor::{Tensor, size},
+    tensor::{Format, Tensor, size},
 };
 
 /// The parts of an adapter that decomposes its weight.
@@ -51,6 +51,7 @@ struct Dora {
 pub fn dora(tape: &mut Tape, x: Tensor, weight: Tensor, bias: Option<Tensor>, parts: Decomposed) -> Tensor {
     let Decomposed { a, down, b, magnitude, scale, dropout } = parts;
     expect_shape("dora", "weight", weight, weight.rows, x.cols);
+    assert!(weight.format == Format::F32, "dora: {weight:?} is packed");
     expect_shape("dora", "a", a, b.rows, x.cols);
     expect_shape("dora", "down", down, b.rows, x.rows);
     expect_shape("dora", "b", b, b.rows, weight.rows);

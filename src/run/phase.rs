@@ -113,14 +113,18 @@ fn quantized(config: &Config, mut spec: Spec) -> Result<Spec, Error> {
         Quantize::Bits8 => Format::Q8,
         Quantize::Bits4 => Format::Q4,
     };
-    if spec.adapter.as_ref().is_some_and(|layout| layout.config.dora) {
+    let layouts = spec.others.iter().map(|other| &other.adapter).chain([&spec.adapter]);
+    if layouts.flatten().any(|layout| layout.config.dora) {
         let reason =
             "`quantize` is not built for a DoRA adapter, which needs the lengths of the base's rows; leave it out";
         return Err(Error::User(reason.into()));
     }
     let held = Held { linear, table: Format::Bf16 };
-    let shapes = spec.others.iter_mut().map(|other| &mut other.config);
-    shapes.chain([&mut spec.strong]).for_each(|shape| shape.held = held);
+    spec.others.iter_mut().for_each(|other| other.config.held = held);
+    // A model that a run trains whole is measured as it is.
+    if spec.adapter.is_some() || config.out.is_none() {
+        spec.strong.held = held;
+    }
     Ok(spec)
 }
 

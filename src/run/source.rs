@@ -70,7 +70,7 @@ impl Source {
         let mut config = Config::open(path)?;
         let weights = Folder::open(path)?;
         weights.check(&config.entries())?;
-        config.held = if holds(&weights, &config, safetensors::Dtype::BF16) { Held::BF16 } else { Held::default() };
+        config.held = held(&weights, &config);
         let tokenizer = Tokenizer::open(path)?;
         let file = path.join("config.json");
         let config_json =
@@ -176,6 +176,11 @@ impl Source {
     fn stored_dtype(&self) -> Dtype {
         if holds(&self.weights, &self.config, safetensors::Dtype::F32) { Dtype::F32 } else { Dtype::Bf16 }
     }
+}
+
+/// How the matrices of a model are held where they do not learn: as they are stored, if bfloat16 is.
+pub fn held(weights: &Folder, config: &Config) -> Held {
+    if holds(weights, config, safetensors::Dtype::BF16) { Held::BF16 } else { Held::default() }
 }
 
 /// Whether all of a model's parameters are stored like this.

@@ -35,6 +35,9 @@ pub fn wmss(context: &mut Context<'_>, config: &Config) -> Result<(), Error> {
     if folder::standing(config, true)? == Standing::Finished {
         return Ok(context.report.event(&Event::Note("every phase is finished already"))?);
     }
+    // Before anything is trained, a fresh adapter changes nothing: then the weak model is the base itself.
+    let first_weak = config.weak.first().map_or_else(|| start.untrained(), |folder| start.beside(folder))?;
+    same_tokens(&first_weak, &start)?;
     phase::check_fits(context, config, &start.config, examples)?;
     folder::claim(config, true)?;
     folder::same_inputs(out, examples, &start)?;
@@ -42,9 +45,6 @@ pub fn wmss(context: &mut Context<'_>, config: &Config) -> Result<(), Error> {
     let sft = out.join("1-sft");
     let plain = Recipe::open(context, &Config { method: Method::Sft, ..config.clone() }, &start)?;
     train(context, config, "1-sft", &start, &plain, examples, Order::All(examples.len()), &sft)?;
-    // Before anything is trained, a fresh adapter changes nothing: then the weak model is the base itself.
-    let first_weak = config.weak.first().map_or_else(|| start.untrained(), |folder| start.beside(folder))?;
-    same_tokens(&first_weak, &start)?;
     let (mut weak, mut strong) = (first_weak, trained(&start, &sft)?);
     // Entropies of every model so far, the oldest first.
     let mut entropies = Vec::new();

@@ -93,8 +93,9 @@ fn refuse(fields: &Fields<'_>) -> Result<(), Error> {
     };
     let wrong =
         |name: &str, wants: &str| fields.get(name).map_or(Ok(()), |value| Err(fields.wrong(name, value, wants)));
-    if fields.get("peft_type").and_then(Value::as_str) != Some("LORA") {
-        return wrong("peft_type", "only LORA adapters are read");
+    let kind = fields.get("peft_type").unwrap_or(&Value::Null);
+    if kind.as_str() != Some("LORA") {
+        return Err(fields.wrong("peft_type", kind, "only LORA adapters are read"));
     }
     if fields.get("bias").is_some_and(|bias| bias.as_str() != Some("none")) {
         return wrong("bias", "adapters that train biases are not built");

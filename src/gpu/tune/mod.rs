@@ -222,7 +222,8 @@ impl<'g> Tuner<'g> {
 /// The form that an entry names, if this device offers it and its shaders are still the same.
 fn usable(gpu: &Gpu, family: &'static Family, entry: &Entry) -> Option<Form> {
     let form = family.form(entry.form.as_deref()).filter(|_| entry.family == family.kernel.name)?;
-    (form.is_none_or(|form| gpu.offers(form)) && entry.sources == book::sources(family)).then_some(form)
+    let allowed = |form: &Alternative| gpu.offers(form) && (entry.half || !form.half);
+    (form.is_none_or(allowed) && entry.sources == book::sources(family)).then_some(form)
 }
 
 /// Takes every choice that a run has recorded; `false` if one of them cannot be taken any more.
