@@ -1,34 +1,10 @@
 enable f16;
 enable wgpu_cooperative_matrix;
 
-// Attention forward by 16 x 16 x 16 units of f16 with sums in f32, which only Vulkan has, for heads of up to 128: see
-// lib/attention_coop_forward.wgsl.
+// Attention forward by 16 x 16 x 16 units, for heads of up to 128: see lib/attention_coop_forward.wgsl. STAGE is 1696.
 
 #import attention_coop_forward
+#import attention_units16
 
-const SIDE = 16u;
 const SLOTS = 2u;
-const MOST = 2u;
-const PER = 4u;
-alias Left = coop_mat16x16<f16, A>;
-alias Right = coop_mat16x16<f16, B>;
-alias Sum = coop_mat16x16<f32, C>;
 alias Squares = array<coop_mat16x16<f32, C>, 16>;
-
-override STAGE = 1024u; // 1696: rows and a block, or weights and a part
-override SCORES = 256u; // 1088: 64 rows of 68 numbers
-
-var<workgroup> stage: array<vec4<f16>, STAGE>;
-var<workgroup> scores: array<vec4<f32>, SCORES>;
-
-fn put_staged(at: u32, value: vec4<f32>) {
-    stage[at] = vec4<f16>(value);
-}
-
-fn put_scores(at: u32, value: vec4<f32>) {
-    scores[at] = value;
-}
-
-fn get_scores(at: u32) -> vec4<f32> {
-    return scores[at];
-}

@@ -3,29 +3,9 @@ enable wgpu_cooperative_matrix;
 // Products of linear layers by 8 x 8 x 8 units of f32, which Metal has: see lib/linear_coop.wgsl.
 
 #import linear_coop
+#import linear_units8
 
-const SIDE = 8u;
-const ROWS = 4u;
-const COLS = 4u;
-const LOADS = 8u;
-const PER = 1u;
 alias Staged = f32;
 alias Left = coop_mat8x8<f32, A>;
 alias Right = coop_mat8x8<f32, B>;
-alias Sum = coop_mat8x8<f32, C>;
 alias Rights = array<coop_mat8x8<f32, B>, 4>;
-alias Sums = array<coop_mat8x8<f32, C>, 16>;
-
-fn put_x(to: u32, v: vec4<f32>) {
-    stage_x[to] = f32(v.x);
-    stage_x[to + 1u] = f32(v.y);
-    stage_x[to + 2u] = f32(v.z);
-    stage_x[to + 3u] = f32(v.w);
-}
-
-fn put_w(to: u32, v: vec4<f32>) {
-    stage_w[to] = f32(v.x);
-    stage_w[to + 1u] = f32(v.y);
-    stage_w[to + 2u] = f32(v.z);
-    stage_w[to + 3u] = f32(v.w);
-}
