@@ -10,7 +10,7 @@ use underdog::{
     checkpoint::{AdapterFolder, Folder},
     data::pack,
     gpu::Gpu,
-    model::{Adapter, Config, Inputs, Layout, Model},
+    model::{Adapter, Config, Held, Inputs, Layout, Model},
     ops::head_loss::logits,
     plan::Plan,
     tape::Tape,
@@ -26,7 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let documents: Vec<Vec<u32>> = serde_json::from_slice(&std::fs::read(tokens)?)?;
     let gpu = Gpu::open(None)?;
-    let (config, weights) = (Config::open(Path::new(folder))?, Folder::open(Path::new(folder))?);
+    let (mut config, weights) = (Config::open(Path::new(folder))?, Folder::open(Path::new(folder))?);
+    config.held = Held::default(); // whatever the files hold, in full
     let mut found = BTreeMap::new();
     for (i, ids) in documents.iter().enumerate() {
         let values = forward(&gpu, &config, &weights, adapter.as_ref(), ids)?;

@@ -28,7 +28,8 @@ pub(super) fn weak(context: &mut Context<'_>, config: &Config, strong: &Source) 
     let strong_loss = score::mean_loss(&scored);
     let mut candidates = Vec::new();
     for source in &sources {
-        let name = source.path.display().to_string();
+        let folder = source.adapter_folder().map_or(&source.path, |adapter| &adapter.path);
+        let name = folder.display().to_string();
         let alone = phase::score(context, config, &name, source, examples)?;
         let loss = score::mean_loss(&alone);
         let entropy = alone.iter().map(|s| s.row.entropy).sum::<f64>() / alone.len() as f64;
