@@ -6,7 +6,7 @@
 use crate::{
     checkpoint::{AdapterFolder, Folder},
     data::pack::Batch,
-    gpu::{Gpu, Profile, Program, Readback, Ticket},
+    gpu::{Gpu, Profile, Program, Readback, Ticket, Upload},
     method::{Draw, Row, Source},
     model::{Config, Model, Parameter},
     ops::head_loss::STATS,
@@ -17,7 +17,7 @@ use crate::{
 mod blueprint;
 mod error;
 
-pub use blueprint::{Blueprint, Footprint, Loss, Other, Spec};
+pub use blueprint::{Blueprint, Footprint, LOGITS, Loss, Other, Spec};
 pub use error::Error;
 
 /// A loaded loss.
@@ -35,6 +35,7 @@ pub struct Engine<'g> {
     results: Readback,
     profile: Option<Profile>,
     tokens: usize,
+    logits: u64,
 }
 
 /// A pass under way, whose statistics [`Engine::stats`] has.
@@ -66,6 +67,16 @@ impl Engine<'_> {
     /// Tokens of a packed row.
     pub fn tokens(&self) -> usize {
         self.tokens
+    }
+
+    /// Bytes of logits of one model that exist at a time: the order of sums depends on it.
+    pub fn logits(&self) -> u64 {
+        self.logits
+    }
+
+    /// The most device memory there was at a time, in bytes, since that is measured.
+    pub fn peak(&self) -> u64 {
+        self.gpu.peak()
     }
 
     /// One of the models.
@@ -280,11 +291,12 @@ impl Engine<'_> {
     /// # Errors
     /// If the device fails.
     pub fn write_tensors(&self, tensors: &[Tensor], values: &[f32]) -> Result<(), Error> {
+        let mut upload = Upload::new(self.gpu);
         let mut first = 0;
         for tensor in tensors {
-            self.memory.write(self.gpu, *tensor, 0, &values[first..first + tensor.len()]);
+            self.memory.upload(&mut upload, *tensor, 0, &values[first..first + tensor.len()])?;
             first += tensor.len();
         }
-        Ok(self.gpu.flush()?)
+        Ok(upload.finish()?)
     }
 }

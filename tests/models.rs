@@ -13,6 +13,8 @@ mod generation;
 mod held;
 #[path = "models/invariance.rs"]
 mod invariance;
+#[path = "models/memory.rs"]
+mod memory;
 #[path = "models/methods.rs"]
 mod methods;
 #[path = "models/mixes.rs"]

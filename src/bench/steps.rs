@@ -14,7 +14,7 @@ use crate::{
         pack::{self, Batch},
         random::StepKey,
     },
-    engine::{self, Blueprint, Engine, Footprint, Loss, Other, Side, Spec, TokenStats},
+    engine::{self, Blueprint, Engine, Footprint, LOGITS, Loss, Other, Side, Spec, TokenStats},
     gpu::Gpu,
     method::{Draw, Source},
     model::{self, Held, Layout, config::Init},
@@ -37,6 +37,8 @@ pub struct StepCase {
     adapter: Option<Layout>,
     /// Whether a weak model is mixed in: one that learns too, or the base of the adapter.
     joint: bool,
+    /// Whether all blocks are computed twice, memory or not.
+    recompute: bool,
     pub(super) tier: Tier,
 }
 
@@ -46,12 +48,13 @@ pub fn cases() -> Vec<StepCase> {
     for (shape, tier) in SHAPES.iter().zip([Tier::Always, Tier::Gpu, Tier::Gpu, Tier::Full]) {
         // A test builds every shape; one that cannot be read is our bug.
         let Ok(config) = shape.config() else { continue };
-        for (joint, what, linear) in [
-            (false, "sft", None),
-            (true, "wmss joint", None),
-            (false, "sft lora16", Some(Format::Bf16)),
-            (true, "wmss lora16 weak=base", Some(Format::Bf16)),
-            (false, "sft lora16", Some(Format::Q4)),
+        for (joint, what, linear, recompute) in [
+            (false, "sft", None, false),
+            (false, "sft recompute", None, true),
+            (true, "wmss joint", None, false),
+            (false, "sft lora16", Some(Format::Bf16), false),
+            (true, "wmss lora16 weak=base", Some(Format::Bf16), false),
+            (false, "sft lora16", Some(Format::Q4), false),
         ] {
             let numbers = match linear {
                 None => "f32",
@@ -63,7 +66,7 @@ pub fn cases() -> Vec<StepCase> {
             let config = model::Config { held, ..config.clone() };
             let wanted = AdapterConfig { rank: RANK, alpha: 2.0 * RANK as f64, ..AdapterConfig::default() };
             let adapter = linear.and_then(|_| Layout::resolve(&wanted, &config).ok());
-            cases.push(StepCase { name, shape, config, adapter, joint, tier });
+            cases.push(StepCase { name, shape, config, adapter, joint, recompute, tier });
         }
     }
     cases
@@ -99,7 +102,7 @@ impl StepCase {
     ///
     /// # Errors
     /// If something exceeds a binding.
-    pub fn blueprint(&self, max_binding: u64, recompute: bool) -> Result<Blueprint, engine::Error> {
+    pub fn blueprint(&self, max_binding: u64, recompute: usize) -> Result<Blueprint, engine::Error> {
         let base = self.adapter.is_some();
         let other = Other { learns: !base, shares_base: base, ..Other::frozen(self.config.clone()) };
         Blueprint::new(&Spec {
@@ -110,6 +113,7 @@ impl StepCase {
             train: true,
             tokens: self.shape.tokens,
             recompute,
+            logits: LOGITS,
             max_binding,
         })
     }
@@ -136,7 +140,9 @@ impl StepCase {
     pub fn load<'g>(&self, gpu: &'g Gpu, memory: Option<u64>) -> Result<Trainer<'g>, Error> {
         let most = [memory, gpu.available()].into_iter().flatten().min();
         let mut least = None;
-        for recompute in [false, true] {
+        let all = self.config.layers;
+        let choices = if self.recompute { &[all][..] } else { &[0, all] };
+        for &recompute in choices {
             let blueprint = self.blueprint(gpu.max_binding(), recompute)?;
             let footprint = blueprint.footprint();
             if most.is_some_and(|most| footprint.total() > most) {
@@ -144,13 +150,18 @@ impl StepCase {
                 continue;
             }
             match blueprint.build(gpu) {
-                Err(engine::Error::Gpu(crate::gpu::Error::OutOfMemory { .. })) if !recompute => gpu.flush()?,
-                built => return self.trainer(built?, footprint, recompute),
+                Err(engine::Error::Gpu(crate::gpu::Error::OutOfMemory { .. }))
+                    if recompute == 0 && !self.recompute =>
+                {
+                    gpu.flush()?
+                }
+                built => return self.trainer(built?, footprint, recompute > 0),
             }
         }
         let (needed, available) = least.unwrap_or_default();
         let [needed, available] = [needed, available].map(crate::report::bytes);
-        Err(engine::Error::Memory { needed, available, advice: "not measured".into() }.into())
+        let least = "computed twice".into();
+        Err(engine::Error::Memory { needed, available, least, advice: "not measured".into() }.into())
     }
 
     fn trainer<'g>(&self, engine: Engine<'g>, footprint: Footprint, recompute: bool) -> Result<Trainer<'g>, Error> {

@@ -1,6 +1,7 @@
 //! From settings to phases: opens model folders and data, claims the run's folder, fits the memory, and runs the engine.
 //! Everything that can be wrong with a user's files is found here, before any long work.
 
+mod advise;
 mod choose;
 mod compare;
 mod demo;
@@ -22,7 +23,7 @@ pub use demo::{DemoRow, demo};
 pub use folder::{Standing, standing};
 pub use init::init;
 pub use merge::merge;
-pub use phase::{Evaluation, Trained, blueprint, choose_order, dataset, evaluate, score, train};
+pub use phase::{Evaluation, Limits, Trained, arrange, choose_order, dataset, evaluate, score, train};
 pub use recipe::{Companion, Models, Recipe, outline};
 pub use single::single;
 pub use source::{Source, Tuned, held, open_adapter};

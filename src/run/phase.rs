@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::Path};
 use serde_json::json;
 
 use super::{
-    Context, Error, Models, Recipe, Source,
+    Context, Error, Models, Recipe, Source, advise,
     folder::{self, Standing},
     outline, recipe,
     source::Tuned,
@@ -21,8 +21,9 @@ use crate::{
         template::Moment,
         tokenizer::Tokenizer,
     },
-    engine::{Blueprint, Engine, Loss, Side, Spec},
-    fit::{self, Bounds},
+    engine::{self, Engine, Loss, Side, Spec},
+    fit::{self, Bounds, Choice},
+    gpu::{Gpu, MemoryUse},
     model::{self, Held},
     optim::{Decay, Scalars, Schedule},
     report::{Event, Report, bytes},
@@ -94,15 +95,35 @@ fn steps(config: &Config, epochs: &Epochs) -> u64 {
     config.max_steps.map_or(all, |most| most.min(all))
 }
 
-fn bounds(config: &Config, available: Option<u64>) -> Bounds {
+fn bounds(config: &Config, Limits { available, logits, .. }: Limits) -> Bounds {
     Bounds {
         memory: config.memory.map(|size| size.0).or(available),
         tokens: (config.tokens_per_pass > 0).then_some(config.tokens_per_pass),
         recompute: match config.recompute {
             Recompute::Auto => None,
-            Recompute::On => Some(true),
-            Recompute::Off => Some(false),
+            Recompute::On => Some(usize::MAX),
+            Recompute::Off => Some(0),
+            Recompute::Blocks(blocks) => Some(blocks),
         },
+        logits,
+    }
+}
+
+/// What an arrangement is bound by beside the settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes that one binding of the device may span.
+    pub max_binding: u64,
+    /// Bytes of device memory there are; `None`: unknown.
+    pub available: Option<u64>,
+    /// Bytes of logits that a run that goes on had at a time.
+    pub logits: Option<u64>,
+}
+
+impl Limits {
+    /// Those of a device.
+    fn of(gpu: &Gpu) -> Self {
+        Self { max_binding: gpu.max_binding(), available: gpu.available(), logits: None }
     }
 }
 
@@ -128,27 +149,36 @@ fn quantized(config: &Config, mut spec: Spec) -> Result<Spec, Error> {
     Ok(spec)
 }
 
-/// The arrangement a training phase would have on a device that binds `max_binding` bytes and has `available`.
+/// The arrangement that a training phase has within these limits.
 ///
 /// # Errors
-/// If the models do not go together or nothing fits.
-pub fn blueprint(
+/// If the models do not go together or nothing fits; says what would.
+pub fn arrange(
     config: &Config,
     strong: &model::Config,
-    Models { adapter, loss, others }: Models,
+    models: Models,
     batches: &[Vec<&Example>],
-    (max_binding, available): (u64, Option<u64>),
-) -> Result<(Spec, Blueprint), Error> {
-    let spec =
-        Spec { strong: strong.clone(), adapter, others, loss, train: true, tokens: 0, recompute: false, max_binding };
-    let spec = quantized(config, spec)?;
-    Ok(fit::choose(&spec, batches, bounds(config, available))?)
+    limits: Limits,
+) -> Result<Choice, Error> {
+    let choose = |config: &Config, Models { adapter, loss, others }, batches: &[Vec<&Example>]| {
+        let Limits { max_binding, .. } = limits;
+        let (strong, train) = (strong.clone(), true);
+        let spec = Spec { strong, adapter, others, loss, train, tokens: 0, recompute: 0, logits: 0, max_binding };
+        Ok(fit::choose(&quantized(config, spec)?, batches, bounds(config, limits))?)
+    };
+    choose(config, models, batches).map_err(|error| match error {
+        Error::Engine(engine::Error::Memory { needed, available, least, advice }) => {
+            let advice = advise::advice(config, strong, batches, choose).unwrap_or(advice);
+            engine::Error::Memory { needed, available, least, advice }.into()
+        }
+        other => other,
+    })
 }
 
 /// Checks that the largest phase of `config.method` fits the memory, and that its models go together.
 ///
 /// # Errors
-/// As [`blueprint`].
+/// As [`arrange`].
 pub(super) fn check_fits(
     context: &Context<'_>,
     config: &Config,
@@ -157,8 +187,7 @@ pub(super) fn check_fits(
 ) -> Result<(), Error> {
     let longest: Vec<Vec<&Example>> =
         examples.iter().max_by_key(|example| example.ids.len()).map(|longest| vec![longest]).into_iter().collect();
-    let limits = (context.gpu.max_binding(), context.gpu.available());
-    blueprint(config, model, outline(config, model)?, &longest, limits)?;
+    arrange(config, model, outline(config, model)?, &longest, Limits::of(context.gpu))?;
     Ok(())
 }
 
@@ -167,7 +196,7 @@ pub(super) fn check_fits(
 pub struct Trained {
     /// Loss of its last step; `None` if there was none left to do.
     pub loss: Option<f64>,
-    /// Device memory, in bytes.
+    /// The most device memory that it took at a time, in bytes.
     pub bytes: u64,
 }
 
@@ -202,20 +231,19 @@ pub fn train(
     let batches: Vec<Vec<&Example>> = looked_at.map(|batch| batch.iter().map(|i| &examples[*i]).collect()).collect();
     let longest = examples.iter().max_by_key(|example| example.ids.len());
     let batches: Vec<_> = batches.into_iter().chain(longest.map(|example| vec![example])).collect();
-    // A resumed run keeps its row length: the order of sums depends on it.
-    let row = from.as_ref().map(training::row_of).transpose()?;
+    // A resumed run keeps the length of rows and its chunks of logits: the order of sums depends on them.
+    let (row, logits) = from.as_ref().map(training::row_of).transpose()?.unzip();
     let config = &Config { tokens_per_pass: row.unwrap_or(config.tokens_per_pass), ..config.clone() };
     let gpu = context.gpu;
-    let limits = (gpu.max_binding(), gpu.available());
-    let (spec, blueprint) = blueprint(config, &strong.config, recipe.models(strong), &batches, limits)?;
-    let needed = blueprint.footprint().total();
-    let memory = bytes(needed);
-    let how = if spec.recompute { ", activations computed twice" } else { "" };
-    context
-        .report
-        .event(&Event::Note(&format!("{name}: rows of {} tokens, {memory} of device memory{how}", spec.tokens)))?;
+    let limits = Limits { logits, ..Limits::of(gpu) };
+    let choice = arrange(config, &strong.config, recipe.models(strong), &batches, limits)?;
+    let planned = choice.blueprint.footprint().total();
+    let text = format!("{name}: {}, {} of device memory planned", choice.describe(), bytes(planned));
+    context.report.event(&Event::Note(&text))?;
+    let blueprint = choice.blueprint;
 
-    tuning::tune(context, config, blueprint.work(), needed)?;
+    tuning::tune(context, config, blueprint.work(), planned)?;
+    gpu.measure_peak();
     let mut engine = blueprint.build(gpu)?;
     load(&engine, strong, recipe.others.iter().map(|companion| &companion.source), config.seed)?;
     // Only now, when nothing of the user's can be wrong any more, does the run leave a trace.
@@ -252,9 +280,13 @@ pub fn train(
         from,
         files: strong.files(dtype),
         profile: context.profile,
+        planned,
     };
-    match training::train(&mut engine, &phase, context.report, context.stop)? {
-        Outcome::Finished { loss } => Ok(Trained { loss, bytes: needed }),
+    let outcome = training::train(&mut engine, &phase, context.report, context.stop)?;
+    let MemoryUse { peak, reserved, .. } = gpu.memory_use();
+    context.report.event(&Event::Memory { planned, peak, reserved })?;
+    match outcome {
+        Outcome::Finished { loss } => Ok(Trained { loss, bytes: peak }),
         Outcome::Interrupted { step } => {
             Err(Error::Interrupted(format!(" after step {step} of {steps}, which is saved")))
         }
@@ -372,11 +404,12 @@ fn measuring<'g>(
         loss,
         train: false,
         tokens: 0,
-        recompute: false,
+        recompute: 0,
+        logits: 0,
         max_binding: gpu.max_binding(),
     };
     let spec = quantized(config, spec)?;
-    let (_, blueprint) = fit::choose(&spec, &batches, bounds(config, gpu.available()))?;
+    let Choice { blueprint, .. } = fit::choose(&spec, &batches, bounds(config, Limits::of(gpu)))?;
     tuning::tune(context, config, blueprint.work(), blueprint.footprint().total())?;
     let engine = blueprint.build(gpu)?;
     load(&engine, source, others, config.seed)?;

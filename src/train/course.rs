@@ -180,6 +180,8 @@ impl<'a, 'g> Course<'a, 'g> {
             lr: scalars.lr,
             tokens,
             seconds: (self.last - before).as_secs_f64(),
+            peak_bytes: self.engine.peak(),
+            planned_bytes: self.phase.planned,
             strong: means.strong(vocab),
             mix: mix(self.engine.loss(), &means, scalars.lambda, vocab),
             probed,

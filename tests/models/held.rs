@@ -5,7 +5,7 @@ use std::path::Path;
 use underdog::{
     checkpoint::AdapterConfig,
     data::Example,
-    engine::{Blueprint, Engine, Loss, Other, Side, Spec},
+    engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec},
     method::Source,
     model::{Config, Held, Layout},
     ops::head_loss::{ENTROPY_WEAK, LOSS},
@@ -35,7 +35,8 @@ fn engine(held: Held, seen: Held) -> Engine<'static> {
         loss: Loss::Mix(Source::Real),
         train: true,
         tokens: TOKENS,
-        recompute: false,
+        recompute: 0,
+        logits: LOGITS,
         max_binding: gpu().max_binding(),
     };
     let engine = Blueprint::new(&spec).unwrap().build(gpu()).unwrap();
@@ -97,7 +98,8 @@ fn footprint(held: Held) -> u64 {
         loss: Loss::Sft { noisy: false },
         train: false,
         tokens: TOKENS,
-        recompute: false,
+        recompute: 0,
+        logits: LOGITS,
         max_binding: gpu().max_binding(),
     };
     Blueprint::new(&spec).unwrap().footprint().weights

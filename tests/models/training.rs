@@ -9,7 +9,7 @@ use underdog::{
         pack::Batch,
         sampler::{Epochs, Order},
     },
-    engine::{Blueprint, Engine, Side, Spec},
+    engine::{Blueprint, Engine, LOGITS, Side, Spec},
     gpu::Gpu,
     model::Config,
     ops::head_loss::LOSS,
@@ -74,7 +74,7 @@ impl<'a> Run<'a> {
         let (examples, strong) = (&arm.examples, golden_path(&arm.strong));
         let (alpha, padded) = arm.noise;
         let from = checkpoint::latest(self.out).unwrap().found;
-        assert!(from.as_ref().is_none_or(|from| train::row_of(from).unwrap() == TOKENS));
+        assert!(from.as_ref().is_none_or(|from| train::row_of(from).unwrap() == (TOKENS, LOGITS)));
         let phase = Phase {
             name: "test",
             examples,
@@ -99,6 +99,7 @@ impl<'a> Run<'a> {
                 adapter: arm.adapter.as_ref().map(|name| (layout(name, &arm.strong).config, arm.strong.clone())),
             },
             profile: self.profile,
+            planned: 0,
         };
         let mut report = Report::new(Console::lines(std::io::sink()));
         let outcome = train::train(&mut engine, &phase, &mut report, &AtomicBool::new(stop));
