@@ -4,6 +4,8 @@
 mod adapters;
 #[path = "cli/compare.rs"]
 mod compare;
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[path = "cli/methods.rs"]
 mod methods;
 #[path = "cli/mistakes.rs"]

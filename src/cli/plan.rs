@@ -23,7 +23,7 @@ pub(super) fn run(args: &PlanArgs, json: bool) -> Result<(), Error> {
     let steps = steps(&config, &strong)?;
     let batches: Vec<Vec<&Example>> = steps.iter().map(|step| step.iter().collect()).collect();
     let limits = limits(&config);
-    let choice = run::arrange(&config, &strong, models, &batches, limits)?;
+    let choice = run::arrange(&config, &strong, models, &batches, &limits)?;
     let Choice { spec, blueprint, .. } = &choice;
     let footprint = blueprint.footprint();
     let [pass, update] = blueprint.dispatches();
@@ -85,9 +85,9 @@ fn told(Costs { rows, recompute, logits }: Costs) -> String {
 
 /// Those of the device that a run would take; where memory is given or no device is here, those of common GPUs.
 fn limits(config: &Config) -> Limits {
-    let common = Limits { max_binding: MAX_BINDING, available: None, logits: None };
     let here = if config.memory.is_none() { Gpu::open(config.device.as_deref()).ok() } else { None };
-    Limits { available: here.and_then(|gpu| gpu.available()), ..common }
+    let available = here.and_then(|gpu| gpu.available());
+    Limits { max_binding: MAX_BINDING, available, ..Limits::default() }
 }
 
 /// The examples of the first optimizer steps; without data, full batches of the longest examples there may be.

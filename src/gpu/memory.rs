@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Bytes that [`Gpu::read`] fetches at a time.
-const READ: u64 = 16 << 20;
+const READ: u64 = 8 << 20;
 
 /// A range of device memory. Clones share it.
 #[derive(Clone, Debug)]

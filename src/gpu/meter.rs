@@ -80,7 +80,8 @@ impl Meter {
     pub(super) fn done(&self, number: Option<u64>) {
         let mut state = lock(&self.0);
         let last = number.unwrap_or(u64::MAX);
-        while let Some((_, bytes)) = state.sent.pop_front_if(|(number, _)| *number <= last) {
+        while let Some((_, bytes)) = state.sent.front().copied().filter(|(number, _)| *number <= last) {
+            state.sent.pop_front();
             state.used.live -= bytes;
         }
     }

@@ -7,7 +7,7 @@ use super::{
 };
 
 /// Bytes of a piece.
-const PIECE: u64 = 4 << 20;
+const PIECE: u64 = 2 << 20;
 /// Pieces: one is filled while others are copied.
 const PIECES: usize = 4;
 

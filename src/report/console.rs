@@ -260,6 +260,8 @@ mod tests {
             lr: 2e-5,
             tokens: 640,
             seconds: 0.5,
+            peak_bytes: 0,
+            planned_bytes: 0,
             strong: StrongStep { entropy_strong: 1.0, margin: -0.5, ..StrongStep::default() },
             mix: Some(MixStep { lambda: Some(0.5), entropy_weak: 2.0, ..MixStep::default() }),
             probed: None,

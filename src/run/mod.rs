@@ -13,6 +13,7 @@ mod recipe;
 mod single;
 mod source;
 mod task;
+mod trust;
 mod tuning;
 mod wmss;
 

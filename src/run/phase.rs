@@ -9,7 +9,7 @@ use super::{
     folder::{self, Standing},
     outline, recipe,
     source::Tuned,
-    tuning,
+    trust, tuning,
 };
 use crate::{
     checkpoint, config,
@@ -23,7 +23,7 @@ use crate::{
     },
     engine::{self, Engine, Loss, Side, Spec},
     fit::{self, Bounds, Choice},
-    gpu::{Gpu, MemoryUse},
+    gpu::{Gpu, MemoryUse, tune::Wrong},
     model::{self, Held},
     optim::{Decay, Scalars, Schedule},
     report::{Event, Report, bytes},
@@ -95,7 +95,7 @@ fn steps(config: &Config, epochs: &Epochs) -> u64 {
     config.max_steps.map_or(all, |most| most.min(all))
 }
 
-fn bounds(config: &Config, Limits { available, logits, .. }: Limits) -> Bounds {
+fn bounds(config: &Config, &Limits { available, logits, .. }: &Limits) -> Bounds {
     Bounds {
         memory: config.memory.map(|size| size.0).or(available),
         tokens: (config.tokens_per_pass > 0).then_some(config.tokens_per_pass),
@@ -110,7 +110,7 @@ fn bounds(config: &Config, Limits { available, logits, .. }: Limits) -> Bounds {
 }
 
 /// What an arrangement is bound by beside the settings.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Limits {
     /// Bytes that one binding of the device may span.
     pub max_binding: u64,
@@ -118,12 +118,14 @@ pub struct Limits {
     pub available: Option<u64>,
     /// Bytes of logits that a run that goes on had at a time.
     pub logits: Option<u64>,
+    /// Number formats that are not to be taken, and why.
+    pub wrong: Wrong,
 }
 
 impl Limits {
     /// Those of a device.
     fn of(gpu: &Gpu) -> Self {
-        Self { max_binding: gpu.max_binding(), available: gpu.available(), logits: None }
+        Self { max_binding: gpu.max_binding(), available: gpu.available(), logits: None, wrong: trust::wrong(gpu) }
     }
 }
 
@@ -158,13 +160,13 @@ pub fn arrange(
     strong: &model::Config,
     models: Models,
     batches: &[Vec<&Example>],
-    limits: Limits,
+    limits: &Limits,
 ) -> Result<Choice, Error> {
     let choose = |config: &Config, Models { adapter, loss, others }, batches: &[Vec<&Example>]| {
-        let Limits { max_binding, .. } = limits;
-        let (strong, train) = (strong.clone(), true);
+        let (strong, train, max_binding) = (strong.clone(), true, limits.max_binding);
         let spec = Spec { strong, adapter, others, loss, train, tokens: 0, recompute: 0, logits: 0, max_binding };
-        Ok(fit::choose(&quantized(config, spec)?, batches, bounds(config, limits))?)
+        let spec = trust::heed(&limits.wrong, quantized(config, spec)?)?;
+        Ok(fit::choose(&spec, batches, bounds(config, limits))?)
     };
     choose(config, models, batches).map_err(|error| match error {
         Error::Engine(engine::Error::Memory { needed, available, least, advice }) => {
@@ -187,7 +189,7 @@ pub(super) fn check_fits(
 ) -> Result<(), Error> {
     let longest: Vec<Vec<&Example>> =
         examples.iter().max_by_key(|example| example.ids.len()).map(|longest| vec![longest]).into_iter().collect();
-    arrange(config, model, outline(config, model)?, &longest, Limits::of(context.gpu))?;
+    arrange(config, model, outline(config, model)?, &longest, &Limits::of(context.gpu))?;
     Ok(())
 }
 
@@ -236,7 +238,8 @@ pub fn train(
     let config = &Config { tokens_per_pass: row.unwrap_or(config.tokens_per_pass), ..config.clone() };
     let gpu = context.gpu;
     let limits = Limits { logits, ..Limits::of(gpu) };
-    let choice = arrange(config, &strong.config, recipe.models(strong), &batches, limits)?;
+    trust::tell(context, &limits.wrong)?;
+    let choice = arrange(config, &strong.config, recipe.models(strong), &batches, &limits)?;
     let planned = choice.blueprint.footprint().total();
     let text = format!("{name}: {}, {} of device memory planned", choice.describe(), bytes(planned));
     context.report.event(&Event::Note(&text))?;
@@ -408,8 +411,10 @@ fn measuring<'g>(
         logits: 0,
         max_binding: gpu.max_binding(),
     };
-    let spec = quantized(config, spec)?;
-    let Choice { blueprint, .. } = fit::choose(&spec, &batches, bounds(config, Limits::of(gpu)))?;
+    let limits = Limits::of(gpu);
+    trust::tell(context, &limits.wrong)?;
+    let spec = trust::heed(&limits.wrong, quantized(config, spec)?)?;
+    let Choice { blueprint, .. } = fit::choose(&spec, &batches, bounds(config, &limits))?;
     tuning::tune(context, config, blueprint.work(), blueprint.footprint().total())?;
     let engine = blueprint.build(gpu)?;
     load(&engine, source, others, config.seed)?;
