@@ -260,8 +260,8 @@ impl Memory {
         if packed.groups.is_empty() {
             return Ok(());
         }
-        let first = format.number_words(tensor.len()) + start / GROUP * 2;
-        upload.write(&place.buffer, at(first), bytemuck::cast_slice(packed.groups.as_flattened()))
+        let first = format.number_words(tensor.len()) + start / GROUP;
+        upload.write(&place.buffer, at(first), bytemuck::cast_slice(&packed.groups))
     }
 
     /// The numbers of a stored tensor, whatever holds them.
@@ -271,7 +271,6 @@ impl Memory {
     pub fn read_numbers(&self, gpu: &Gpu, tensor: Tensor) -> Result<Vec<f32>, gpu::Error> {
         let mut words: Vec<u32> = self.read(gpu, tensor)?;
         let groups = words.split_off(tensor.format.number_words(tensor.len()));
-        let groups = groups.chunks_exact(2).map(|pair| [pair[0], pair[1]].map(f32::from_bits)).collect();
         Ok(tensor.format.unpack(&Packed { words, groups }))
     }
 

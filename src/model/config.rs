@@ -111,6 +111,8 @@ pub struct Held {
 impl Held {
     /// As a checkpoint of bfloat16 has them: nothing is lost.
     pub const BF16: Self = Self { linear: Format::Bf16, table: Format::Bf16 };
+    /// As a checkpoint of halves has them, likewise.
+    pub const F16: Self = Self { linear: Format::F16, table: Format::F16 };
 }
 
 /// Where a block has its norms, and how checkpoints call them.
@@ -346,7 +348,11 @@ fn read(fields: &Fields, family: &'static Family) -> Result<Config, Error> {
 /// What transformers would load it as; the weights themselves decide where they are at hand.
 fn held(fields: &Fields) -> Held {
     let dtype = fields.get("dtype").or(fields.get("torch_dtype"));
-    if dtype.and_then(Value::as_str) == Some("bfloat16") { Held::BF16 } else { Held::default() }
+    match dtype.and_then(Value::as_str) {
+        Some("bfloat16") => Held::BF16,
+        Some("float16") => Held::F16,
+        _ => Held::default(),
+    }
 }
 
 fn activation(fields: &Fields, family: &Family) -> Result<Activation, Error> {

@@ -42,6 +42,18 @@ pub enum Error {
         /// The longest sum.
         most: usize,
     },
+    /// A number is beyond what its format holds.
+    #[error(
+        "{name} holds a number of size {found}, and the format that it is held in ends at {most}; leave quantize out"
+    )]
+    TooLargeNumber {
+        /// Parameter.
+        name: String,
+        /// Its largest number.
+        found: f32,
+        /// The largest that can be held.
+        most: f32,
+    },
     /// A folder's weights cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] checkpoint::Error),
@@ -108,13 +120,20 @@ impl Weights {
     pub fn load(&self, gpu: &Gpu, memory: &Memory, folder: &Folder) -> Result<(), Error> {
         let mut upload = Upload::new(gpu);
         for stored in &self.stored {
+            let Parameter { name, dims, .. } = &stored.parameter;
             let mut written = Ok(());
-            folder.read_f32(&stored.parameter.name, &stored.parameter.dims, |start, values| {
+            let mut largest: f32 = 0.0;
+            folder.read_f32(name, dims, |start, values| {
+                largest = values.iter().fold(largest, |largest, x| largest.max(x.abs()));
                 if written.is_ok() {
                     written = stored.write(&mut upload, memory, start, values);
                 }
             })?;
             written?;
+            let most = stored.shards.iter().map(|shard| shard.format.largest()).fold(f32::MAX, f32::min);
+            if largest > most {
+                return Err(Error::TooLargeNumber { name: name.clone(), found: largest, most });
+            }
         }
         Ok(upload.finish()?)
     }

@@ -119,7 +119,7 @@ fn quantized(config: &Config, mut spec: Spec) -> Result<Spec, Error> {
             "`quantize` is not built for a DoRA adapter, which needs the lengths of the base's rows; leave it out";
         return Err(Error::User(reason.into()));
     }
-    let held = Held { linear, table: Format::Bf16 };
+    let held = Held { linear, table: Format::Q8 };
     spec.others.iter_mut().for_each(|other| other.config.held = held);
     // A model that a run trains whole is measured as it is.
     if spec.adapter.is_some() || config.out.is_none() {

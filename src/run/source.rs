@@ -178,9 +178,11 @@ impl Source {
     }
 }
 
-/// How the matrices of a model are held where they do not learn: as they are stored, if bfloat16 is.
+/// How the matrices of a model are held where they do not learn: as they are stored, if all are in 16 bits.
 pub fn held(weights: &Folder, config: &Config) -> Held {
-    if holds(weights, config, safetensors::Dtype::BF16) { Held::BF16 } else { Held::default() }
+    use safetensors::Dtype::{BF16, F16};
+    let of = [(BF16, Held::BF16), (F16, Held::F16)];
+    of.into_iter().find(|(dtype, _)| holds(weights, config, *dtype)).map_or_else(Held::default, |(_, held)| held)
 }
 
 /// Whether all of a model's parameters are stored like this.

@@ -46,6 +46,7 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         | "dropout.forward"
         | "embedding.forward"
         | "embedding_bf16.forward"
+        | "embedding_f16.forward"
         | "embedding_q8.forward"
         | "embedding_q4.forward"
         | "embedding_nf4.forward"
@@ -92,11 +93,10 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         "head_loss.stats_distill" | "head_loss.synthesize" => {
             3 * of::<head_loss::Params>(params).vocab.div_ceil(512) as usize + 6 * REDUCE
         }
-        "linear_bf16.nt" | "linear_bf16.nn" | "linear_bf16.nt_row" | "linear_q8.nt" | "linear_q8.nn"
-        | "linear_q8.nt_row" | "linear_q4.nt" | "linear_q4.nn" | "linear_q4.nt_row" | "linear_nf4.nt"
-        | "linear_nf4.nn" | "linear_nf4.nt_row" | "linear.nt4" | "linear.nn4" | "linear.nt4_row" => {
-            of::<linear::Params>(params).k as usize / 4
-        }
+        "linear_bf16.nt" | "linear_bf16.nn" | "linear_bf16.nt_row" | "linear_f16.nt" | "linear_f16.nn"
+        | "linear_f16.nt_row" | "linear_q8.nt" | "linear_q8.nn" | "linear_q8.nt_row" | "linear_q4.nt"
+        | "linear_q4.nn" | "linear_q4.nt_row" | "linear_nf4.nt" | "linear_nf4.nn" | "linear_nf4.nt_row"
+        | "linear.nt4" | "linear.nn4" | "linear.nt4_row" => of::<linear::Params>(params).k as usize / 4,
         "linear.nt" | "linear.nn" | "linear.tn" | "linear.tn4" => of::<linear::Params>(params).k as usize,
         "rms_norm.forward" | "rms_norm.backward" => {
             2 * of::<rms_norm::Params>(params).cols.div_ceil(32) as usize + REDUCE
@@ -241,7 +241,7 @@ fn largest(store: &mut Store, tape: &mut Tape) {
     let schedule = schedule_tensor(store);
     AdamW::declare(store, &pairs, schedule).record(tape);
 
-    for format in [Format::Bf16, Format::Q8, Format::Q4, Format::Nf4] {
+    for format in [Format::Bf16, Format::F16, Format::Q8, Format::Q4, Format::Nf4] {
         let mut frozen = |rows, cols| store.declare_packed("w", Role::Weights, rows, cols, format);
         let (wide, tall) = (frozen(64, LONGEST), frozen(LONGEST, 64));
         ops::linear(tape, few, wide, None);
