@@ -15,6 +15,7 @@ use crate::{
         template::{Chat, Moment},
         tokenizer::Tokenizer,
     },
+    engine,
     generate::{Blueprint, Next, Request, Sampling},
     gpu::Gpu,
     model::Config,
@@ -26,7 +27,7 @@ pub(super) fn run(args: &GenerateArgs, json: bool, stop: &AtomicBool) -> Result<
     let mut config = Config::open(&args.model)?;
     let folder = Folder::open(&args.model)?;
     folder.check(&config.entries())?;
-    config.held = run::held(&folder, &config);
+    config.hold_as_stored(&folder).map_err(engine::Error::from)?;
     let tokenizer = Tokenizer::open(&args.model)?;
     let prompt = prompt(args, &tokenizer)?;
     if let Some(id) = prompt.iter().find(|id| **id as usize >= config.vocab) {

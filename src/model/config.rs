@@ -8,11 +8,15 @@
 mod fields;
 mod parameter;
 mod positions;
+mod quantised;
 mod refused;
 mod rope;
 mod windows;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Map, Value};
 
@@ -96,6 +100,10 @@ pub struct Config {
     pub pad: Option<u32>,
     /// How its matrices are held on a device where they do not learn.
     pub held: Held,
+    /// Those of them, by name, that are held otherwise, because a quantised checkpoint has them so.
+    pub formats: BTreeMap<String, Format>,
+    /// The checkpoint is quantised: its numbers cannot learn.
+    pub quantised: bool,
 }
 
 /// How the matrices of a model that does not learn are held. Those whose sizes do not allow it are held as f32, like
@@ -250,6 +258,12 @@ impl Config {
 }
 
 impl Config {
+    /// Has its matrices held as f32 where they do not learn, too.
+    pub fn widen(&mut self) {
+        self.held = Held::default();
+        self.formats.clear();
+    }
+
     /// Whether two models have the same parameters: names and shapes.
     pub fn same_shape(&self, other: &Self) -> bool {
         let shapes = |config: &Self| config.parameters().into_iter().map(|p| (p.name, p.dims)).collect::<Vec<_>>();
@@ -298,6 +312,8 @@ fn read(fields: &Fields, family: &'static Family) -> Result<Config, Error> {
     };
     let max_positions = fields.size("max_position_embeddings", class.max_positions, 1 << 30)?;
     let Positions { rotary_dim, rope, local_rope, long_rope } = fields.positions(family, head_dim, max_positions)?;
+    let plain = held(fields);
+    let quantised = quantised::read(fields, plain.table)?;
     Ok(Config {
         family,
         vocab: fields.size("vocab_size", class.vocab, 1 << 21)?,
@@ -341,7 +357,9 @@ fn read(fields: &Fields, family: &'static Family) -> Result<Config, Error> {
         bos: fields.id("bos_token_id")?.or(class.bos.filter(|_| !fields.has("bos_token_id"))),
         eos: fields.ids("eos_token_id", class.eos)?,
         pad: fields.id("pad_token_id")?.or(class.pad.filter(|_| !fields.has("pad_token_id"))),
-        held: held(fields),
+        held: quantised.unwrap_or(plain),
+        formats: BTreeMap::new(),
+        quantised: quantised.is_some(),
     })
 }
 

@@ -113,6 +113,10 @@ fn quantized(config: &Config, mut spec: Spec) -> Result<Spec, Error> {
         Quantize::Bits8 => Format::Q8,
         Quantize::Bits4 => Format::Q4,
     };
+    if spec.strong.quantised {
+        let reason = "a model that is quantised already is held as it is; leave `quantize` out";
+        return Err(Error::User(reason.into()));
+    }
     let layouts = spec.others.iter().map(|other| &other.adapter).chain([&spec.adapter]);
     if layouts.flatten().any(|layout| layout.config.dora) {
         let reason =
@@ -120,7 +124,8 @@ fn quantized(config: &Config, mut spec: Spec) -> Result<Spec, Error> {
         return Err(Error::User(reason.into()));
     }
     let held = Held { linear, table: Format::Q8 };
-    spec.others.iter_mut().for_each(|other| other.config.held = held);
+    let others = spec.others.iter_mut().map(|other| &mut other.config);
+    others.filter(|config| !config.quantised).for_each(|config| config.held = held);
     // A model that a run trains whole is measured as it is.
     if spec.adapter.is_some() || config.out.is_none() {
         spec.strong.held = held;
@@ -142,6 +147,12 @@ pub fn blueprint(
     let spec =
         Spec { strong: strong.clone(), adapter, others, loss, train: true, tokens: 0, recompute: false, max_binding };
     let spec = quantized(config, spec)?;
+    let others = spec.others.iter().filter(|other| other.learns).map(|other| (&other.config, &other.adapter));
+    if others.chain([(&spec.strong, &spec.adapter)]).any(|(model, adapter)| model.quantised && adapter.is_none()) {
+        let reason = "a quantised model cannot be trained itself: its numbers have no room to move. Train an adapter on it \
+            with --lora-rank, or take the unquantised model";
+        return Err(Error::User(reason.into()));
+    }
     Ok(fit::choose(&spec, batches, bounds(config, available))?)
 }
 

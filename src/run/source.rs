@@ -11,7 +11,8 @@ use crate::{
     checkpoint::{AdapterConfig, AdapterFolder, Companions, Dtype, Entry, Folder, is_adapter},
     config,
     data::tokenizer::Tokenizer,
-    model::{Config, Held, Layout},
+    engine,
+    model::{Config, Layout},
     train::Files,
 };
 
@@ -70,7 +71,7 @@ impl Source {
         let mut config = Config::open(path)?;
         let weights = Folder::open(path)?;
         weights.check(&config.entries())?;
-        config.held = held(&weights, &config);
+        config.hold_as_stored(&weights).map_err(engine::Error::from)?;
         let tokenizer = Tokenizer::open(path)?;
         let file = path.join("config.json");
         let config_json =
@@ -176,13 +177,6 @@ impl Source {
     fn stored_dtype(&self) -> Dtype {
         if holds(&self.weights, &self.config, safetensors::Dtype::F32) { Dtype::F32 } else { Dtype::Bf16 }
     }
-}
-
-/// How the matrices of a model are held where they do not learn: as they are stored, if all are in 16 bits.
-pub fn held(weights: &Folder, config: &Config) -> Held {
-    use safetensors::Dtype::{BF16, F16};
-    let of = [(BF16, Held::BF16), (F16, Held::F16)];
-    of.into_iter().find(|(dtype, _)| holds(weights, config, *dtype)).map_or_else(Held::default, |(_, held)| held)
 }
 
 /// Whether all of a model's parameters are stored like this.

@@ -13,7 +13,7 @@ pub const GROUP: usize = 64;
 const UNIT: f32 = 1.0 / 256.0;
 
 /// Quantiles of the normal distribution, as bitsandbytes has them (NF4, Dettmers et al. 2023).
-const QUANTILES: [f32; 16] = [
+pub const QUANTILES: [f32; 16] = [
     -1.0,
     -0.6961928,
     -0.52507305,
