@@ -166,10 +166,15 @@ impl Folder {
     /// # Errors
     /// The tensor is missing, has another shape or a type that cannot be read, holds NaN or infinity, or the file
     /// cannot be read.
-    pub fn read_f32(&self, name: &str, dims: &[usize], mut sink: impl FnMut(usize, &[f32])) -> Result<(), Error> {
+    pub fn read_f32(&self, name: &str, dims: &[usize], sink: impl FnMut(usize, &[f32])) -> Result<(), Error> {
         if let Some(quantised) = self.quantised(name, dims)? {
             return self.read_widened(&quantised, sink);
         }
+        self.read_plain(name, dims, sink)
+    }
+
+    /// As [`Self::read_f32`], of what is not quantised.
+    fn read_plain(&self, name: &str, dims: &[usize], mut sink: impl FnMut(usize, &[f32])) -> Result<(), Error> {
         let stored = self.find(name, dims)?;
         let path = &self.files[stored.file];
         let mut file = File::open(path).map_err(io(path, "read"))?;
@@ -203,13 +208,37 @@ impl Folder {
         Ok(values)
     }
 
+    /// As [`Self::read_vec`], of what is not quantised.
+    pub(super) fn read_plain_vec(&self, name: &str, dims: &[usize]) -> Result<Vec<f32>, Error> {
+        let mut values = Vec::new();
+        self.read_plain(name, dims, |_, piece| values.extend_from_slice(piece))?;
+        Ok(values)
+    }
+
     /// A digest of every tensor's name and first values: enough to tell one training of a model from another.
     ///
     /// # Errors
     /// A file cannot be read.
     pub fn fingerprint(&self) -> Result<String, Error> {
-        let mut tensors: Vec<(&String, &Stored)> = self.tensors.iter().collect();
+        let mut tensors: Vec<(&str, &Stored)> = self.tensors.iter().map(|(name, stored)| (&**name, stored)).collect();
         tensors.sort_by_key(|(name, _)| *name);
+        self.digest(tensors)
+    }
+
+    /// A digest of these tensors, behind the types that they are stored in: marks of one model that is stored in two ways
+    /// cannot be compared. Neither other tensors nor the shards that they lie in matter.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn mark(&self, entries: &[Entry]) -> Result<String, Error> {
+        let found = |entry: &'_ Entry| self.tensor(&entry.name).map(|stored| stored.dtype.to_string());
+        let types: BTreeSet<String> = entries.iter().filter_map(found).collect();
+        let tensors = entries.iter().filter_map(|entry| Some((&*entry.name, self.tensor(&entry.name)?)));
+        let digest = self.digest(tensors)?;
+        Ok(format!("{} {digest}", types.into_iter().collect::<Vec<_>>().join("+")))
+    }
+
+    fn digest<'a>(&self, tensors: impl IntoIterator<Item = (&'a str, &'a Stored)>) -> Result<String, Error> {
         let mut hash = Sha256::new();
         for (name, stored) in tensors {
             let path = &self.files[stored.file];

@@ -131,6 +131,16 @@ pub enum Error {
         /// What is wrong, and what could be read.
         reason: String,
     },
+    /// An adapter was trained on other weights.
+    #[error(
+        "{}: this adapter was trained on another base: a model of these shapes with other weights. Give the model that its \
+         adapter_config.json names; or remove {} to use it here all the same",
+        adapter.display(), adapter.join(adapter::BASE).display()
+    )]
+    OtherBase {
+        /// The adapter's folder.
+        adapter: PathBuf,
+    },
     /// A value is NaN or infinite, as it is or as it would be stored.
     #[error("{}: tensor `{name}` holds {value} at index {index}, no finite number as stored", path.display())]
     NotFinite {

@@ -107,9 +107,9 @@ impl Folder {
         if ["absmax", "quant_map"].iter().any(|part| self.tensor(&format!("{name}.{part}")).is_some()) {
             return Err(self.missing(&format!("{name}{STATE}nf4"), 0));
         }
-        match stored.dtype == Dtype::U32 && self.tensor(&format!("{module}.scales")).is_some() {
-            true => self.of_mlx(name, module, stored, dims).map(Some),
-            false => Ok(None),
+        match stored.dtype {
+            Dtype::U32 => self.of_mlx(name, module, stored, dims).map(Some),
+            _ => Ok(None),
         }
     }
 
@@ -142,7 +142,7 @@ impl Folder {
             },
         };
         let mut table = [0.0; 16];
-        table.copy_from_slice(&self.read_vec(&format!("{name}.quant_map"), &[16])?);
+        table.copy_from_slice(&self.read_plain_vec(&format!("{name}.quant_map"), &[16])?);
         let pairs = [1, count.div_ceil(state.blocksize)];
         let found = Quantised {
             coding: Coding::Table(table),
@@ -170,7 +170,8 @@ impl Folder {
 
     fn of_mlx(&self, name: &str, module: &str, stored: &Stored, dims: &[usize]) -> Result<Quantised, Error> {
         let refused = |reason: String| Err(self.refused(name, stored, reason));
-        let scales = &self.tensor(&format!("{module}.scales")).ok_or_else(|| self.missing(module, 0))?.dims;
+        let scales = format!("{module}.scales");
+        let scales = &self.tensor(&scales).ok_or_else(|| self.missing(&scales, 0))?.dims;
         let (&[rows, cols], &[stored_rows, words], &[scale_rows, groups]) = (dims, &stored.dims[..], &scales[..])
         else {
             return refused(format!("codes of {:?} and scales of {scales:?} for {dims:?} numbers", stored.dims));
@@ -213,16 +214,16 @@ impl Folder {
     fn pairs(&self, quantised: &Quantised) -> Result<Vec<[f32; 2]>, Error> {
         let Quantised { coding, name, pairs, nested, .. } = quantised;
         if let Coding::Affine(_) = coding {
-            let [scales, biases] = quantised.affine_names().map(|name| self.read_vec(&name, pairs));
+            let [scales, biases] = quantised.affine_names().map(|name| self.read_plain_vec(&name, pairs));
             return Ok(scales?.into_iter().zip(biases?).map(|(scale, bias)| [scale, bias]).collect());
         }
         let absmax = format!("{name}.absmax");
         let Some(Nested { block, offset }) = nested else {
-            return Ok(self.read_vec(&absmax, &pairs[1..])?.into_iter().map(|scale| [scale, 0.0]).collect());
+            return Ok(self.read_plain_vec(&absmax, &pairs[1..])?.into_iter().map(|scale| [scale, 0.0]).collect());
         };
         let stored = self.tensor(&absmax).ok_or_else(|| self.missing(&absmax, 0))?;
-        let outer = self.read_vec(&format!("{name}.nested_absmax"), &[pairs[1].div_ceil(*block)])?;
-        let table = self.read_vec(&format!("{name}.nested_quant_map"), &[256])?;
+        let outer = self.read_plain_vec(&format!("{name}.nested_absmax"), &[pairs[1].div_ceil(*block)])?;
+        let table = self.read_plain_vec(&format!("{name}.nested_quant_map"), &[256])?;
         let codes = self.read_bytes(stored)?;
         let scales = codes.iter().zip(0..).map(|(code, i)| table[usize::from(*code)] * outer[i / block] + offset);
         let scales: Vec<[f32; 2]> = scales.map(|scale| [scale, 0.0]).collect();

@@ -36,6 +36,8 @@ pub(super) fn run(args: &GenerateArgs, json: bool, stop: &AtomicBool) -> Result<
     let gpu = Gpu::open(args.device.as_deref())?;
     let most = args.max_new_tokens as usize;
     let adapter = args.adapter.as_deref().map(|folder| run::open_adapter(folder, &config)).transpose()?;
+    let mark = folder.mark(&config.entries())?;
+    adapter.iter().try_for_each(|tuned| tuned.check_base(&mark))?;
     let layout = adapter.as_ref().map(|tuned| tuned.layout.clone());
     let blueprint = Blueprint::new(config, layout, 1, prompt.len() + most, gpu.max_binding())?;
     let settings =

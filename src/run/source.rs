@@ -31,6 +31,8 @@ pub struct Base {
     pub tokenizer: Tokenizer,
     config_json: String,
     companions: Companions,
+    /// Tells its weights from others.
+    mark: String,
 }
 
 /// What changes a model.
@@ -39,6 +41,16 @@ pub struct Tuned {
     pub layout: Layout,
     /// Its values; `None`: those that a fresh one starts with.
     pub folder: Option<AdapterFolder>,
+}
+
+impl Tuned {
+    /// Checks that it was trained on a base of this mark, as far as that is known.
+    ///
+    /// # Errors
+    /// If it was not.
+    pub fn check_base(&self, mark: &str) -> Result<(), Error> {
+        Ok(self.folder.as_ref().map_or(Ok(()), |folder| folder.check_base(mark))?)
+    }
 }
 
 /// A model, and the adapter that changes it. Sources of one base are loaded as one copy of it.
@@ -77,7 +89,8 @@ impl Source {
         let config_json =
             std::fs::read_to_string(&file).map_err(|e| Error::User(format!("{}: {e}", file.display())))?;
         let companions = Companions::read(path)?;
-        let base = Base { path: path.into(), config, weights, tokenizer, config_json, companions };
+        let mark = weights.mark(&config.entries())?;
+        let base = Base { path: path.into(), config, weights, tokenizer, config_json, companions, mark };
         Ok(Self { base: Arc::new(base), adapter: None })
     }
 
@@ -88,6 +101,7 @@ impl Source {
     pub fn of(config: &config::Config) -> Result<Self, Error> {
         let bare = Self::open(config.model()?)?;
         let adapter = tuned(config, &bare.config)?;
+        adapter.iter().try_for_each(|tuned| tuned.check_base(&bare.mark))?;
         Ok(Self { adapter, ..bare })
     }
 
@@ -102,7 +116,9 @@ impl Source {
     /// # Errors
     /// If it is not of this model or damaged.
     pub fn with(&self, folder: &Path) -> Result<Self, Error> {
-        Ok(Self { base: self.base.clone(), adapter: Some(open_adapter(folder, &self.config)?) })
+        let tuned = open_adapter(folder, &self.config)?;
+        tuned.check_base(&self.mark)?;
+        Ok(Self { base: self.base.clone(), adapter: Some(tuned) })
     }
 
     /// The model as it is before anything is trained: a fresh adapter changes nothing and is left away.
@@ -160,7 +176,6 @@ impl Source {
 
     /// What a folder of the trained model or adapter holds beside weights.
     pub fn files(&self, dtype: config::Dtype) -> Files {
-        let base = || self.path.display().to_string();
         Files {
             config_json: self.config_json.clone(),
             architecture: self.config.family.architecture.into(),
@@ -170,7 +185,10 @@ impl Source {
                 config::Dtype::Bf16 => Dtype::Bf16,
                 config::Dtype::Auto => self.stored_dtype(),
             },
-            adapter: self.adapter.as_ref().map(|tuned| (tuned.layout.config.clone(), base())),
+            adapter: self
+                .adapter
+                .as_ref()
+                .map(|tuned| (tuned.layout.config.clone(), self.path.display().to_string(), self.mark.clone())),
         }
     }
 
