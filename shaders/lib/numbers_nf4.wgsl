@@ -5,8 +5,8 @@ const BITS = 4u;
 
 @group(0) @binding(1) var<storage, read> words: array<u32>;
 
-// As bitsandbytes has them.
-const QUANTILES = array<f32, 16>(
+// As bitsandbytes has them. A variable: naga copies a constant array for every look into it.
+var<private> QUANTILES: array<f32, 16> = array<f32, 16>(
     -1.0, -0.6961928, -0.52507305, -0.3949175, -0.28444138, -0.18477343, -0.091050036, 0.0,
     0.0795803, 0.1609302, 0.2461123, 0.33791524, 0.44070983, 0.562617, 0.72295684, 1.0,
 );
