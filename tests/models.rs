@@ -19,6 +19,8 @@ mod memory;
 mod methods;
 #[path = "models/mixes.rs"]
 mod mixes;
+#[path = "models/quantised.rs"]
+mod quantised;
 #[path = "models/support.rs"]
 mod support;
 #[path = "models/training.rs"]

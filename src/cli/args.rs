@@ -121,10 +121,7 @@ pub enum Verb {
     /// List the GPUs, and say which one would be used and why
     Devices(DevicesArgs),
     /// Check in about a minute what this machine can train and how: driver, kernels, number formats, memory
-    #[command(
-        after_help = "Prints a report to paste into an issue. What is wrong is kept, and runs on this device do without \
-        it. Exit codes: 0 all is right, 1 something is wrong."
-    )]
+    #[command(after_help = "Prints a report to paste into an issue. Runs on this device do without what is wrong.")]
     Doctor(DevicesArgs),
     /// Make a model folder with random weights
     #[command(after_help = "Example:\n  underdog init --config config.json --tokenizer DIR --seed 1 --out tiny")]

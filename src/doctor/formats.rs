@@ -72,6 +72,7 @@ pub fn name(format: Format) -> &'static str {
     match format {
         Format::F32 => PLAIN,
         Format::Bf16 => "bfloat16",
+        Format::F16 => "f16",
         Format::Q8 => "8bit",
         Format::Q4 => "4bit",
         Format::Nf4 => "nf4",
@@ -82,7 +83,7 @@ pub fn name(format: Format) -> &'static str {
 pub(super) fn look(gpu: &Gpu, judged: &[Judged]) -> Result<Vec<Learned>, Error> {
     let config = Config::from_json(SHAPE, Path::new("doctor"))?;
     let mut learned = vec![Learned::new(PLAIN, along(gpu, &config)?, ALLOWED_ALONG)];
-    for linear in [Format::Bf16, Format::Q8, Format::Q4, Format::Nf4] {
+    for linear in [Format::Bf16, Format::F16, Format::Q8, Format::Q4, Format::Nf4] {
         let held = Held { linear, table: Format::Bf16 };
         let [got, want] = [held, Held::default()].map(|as_held| on_base(gpu, &config, as_held, held));
         learned.push(Learned::new(name(linear), difference(&got?, &want?), ALLOWED));

@@ -4,7 +4,7 @@ use super::{Engine, Error, Side};
 use crate::{
     gpu::{Extents, Gpu, Kernel, Readback, Upload},
     method::{Distill, Method, Mix, Row, Settings, Sft, Source},
-    model::{self, Adapter, Config, Held, Layout, Model, Weights},
+    model::{self, Adapter, Config, Layout, Model, Weights},
     ops::{MAX_TERMS, head_loss},
     optim::{AdamW, Scalars, schedule_tensor},
     plan::Plan,
@@ -298,7 +298,7 @@ fn declare(
     let views = spec.others.iter().filter(|other| other.shares_base && side == Side::Strong);
     let mut layouts = views.filter_map(|other| other.adapter.as_ref()).chain(adapter);
     if layouts.any(|layout| layout.config.dora) {
-        config.held = Held::default(); // the lengths of rows are read as f32
+        config.widen(); // the lengths of rows are read as f32
     }
     let own = |store: &mut Store| Model::declare(store, config, role, trained, spec.tokens, spec.max_binding);
     let model = base.map_or_else(|| own(store), |strong| Ok(strong.view(None)))?;

@@ -33,7 +33,7 @@ pub(super) fn tell(context: &mut Context<'_>, wrong: &Wrong) -> Result<(), Error
     Ok(())
 }
 
-/// `spec` without what is wrong: f32 instead of bfloat16, which a run takes by itself.
+/// `spec` without what is wrong: f32 instead of halves, which a run takes by itself.
 ///
 /// # Errors
 /// If the settings ask for a format that is wrong.
@@ -43,7 +43,7 @@ pub(super) fn heed(wrong: &Wrong, mut spec: Spec) -> Result<Spec, Error> {
     for held in [&mut spec.strong.held].into_iter().chain(others) {
         for format in [&mut held.linear, &mut held.table] {
             match why(*format) {
-                Some(_) if *format == Format::Bf16 => *format = Format::F32,
+                Some(_) if matches!(format, Format::Bf16 | Format::F16) => *format = Format::F32,
                 Some(why) => {
                     let name = doctor::format_name(*format);
                     return Err(Error::User(format!(

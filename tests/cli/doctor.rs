@@ -28,7 +28,7 @@ fn a_sound_machine_is_told_so_and_a_format_that_failed_is_not_taken() {
     let all = |list: &str| found[list].as_array().unwrap().clone();
     assert!(all("checks").len() > 12 && all("checks").iter().all(|check| check["passed"] == true), "{found}");
     assert!(all("forms").iter().all(|form| form["wrong"].is_null()), "{found}");
-    for format in ["f32", "bfloat16", "8bit", "4bit", "nf4"] {
+    for format in ["f32", "bfloat16", "f16", "8bit", "4bit", "nf4"] {
         let learned = all("formats").into_iter().find(|learned| learned["format"] == format).expect(format);
         assert!(learned["passed"] == true && learned["error"].is_f64(), "{learned}");
     }
