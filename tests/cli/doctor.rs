@@ -15,8 +15,8 @@ fn run(desk: &Desk, line: &str) -> Told {
 
 /// The file that doctor left.
 fn left(desk: &Desk) -> String {
-    let names = desk.list("cache").into_iter().filter(|name| name.starts_with("doctor-"));
-    format!("cache/{}", names.last().expect("doctor leaves a file"))
+    let mut names = desk.list("cache").into_iter().filter(|name| name.starts_with("doctor-"));
+    format!("cache/{}", names.next().expect("doctor leaves a file"))
 }
 
 #[test]
