@@ -4,11 +4,11 @@
 //! length goes through at a time ([`Engine::pass`]); gradients add up over passes until [`Engine::update`].
 
 use crate::{
-    checkpoint::{AdapterFolder, Folder},
-    data::pack::Batch,
+    checkpoint::{AdapterFolder, Folder, States},
+    data::{pack::Batch, random::StepKey},
     gpu::{Gpu, Profile, Program, Readback, Ticket},
     method::{Draw, Row, Source},
-    model::{Config, Model, Parameter},
+    model::{self, Config, Model, Parameter},
     ops::head_loss::STATS,
     optim::{AdamW, Scalars},
     tensor::{Memory, Tensor},
@@ -17,7 +17,7 @@ use crate::{
 mod blueprint;
 mod error;
 
-pub use blueprint::{Blueprint, Footprint, Loss, Other, Spec};
+pub use blueprint::{Blueprint, Footprint, Loss, Other, Spec, Supply};
 pub use error::Error;
 
 /// A loaded loss.
@@ -28,6 +28,10 @@ pub struct Engine<'g> {
     others: Vec<Model>,
     row: Row,
     loss: Loss,
+    /// Of each other model, where its hidden states are kept.
+    kept: Vec<Option<Kept>>,
+    /// Where [`Loss::States`] leaves them.
+    states: Option<Tensor>,
     adamw: Option<AdamW>,
     pass: Program,
     update: Option<Program>,
@@ -48,6 +52,13 @@ pub struct StartedPass {
 #[must_use]
 pub struct StartedUpdate {
     norm: Option<Ticket>,
+}
+
+/// Kept hidden states and their place on the device.
+struct Kept {
+    /// `[T, C / 2]` words of two numbers, those of the positions that predict a target first.
+    words: Tensor,
+    states: Option<States>,
 }
 
 /// Which of an engine's models.
@@ -143,6 +154,7 @@ impl Engine<'_> {
         let Config { vocab, hidden, .. } = self.strong.config;
         let source = if let Loss::Mix(source) = self.loss { source } else { Source::Real };
         let targets = self.row.upload((self.gpu, &self.memory), batch, draw, source, [vocab, hidden]);
+        self.upload_kept(batch, targets.len())?;
         if targets.is_empty() {
             self.pass.run_rows(self.gpu, 0)?;
             return Ok(StartedPass { targets, stats: None });
@@ -151,6 +163,53 @@ impl Engine<'_> {
         let (results, profile) = (&mut self.results, self.profile.as_mut());
         let stats = self.pass.run_then_read(self.gpu, targets.len(), &used, results, profile)?;
         Ok(StartedPass { targets, stats: Some(stats) })
+    }
+
+    /// Gives a model that has no layers its hidden states of the samples to come; see [`Supply::Kept`].
+    pub fn keep(&mut self, side: Side, states: States) {
+        if let Side::Other(i) = side
+            && let Some(Some(kept)) = self.kept.get_mut(i)
+        {
+            kept.states = Some(states);
+        }
+    }
+
+    /// Copies the kept hidden states of a row's samples to the device: `targets` positions in the row's order.
+    fn upload_kept(&self, batch: &Batch, targets: usize) -> Result<(), Error> {
+        for (i, kept) in self.kept.iter().enumerate() {
+            let Some(Kept { words, states }) = kept else { continue };
+            let mut bytes = Vec::new();
+            for placed in &batch.examples {
+                states
+                    .iter()
+                    .try_for_each(|states| states.read(placed.idx, &mut bytes))
+                    .map_err(model::Error::from)?;
+            }
+            let width = self.others[i].config.hidden;
+            if bytes.len() != 2 * width * targets {
+                return Err(Error::NotKept { positions: bytes.len() / (2 * width), targets });
+            }
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            self.memory.write(self.gpu, *words, 0, &bytes);
+        }
+        Ok(())
+    }
+
+    /// The final hidden states of a row's positions that predict a target, one after another; of an engine of
+    /// [`Loss::States`].
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn states(&mut self, batch: &Batch) -> Result<Vec<f32>, Error> {
+        let Some(states) = self.states else { return Ok(Vec::new()) };
+        let quiet = Draw::quiet(StepKey::new(0, 0));
+        let Config { vocab, hidden, .. } = self.strong.config;
+        let targets = self.row.upload((self.gpu, &self.memory), batch, quiet, Source::Real, [vocab, hidden]);
+        if targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.pass.run(self.gpu)?;
+        Ok(self.memory.read(self.gpu, states.slice_rows(0, targets.len()))?)
     }
 
     /// The statistics of a pass, as [`Self::pass`] has them. Waits for that pass only.

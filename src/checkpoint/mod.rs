@@ -12,6 +12,7 @@ mod folder;
 mod header;
 mod run_state;
 mod save;
+mod states;
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,7 @@ pub use companions::Companions;
 pub use folder::{Folder, Stored};
 pub use run_state::{Latest, Restored, Run, Saved, Skipped, TensorFile, latest, prune, save_run};
 pub use save::{Contents, Dtype, ModelFiles, SHARD_BYTES, check_vacant, save, save_model};
+pub use states::{States, StatesOf, StatesWriter};
 
 /// Name and shape of a tensor that must be read or written.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,15 +1,15 @@
 //! What a loss needs, declared and planned without a GPU: its exact memory is known before anything is allocated.
 
-use super::{Engine, Error, Side};
+use super::{Engine, Error, Kept, Side};
 use crate::{
     gpu::{Extents, Gpu, Kernel, Readback},
-    method::{Distill, Method, Mix, Row, Settings, Sft, Source},
+    method::{Beside, Distill, Method, Mix, Row, Settings, Sft, Source, States},
     model::{self, Adapter, Config, Held, Layout, Model},
     ops::{MAX_TERMS, head_loss},
     optim::{AdamW, Scalars, schedule_tensor},
     plan::Plan,
     tape::Tape,
-    tensor::{Memory, Role, Store},
+    tensor::{Memory, Role, Store, Tensor},
 };
 
 /// Logits of a chunk of tokens that exist at a time, in bytes.
@@ -29,6 +29,18 @@ pub enum Loss {
     Mix(Source),
     /// Divergence from the other model.
     Distill,
+    /// None: the final hidden states that [`Engine::states`] reads.
+    States,
+}
+
+/// Where the final hidden states of a frozen model come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Supply {
+    /// Its layers are part of the pass.
+    #[default]
+    Pass,
+    /// They were made before and lie on disk: of the model there is only the head.
+    Kept,
 }
 
 /// A model beside the one that is kept: a weak one, or a teacher.
@@ -44,12 +56,22 @@ pub struct Other {
     pub learns: bool,
     /// Its share in the weak logits; those of all sum to 1.
     pub share: f64,
+    /// Where its hidden states come from; only a model that does not learn can have them from elsewhere.
+    pub supply: Supply,
 }
 
 impl Other {
     /// A model of its own that stays as it is, all of the weak logits.
     pub fn frozen(config: Config) -> Self {
-        Self { config, adapter: None, shares_base: false, learns: false, share: 1.0 }
+        Self { config, adapter: None, shares_base: false, learns: false, share: 1.0, supply: Supply::Pass }
+    }
+
+    /// What of its adapter the loss needs.
+    fn needed(&self) -> Option<Layout> {
+        match self.supply {
+            Supply::Pass => self.adapter.clone(),
+            Supply::Kept => self.adapter.as_ref()?.of_head(),
+        }
     }
 }
 
@@ -105,6 +127,10 @@ pub struct Blueprint {
     others: Vec<Model>,
     row: Row,
     loss: Loss,
+    /// Of each other model: where its kept hidden states go.
+    kept: Vec<Option<Tensor>>,
+    /// Where hidden states are left.
+    states: Option<Tensor>,
     adamw: Option<AdamW>,
     pass: Plan,
     update: Option<Plan>,
@@ -136,14 +162,26 @@ impl Blueprint {
         let others = others.collect::<Result<Vec<Model>, _>>()?;
         let chunk = head_loss::chunk_rows(spec.tokens, spec.strong.vocab, LOGITS_BYTES.min(spec.max_binding));
         let settings = Settings { recompute: spec.recompute, chunk };
+        // Room for a number of two bytes each, in whole words.
+        let mut words = |cols: usize| store.declare("hidden states", Role::Inputs, spec.tokens, cols.div_ceil(2));
+        let kept = |other: &Other| (other.supply == Supply::Kept).then(|| words(other.config.hidden));
+        let kept: Vec<Option<Tensor>> = spec.others.iter().map(kept).collect();
+        let to = || store.declare("hidden states", Role::Inputs, spec.tokens, spec.strong.hidden);
+        let states = (spec.loss == Loss::States).then(to);
+        let beside: Vec<Beside<'_>> =
+            others.iter().zip(&kept).map(|(model, kept)| Beside { model, kept: *kept }).collect();
         let mut tape = Tape::new();
-        match (spec.loss, others.as_slice()) {
+        match (spec.loss, beside.as_slice()) {
             (Loss::Mix(source), _) => {
-                let weak = others.iter().zip(&spec.others).map(|(model, other)| (model, other.share)).collect();
+                let weak = beside.iter().zip(&spec.others).map(|(model, other)| (*model, other.share)).collect();
                 Mix { strong: &strong, weak, source }.record(&mut tape, row, settings);
             }
             (Loss::Distill, [teacher, ..]) => {
-                Distill { student: &strong, teacher }.record(&mut tape, row, settings);
+                Distill { student: &strong, teacher: *teacher }.record(&mut tape, row, settings);
+            }
+            (Loss::States, _) => {
+                let to = states.unwrap_or(row.targets.stats);
+                States { model: &strong, to }.record(&mut tape, row, settings);
             }
             (loss, _) => {
                 let noisy = loss == Loss::Sft { noisy: true };
@@ -169,7 +207,8 @@ impl Blueprint {
             adamw.record(&mut tape);
             Plan::new(tape.finish())
         });
-        Ok(Self { store, strong, others, row, loss: spec.loss, adamw, pass, update, reset, tokens: spec.tokens })
+        let (loss, tokens) = (spec.loss, spec.tokens);
+        Ok(Self { store, strong, others, row, loss, kept, states, adamw, pass, update, reset, tokens })
     }
 
     /// The device memory that [`Self::build`] takes.
@@ -210,7 +249,8 @@ impl Blueprint {
         let update = self.update.as_ref().map(|plan| plan.load(gpu, &memory)).transpose()?;
         let reset = self.reset.load(gpu, &memory)?;
         let results = Readback::new(gpu, RESULTS, self.row.targets.stats.bytes());
-        let Self { strong, others, row, loss, adamw, tokens, .. } = self;
+        let Self { strong, others, row, loss, kept, states, adamw, tokens, .. } = self;
+        let kept = kept.into_iter().map(|words| words.map(|words| Kept { words, states: None })).collect();
         Ok(Engine {
             gpu,
             memory,
@@ -218,6 +258,8 @@ impl Blueprint {
             others,
             row,
             loss,
+            kept,
+            states,
             adamw,
             pass,
             update,
@@ -238,24 +280,28 @@ fn declare(
     strong: Option<&Model>,
 ) -> Result<Model, model::Error> {
     let (config, adapter, learns, role, base) = match side {
-        Side::Strong => (&spec.strong, &spec.adapter, spec.train, Role::Weights, None),
+        Side::Strong => (&spec.strong, spec.adapter.clone(), spec.train, Role::Weights, None),
         Side::Other(i) => {
             let other = &spec.others[i];
             let base = strong.filter(|_| other.shares_base);
-            (&other.config, &other.adapter, spec.train && other.learns, Role::Weak, base)
+            (&other.config, other.needed(), spec.train && other.learns, Role::Weak, base)
         }
     };
     let trained = learns && adapter.is_none();
     let mut config = config.clone();
     let views = spec.others.iter().filter(|other| other.shares_base && side == Side::Strong);
-    let mut layouts = views.filter_map(|other| other.adapter.as_ref()).chain(adapter);
+    let mut layouts = views.filter_map(Other::needed).chain(adapter.clone());
     if layouts.any(|layout| layout.config.dora) {
         config.held = Held::default(); // the lengths of rows are read as f32
     }
-    let own = |store: &mut Store| Model::declare(store, config, role, trained, spec.tokens, spec.max_binding);
+    let is_kept = matches!(side, Side::Other(i) if spec.others[i].supply == Supply::Kept);
+    let own = |store: &mut Store| match is_kept {
+        true => Model::declare_head(store, config, role, spec.max_binding),
+        false => Model::declare(store, config, role, trained, spec.tokens, spec.max_binding),
+    };
     let model = base.map_or_else(|| own(store), |strong| Ok(strong.view(None)))?;
     let Some(layout) = adapter else { return Ok(model) };
     let keys = learns.then_some(row.noise.keys);
-    let adapter = Adapter::declare(store, layout.clone(), role, learns, keys, spec.max_binding)?;
+    let adapter = Adapter::declare(store, layout, role, learns, keys, spec.max_binding)?;
     Ok(model.view(Some(adapter)))
 }

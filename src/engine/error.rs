@@ -58,6 +58,16 @@ pub enum Error {
         /// The longest sum.
         most: usize,
     },
+    /// Kept hidden states are not of the samples that are trained on.
+    #[error(
+        "hidden states of {positions} positions are kept for a row that has {targets}; make them of these samples"
+    )]
+    NotKept {
+        /// Positions there are states of.
+        positions: usize,
+        /// Positions that predict a target.
+        targets: usize,
+    },
     /// A cache for one text is larger than a binding.
     #[error("a text of {tokens} tokens is more than this device can keep in one buffer; lower --max-new-tokens")]
     Text {

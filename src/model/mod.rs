@@ -125,11 +125,22 @@ impl Model {
         positions: usize,
         max_binding: u64,
     ) -> Result<Self, Error> {
-        let weights = Arc::new(Weights::declare(store, &config, role, trained, max_binding)?);
+        let weights = Arc::new(Weights::declare(store, &config, |_| true, role, trained, max_binding)?);
         let mut declare = |long| Arc::new(Tables::declare(store, config.rotary_dim, positions, long));
         let tables = declare(config.long_rope.as_ref());
         let local_tables = config.local_rope.as_ref().map(|_| declare(None));
         Ok(Self { config, weights, adapter: None, tables, local_tables })
+    }
+
+    /// Declares what turns given hidden states into logits, and nothing else of a model that is frozen.
+    ///
+    /// # Errors
+    /// As [`Self::declare`].
+    pub fn declare_head(store: &mut Store, config: Config, role: Role, max_binding: u64) -> Result<Self, Error> {
+        let is_head = |parameter: &Parameter| parameter.name == config.head();
+        let weights = Arc::new(Weights::declare(store, &config, is_head, role, false, max_binding)?);
+        let tables = Arc::new(Tables::declare(store, config.rotary_dim, 0, None));
+        Ok(Self { config, weights, adapter: None, tables, local_tables: None })
     }
 
     /// The same weights under another adapter, or none.
@@ -197,8 +208,7 @@ impl Model {
         let own = self.adapter.as_ref().map_or(&[][..], |adapter| adapter.instead("lm_head.weight"));
         let weight = match own {
             // A tied head stays that of the base where an adapter trains the embedding alone, as in PEFT.
-            [] if self.config.tied => self.weights.shards("model.embed_tokens.weight"),
-            [] => self.weights.shards("lm_head.weight"),
+            [] => self.weights.shards(self.config.head()),
             own => own,
         };
         Head { hidden, weight, softcap: self.config.final_softcap }

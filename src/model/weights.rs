@@ -70,15 +70,17 @@ pub struct Weights {
 }
 
 impl Weights {
+    /// Declares those parameters of a model that are `wanted`.
     pub(super) fn declare(
         store: &mut Store,
         config: &Config,
+        wanted: impl Fn(&Parameter) -> bool,
         role: Role,
         trained: bool,
         max_binding: u64,
     ) -> Result<Self, Error> {
         let mut stored = Vec::new();
-        for parameter in config.parameters() {
+        for parameter in config.parameters().into_iter().filter(wanted) {
             let rows = shard_rows(&parameter, max_binding)?;
             let (name, cols) = (&parameter.name, parameter.cols());
             let mut declare = |role, format| -> Vec<Tensor> {

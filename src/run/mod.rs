@@ -13,6 +13,7 @@ mod single;
 mod source;
 mod task;
 mod tuning;
+mod weak_states;
 mod wmss;
 
 use std::sync::atomic::AtomicBool;

@@ -9,7 +9,7 @@ use super::{
     folder::{self, Standing},
     outline, recipe,
     source::Tuned,
-    tuning,
+    tuning, weak_states,
 };
 use crate::{
     checkpoint, config,
@@ -94,7 +94,7 @@ fn steps(config: &Config, epochs: &Epochs) -> u64 {
     config.max_steps.map_or(all, |most| most.min(all))
 }
 
-fn bounds(config: &Config, available: Option<u64>) -> Bounds {
+pub(super) fn bounds(config: &Config, available: Option<u64>) -> Bounds {
     Bounds {
         memory: config.memory.map(|size| size.0).or(available),
         tokens: (config.tokens_per_pass > 0).then_some(config.tokens_per_pass),
@@ -106,20 +106,25 @@ fn bounds(config: &Config, available: Option<u64>) -> Bounds {
     }
 }
 
-/// With the matrices of what does not learn held as the settings say.
-fn quantized(config: &Config, mut spec: Spec) -> Result<Spec, Error> {
+/// How the settings want the matrices of what does not learn held, where they say it.
+pub(super) fn held(config: &Config) -> Option<Held> {
     let linear = match config.quantize {
-        Quantize::None => return Ok(spec),
+        Quantize::None => return None,
         Quantize::Bits8 => Format::Q8,
         Quantize::Bits4 => Format::Q4,
     };
+    Some(Held { linear, table: Format::Bf16 })
+}
+
+/// With the matrices of what does not learn held as the settings say.
+pub(super) fn quantized(config: &Config, mut spec: Spec) -> Result<Spec, Error> {
+    let Some(held) = held(config) else { return Ok(spec) };
     let layouts = spec.others.iter().map(|other| &other.adapter).chain([&spec.adapter]);
     if layouts.flatten().any(|layout| layout.config.dora) {
         let reason =
             "`quantize` is not built for a DoRA adapter, which needs the lengths of the base's rows; leave it out";
         return Err(Error::User(reason.into()));
     }
-    let held = Held { linear, table: Format::Bf16 };
     spec.others.iter_mut().for_each(|other| other.config.held = held);
     // A model that a run trains whole is measured as it is.
     if spec.adapter.is_some() || config.out.is_none() {
@@ -215,13 +220,22 @@ pub fn train(
         .report
         .event(&Event::Note(&format!("{name}: rows of {} tokens, {memory} of device memory{how}", spec.tokens)))?;
 
+    let mut states = Vec::new();
+    let keeps_states = weak_states::are_kept(recipe);
+    if keeps_states {
+        claim(config, resume, out)?;
+        let seen = weak_states::seen(config, examples, &mut epochs, steps);
+        states = weak_states::keep(context, config, recipe, examples, &seen, out)?;
+    }
     tuning::tune(context, config, blueprint.work(), needed)?;
     let mut engine = blueprint.build(gpu)?;
     load(&engine, strong, recipe.others.iter().map(|companion| &companion.source), config.seed)?;
-    // Only now, when nothing of the user's can be wrong any more, does the run leave a trace.
-    folder::claim(config, resume)?;
+    states.into_iter().for_each(|(side, states)| engine.keep(side, states));
+    // Only now, when nothing of the user's can be wrong any more, does a run without kept states leave a trace.
+    if !keeps_states {
+        claim(config, resume, out)?;
+    }
     tuning::record(context, config)?;
-    std::fs::create_dir_all(out).map_err(|e| Error::User(format!("cannot create {}: {e}", out.display())))?;
     let decay = match config.lr_scheduler {
         LrScheduler::Constant => Decay::Constant,
         LrScheduler::Linear => Decay::Linear,
@@ -254,15 +268,24 @@ pub fn train(
         profile: context.profile,
     };
     match training::train(&mut engine, &phase, context.report, context.stop)? {
-        Outcome::Finished { loss } => Ok(Trained { loss, bytes: needed }),
+        Outcome::Finished { loss } => {
+            weak_states::forget(recipe, out)?;
+            Ok(Trained { loss, bytes: needed })
+        }
         Outcome::Interrupted { step } => {
             Err(Error::Interrupted(format!(" after step {step} of {steps}, which is saved")))
         }
     }
 }
 
+/// Makes the run's folder its own, and that of the phase.
+fn claim(config: &Config, resume: bool, out: &Path) -> Result<(), Error> {
+    folder::claim(config, resume)?;
+    std::fs::create_dir_all(out).map_err(|e| Error::User(format!("cannot create {}: {e}", out.display())))
+}
+
 /// Loads every model; those that are views of the strong one's weights find them there.
-fn load<'a>(
+pub(super) fn load<'a>(
     engine: &Engine<'_>,
     strong: &Source,
     others: impl IntoIterator<Item = &'a Source>,

@@ -156,12 +156,16 @@ fn pass_by_hand(arm: &Arm, batch: &Batch, chunk: usize, max_binding: u64) -> Tra
     let mut source = Source::Real;
     match arm.loss {
         Loss::Sft { noisy } => Sft { model: &strong, noisy }.record(&mut tape, row, settings),
-        Loss::Distill => Distill { student: &strong, teacher: &others[0] }.record(&mut tape, row, settings),
+        Loss::Distill => {
+            Distill { student: &strong, teacher: Beside::computed(&others[0]) }.record(&mut tape, row, settings)
+        }
         Loss::Mix(of) => {
             source = of;
-            let weak = others.iter().zip(&arm.others).map(|(model, (.., share))| (model, *share)).collect();
+            let weak = others.iter().zip(&arm.others).map(|(model, (.., share))| (Beside::computed(model), *share));
+            let weak = weak.collect();
             Mix { strong: &strong, weak, source }.record(&mut tape, row, settings);
         }
+        Loss::States => unreachable!("no loss"),
     }
     tape.backward();
     let memory = Memory::allocate(gpu, &store).unwrap();
