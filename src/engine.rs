@@ -8,7 +8,7 @@ use crate::{
     data::{pack::Batch, random::StepKey},
     gpu::{Gpu, Profile, Program, Readback, Ticket},
     method::{Draw, Row, Source},
-    model::{self, Config, Model, Parameter},
+    model::{Config, Model, Parameter},
     ops::head_loss::STATS,
     optim::{AdamW, Scalars},
     tensor::{Memory, Tensor},
@@ -16,9 +16,11 @@ use crate::{
 
 mod blueprint;
 mod error;
+mod supply;
 
 pub use blueprint::{Blueprint, Footprint, Loss, Other, Spec, Supply};
 pub use error::Error;
+use supply::Feed;
 
 /// A loaded loss.
 pub struct Engine<'g> {
@@ -28,8 +30,8 @@ pub struct Engine<'g> {
     others: Vec<Model>,
     row: Row,
     loss: Loss,
-    /// Of each other model, where its hidden states are kept.
-    kept: Vec<Option<Kept>>,
+    /// Of each other model: where what a pass is given of it comes from.
+    feeds: Vec<Feed<'g>>,
     /// Where [`Loss::States`] leaves them.
     states: Option<Tensor>,
     adamw: Option<AdamW>,
@@ -54,13 +56,6 @@ pub struct StartedUpdate {
     norm: Option<Ticket>,
 }
 
-/// Kept hidden states and their place on the device.
-struct Kept {
-    /// `[T, C / 2]` words of two numbers, those of the positions that predict a target first.
-    words: Tensor,
-    states: Option<States>,
-}
-
 /// Which of an engine's models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -73,7 +68,7 @@ pub enum Side {
 /// Statistics of one token, as the loss head leaves them.
 pub type TokenStats = [f32; STATS];
 
-impl Engine<'_> {
+impl<'g> Engine<'g> {
     /// Tokens of a packed row.
     pub fn tokens(&self) -> usize {
         self.tokens
@@ -90,6 +85,13 @@ impl Engine<'_> {
     /// What is computed.
     pub fn loss(&self) -> Loss {
         self.loss
+    }
+
+    fn feed(&mut self, side: Side) -> Option<&mut Feed<'g>> {
+        match side {
+            Side::Strong => None,
+            Side::Other(i) => self.feeds.get_mut(i),
+        }
     }
 
     /// Loads a model's weights from a Hugging Face folder.
@@ -154,7 +156,9 @@ impl Engine<'_> {
         let Config { vocab, hidden, .. } = self.strong.config;
         let source = if let Loss::Mix(source) = self.loss { source } else { Source::Real };
         let targets = self.row.upload((self.gpu, &self.memory), batch, draw, source, [vocab, hidden]);
-        self.upload_kept(batch, targets.len())?;
+        for (feed, model) in self.feeds.iter_mut().zip(&self.others) {
+            feed.give((self.gpu, &self.memory), model, batch, targets.len())?;
+        }
         if targets.is_empty() {
             self.pass.run_rows(self.gpu, 0)?;
             return Ok(StartedPass { targets, stats: None });
@@ -165,34 +169,18 @@ impl Engine<'_> {
         Ok(StartedPass { targets, stats: Some(stats) })
     }
 
-    /// Gives a model that has no layers its hidden states of the samples to come; see [`Supply::Kept`].
+    /// Gives a model its hidden states of the samples to come; see [`Supply::Kept`].
     pub fn keep(&mut self, side: Side, states: States) {
-        if let Side::Other(i) = side
-            && let Some(Some(kept)) = self.kept.get_mut(i)
-        {
-            kept.states = Some(states);
+        if let Some(feed) = self.feed(side) {
+            feed.keep(states);
         }
     }
 
-    /// Copies the kept hidden states of a row's samples to the device: `targets` positions in the row's order.
-    fn upload_kept(&self, batch: &Batch, targets: usize) -> Result<(), Error> {
-        for (i, kept) in self.kept.iter().enumerate() {
-            let Some(Kept { words, states }) = kept else { continue };
-            let mut bytes = Vec::new();
-            for placed in &batch.examples {
-                states
-                    .iter()
-                    .try_for_each(|states| states.read(placed.idx, &mut bytes))
-                    .map_err(model::Error::from)?;
-            }
-            let width = self.others[i].config.hidden;
-            if bytes.len() != 2 * width * targets {
-                return Err(Error::NotKept { positions: bytes.len() / (2 * width), targets });
-            }
-            bytes.resize(bytes.len().next_multiple_of(4), 0);
-            self.memory.write(self.gpu, *words, 0, &bytes);
+    /// Says where the layers of a model are read; see [`Supply::Streamed`].
+    pub fn stream(&mut self, side: Side, folder: &Folder) {
+        if let Some(feed) = self.feed(side) {
+            feed.stream(folder);
         }
-        Ok(())
     }
 
     /// The final hidden states of a row's positions that predict a target, one after another; of an engine of

@@ -20,6 +20,33 @@ pub struct Plan {
     slot_of: HashMap<u32, usize>,
 }
 
+/// The slots of plans of which none runs while another does.
+pub struct Slots(Vec<Buffer>);
+
+impl Slots {
+    /// The i-th has room for the i-th slot of each.
+    fn sizes(plans: &[&Plan]) -> Vec<u64> {
+        let count = plans.iter().map(|plan| plan.slots.len()).max().unwrap_or(0);
+        let size = |i: usize| plans.iter().filter_map(|plan| plan.slots.get(i)).copied().max().unwrap_or(0);
+        (0..count).map(size).collect()
+    }
+
+    /// Bytes of all of them.
+    pub fn bytes(plans: &[&Plan]) -> u64 {
+        Self::sizes(plans).iter().sum()
+    }
+
+    /// Allocates them.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn allocate(gpu: &Gpu, plans: &[&Plan]) -> Result<Self, gpu::Error> {
+        let sizes = Self::sizes(plans).into_iter().enumerate();
+        let slots = sizes.map(|(i, bytes)| gpu.buffer(&format!("slot {i}"), bytes));
+        Ok(Self(slots.collect::<Result<_, _>>()?))
+    }
+}
+
 /// First and last command that touch a tensor.
 struct Life {
     tensor: u32,
@@ -77,13 +104,12 @@ impl Plan {
 
     /// Allocates the slots and makes a program over them and `memory`.
     pub fn load(&self, gpu: &Gpu, memory: &Memory) -> Result<Program, gpu::Error> {
-        let slots = self
-            .slots
-            .iter()
-            .enumerate()
-            .map(|(i, bytes)| gpu.buffer(&format!("slot {i}"), *bytes))
-            .collect::<Result<Vec<_>, _>>()?;
-        let place = |tensor: &Tensor| self.slice(tensor, &slots, memory);
+        Ok(self.load_over(gpu, memory, &Slots::allocate(gpu, &[self])?))
+    }
+
+    /// Makes a program over `memory` and slots that it shares with others.
+    pub fn load_over(&self, gpu: &Gpu, memory: &Memory, Slots(slots): &Slots) -> Program {
+        let place = |tensor: &Tensor| self.slice(tensor, slots, memory);
         let steps = self.commands.iter().map(|command| match command {
             Command::Dispatch { kernel, bindings, params, grid, from } => Step::Dispatch {
                 kernel,
@@ -95,7 +121,7 @@ impl Plan {
             Command::Clear(tensor) => Step::Clear(place(tensor)),
             Command::Copy(from, to) => Step::Copy(place(from), place(to)),
         });
-        Ok(Program::new(gpu, steps.collect()))
+        Program::new(gpu, steps.collect())
     }
 
     fn slice(&self, tensor: &Tensor, slots: &[Buffer], memory: &Memory) -> Slice {

@@ -13,10 +13,14 @@ mod generation;
 mod held;
 #[path = "models/invariance.rs"]
 mod invariance;
+#[path = "models/kept.rs"]
+mod kept;
 #[path = "models/methods.rs"]
 mod methods;
 #[path = "models/mixes.rs"]
 mod mixes;
+#[path = "models/streamed.rs"]
+mod streamed;
 #[path = "models/support.rs"]
 mod support;
 #[path = "models/training.rs"]

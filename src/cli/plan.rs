@@ -50,7 +50,10 @@ pub(super) fn run(args: &PlanArgs, json: bool) -> Result<(), Error> {
     ] {
         table.row([name.to_owned(), bytes(size)]);
     }
-    let recompute = if spec.recompute { "computed twice" } else { "kept" };
+    let mut recompute = if spec.recompute { "computed twice" } else { "kept" }.to_owned();
+    if run::streams(&spec) {
+        recompute += ", layers of the weak model or teacher read in every pass";
+    }
     report::text(&format!(
         "{} parameters, rows of {} tokens, {passes:.1} passes a step, activations {recompute}\n\n{}",
         count(parameters as u64),

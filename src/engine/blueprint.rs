@@ -1,13 +1,13 @@
 //! What a loss needs, declared and planned without a GPU: its exact memory is known before anything is allocated.
 
-use super::{Engine, Error, Kept, Side};
+use super::{Engine, Error, Side, supply::Planned};
 use crate::{
     gpu::{Extents, Gpu, Kernel, Readback},
     method::{Beside, Distill, Method, Mix, Row, Settings, Sft, Source, States},
     model::{self, Adapter, Config, Held, Layout, Model},
     ops::{MAX_TERMS, head_loss},
     optim::{AdamW, Scalars, schedule_tensor},
-    plan::Plan,
+    plan::{Plan, Slots},
     tape::Tape,
     tensor::{Memory, Role, Store, Tensor},
 };
@@ -41,6 +41,8 @@ pub enum Supply {
     Pass,
     /// They were made before and lie on disk: of the model there is only the head.
     Kept,
+    /// Its layers run one after another before the pass, each read from its folder: one is there at a time.
+    Streamed,
 }
 
 /// A model beside the one that is kept: a weak one, or a teacher.
@@ -69,7 +71,7 @@ impl Other {
     /// What of its adapter the loss needs.
     fn needed(&self) -> Option<Layout> {
         match self.supply {
-            Supply::Pass => self.adapter.clone(),
+            Supply::Pass | Supply::Streamed => self.adapter.clone(),
             Supply::Kept => self.adapter.as_ref()?.of_head(),
         }
     }
@@ -127,8 +129,8 @@ pub struct Blueprint {
     others: Vec<Model>,
     row: Row,
     loss: Loss,
-    /// Of each other model: where its kept hidden states go.
-    kept: Vec<Option<Tensor>>,
+    /// Of each other model: where what it is given comes from.
+    sources: Vec<Planned>,
     /// Where hidden states are left.
     states: Option<Tensor>,
     adamw: Option<AdamW>,
@@ -162,14 +164,12 @@ impl Blueprint {
         let others = others.collect::<Result<Vec<Model>, _>>()?;
         let chunk = head_loss::chunk_rows(spec.tokens, spec.strong.vocab, LOGITS_BYTES.min(spec.max_binding));
         let settings = Settings { recompute: spec.recompute, chunk };
-        // Room for a number of two bytes each, in whole words.
-        let mut words = |cols: usize| store.declare("hidden states", Role::Inputs, spec.tokens, cols.div_ceil(2));
-        let kept = |other: &Other| (other.supply == Supply::Kept).then(|| words(other.config.hidden));
-        let kept: Vec<Option<Tensor>> = spec.others.iter().map(kept).collect();
+        let planned = |(model, other): (&Model, &Other)| Planned::new(&mut store, model, other.supply, row.inputs);
+        let sources: Vec<Planned> = others.iter().zip(&spec.others).map(planned).collect();
         let to = || store.declare("hidden states", Role::Inputs, spec.tokens, spec.strong.hidden);
         let states = (spec.loss == Loss::States).then(to);
         let beside: Vec<Beside<'_>> =
-            others.iter().zip(&kept).map(|(model, kept)| Beside { model, kept: *kept }).collect();
+            others.iter().zip(&sources).map(|(model, source)| Beside { model, given: source.given() }).collect();
         let mut tape = Tape::new();
         match (spec.loss, beside.as_slice()) {
             (Loss::Mix(source), _) => {
@@ -208,7 +208,7 @@ impl Blueprint {
             Plan::new(tape.finish())
         });
         let (loss, tokens) = (spec.loss, spec.tokens);
-        Ok(Self { store, strong, others, row, loss, kept, states, adamw, pass, update, reset, tokens })
+        Ok(Self { store, strong, others, row, loss, sources, states, adamw, pass, update, reset, tokens })
     }
 
     /// The device memory that [`Self::build`] takes.
@@ -219,18 +219,23 @@ impl Blueprint {
             optimizer: self.store.bytes(Role::Optimizer),
             weak: self.store.bytes(Role::Weak),
             inputs: self.store.bytes(Role::Inputs) + RESULTS as u64 * self.row.targets.stats.bytes(),
-            activations: self.pass.bytes(),
+            activations: Slots::bytes(&self.passes()),
         }
+    }
+
+    /// The plans of a pass, which run one after another.
+    fn passes(&self) -> Vec<&Plan> {
+        self.sources.iter().flat_map(Planned::plans).chain([&self.pass]).collect()
     }
 
     /// Dispatches of one pass and of one update.
     pub fn dispatches(&self) -> [usize; 2] {
-        [self.pass.len(), self.update.as_ref().map_or(0, Plan::len)]
+        [self.passes().iter().map(|plan| plan.len()).sum(), self.update.as_ref().map_or(0, Plan::len)]
     }
 
     /// The dispatches of one pass and one update, for [`crate::gpu::tune`]: before anything is allocated.
     pub fn work(&self) -> impl Iterator<Item = (&'static Kernel, Extents)> {
-        self.pass.dispatches().chain(self.update.iter().flat_map(Plan::dispatches))
+        self.passes().into_iter().chain(&self.update).flat_map(Plan::dispatches)
     }
 
     /// Allocates everything; weights are 0 until loaded.
@@ -245,12 +250,13 @@ impl Blueprint {
             }
         }
         memory.write(gpu, self.row.targets.schedule, 0, &Scalars::default().row(0));
-        let pass = self.pass.load(gpu, &memory)?;
+        let slots = Slots::allocate(gpu, &self.passes())?;
+        let pass = self.pass.load_over(gpu, &memory, &slots);
+        let feeds = self.sources.iter().map(|planned| planned.load(gpu, &memory, &slots)).collect();
         let update = self.update.as_ref().map(|plan| plan.load(gpu, &memory)).transpose()?;
         let reset = self.reset.load(gpu, &memory)?;
         let results = Readback::new(gpu, RESULTS, self.row.targets.stats.bytes());
-        let Self { strong, others, row, loss, kept, states, adamw, tokens, .. } = self;
-        let kept = kept.into_iter().map(|words| words.map(|words| Kept { words, states: None })).collect();
+        let Self { strong, others, row, loss, states, adamw, tokens, .. } = self;
         Ok(Engine {
             gpu,
             memory,
@@ -258,7 +264,7 @@ impl Blueprint {
             others,
             row,
             loss,
-            kept,
+            feeds,
             states,
             adamw,
             pass,
@@ -294,10 +300,11 @@ fn declare(
     if layouts.any(|layout| layout.config.dora) {
         config.held = Held::default(); // the lengths of rows are read as f32
     }
-    let is_kept = matches!(side, Side::Other(i) if spec.others[i].supply == Supply::Kept);
-    let own = |store: &mut Store| match is_kept {
-        true => Model::declare_head(store, config, role, spec.max_binding),
-        false => Model::declare(store, config, role, trained, spec.tokens, spec.max_binding),
+    let supply = if let Side::Other(i) = side { spec.others[i].supply } else { Supply::Pass };
+    let own = |store: &mut Store| match supply {
+        Supply::Pass => Model::declare(store, config, role, trained, spec.tokens, spec.max_binding),
+        Supply::Kept => Model::declare_head(store, config, role, spec.max_binding),
+        Supply::Streamed => Model::declare_streamed(store, config, role, spec.tokens, spec.max_binding),
     };
     let model = base.map_or_else(|| own(store), |strong| Ok(strong.view(None)))?;
     let Some(layout) = adapter else { return Ok(model) };

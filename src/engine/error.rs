@@ -68,6 +68,9 @@ pub enum Error {
         /// Positions that predict a target.
         targets: usize,
     },
+    /// Nobody said where the layers of a model are that are read in every pass.
+    #[error("the layers of a weak model are to be read in every pass, and it is not known where")]
+    NoLayers,
     /// A cache for one text is larger than a binding.
     #[error("a text of {tokens} tokens is more than this device can keep in one buffer; lower --max-new-tokens")]
     Text {

@@ -74,8 +74,9 @@ impl<'g> Upload<'g> {
         self.gpu.wait(None)
     }
 
-    fn send(&mut self) {
-        if let Some(piece) = self.pieces.get_mut(self.at) {
+    /// Submits what was written, before anything submitted from now on; does not wait.
+    pub fn send(&mut self) {
+        if let Some(piece) = self.pieces.get_mut(self.at).filter(|piece| piece.filled > 0) {
             piece.send(self.gpu);
             self.at = (self.at + 1) % PIECES;
         }

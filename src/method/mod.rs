@@ -9,7 +9,7 @@ mod states;
 pub use distill::Distill;
 pub use mix::{Mix, Source};
 pub use sft::Sft;
-pub use states::{Beside, States};
+pub use states::{Beside, Given, States};
 
 use crate::{
     data::{

@@ -4,30 +4,40 @@
 use super::{Method, Row, Settings, targets};
 use crate::{model::Model, ops, ops::head_loss::Head, tape::Tape, tensor::Tensor};
 
+/// What of a model's forward pass is there when the pass begins.
+#[derive(Clone, Copy, Debug)]
+pub enum Given {
+    /// Nothing.
+    Nothing,
+    /// Its final hidden states at the positions that predict a target, in their order: bf16, two to a word, in `T` rows.
+    Kept(Tensor),
+    /// What its last layer leaves, `[T, C]`.
+    LastLayer(Tensor),
+}
+
 /// A model beside the one that is kept.
 #[derive(Clone, Copy)]
 pub struct Beside<'a> {
-    /// Its head at least; all of it where no states are given.
+    /// What of it the pass needs.
     pub model: &'a Model,
-    /// Its final hidden states at the positions that predict a target, in their order: bf16, two to a word, in `T` rows.
-    pub kept: Option<Tensor>,
+    /// What it does not.
+    pub given: Given,
 }
 
 impl<'a> Beside<'a> {
     /// A model whose hidden states are computed in the pass.
     pub fn computed(model: &'a Model) -> Self {
-        Self { model, kept: None }
+        Self { model, given: Given::Nothing }
     }
 
     /// Its final hidden states `[T, C]` of the positions that predict a target, first.
     pub(super) fn hidden(self, tape: &mut Tape, row: Row, settings: Settings) -> Tensor {
-        match self.kept {
-            Some(words) => ops::widen(tape, words, self.model.config.hidden),
-            None => {
-                let hidden = self.model.hidden(tape, row.inputs, None, settings.recompute);
-                targets(tape, row, hidden)
-            }
-        }
+        let hidden = match self.given {
+            Given::Kept(words) => return ops::widen(tape, words, self.model.config.hidden),
+            Given::LastLayer(x) => self.model.last_norm(tape, x),
+            Given::Nothing => self.model.hidden(tape, row.inputs, None, settings.recompute),
+        };
+        targets(tape, row, hidden)
     }
 
     /// What turns them into logits.

@@ -109,16 +109,29 @@ impl Weights {
     /// If a tensor is missing, misshapen or damaged, or the device fails.
     pub fn load(&self, gpu: &Gpu, memory: &Memory, folder: &Folder) -> Result<(), Error> {
         let mut upload = Upload::new(gpu);
+        self.read(&mut upload, memory, folder, |name| Some(name.to_owned()))?;
+        Ok(upload.finish()?)
+    }
+
+    /// Copies the tensors that `named` names for parameters to the device, through `upload`.
+    pub(super) fn read(
+        &self,
+        upload: &mut Upload<'_>,
+        memory: &Memory,
+        folder: &Folder,
+        named: impl Fn(&str) -> Option<String>,
+    ) -> Result<(), Error> {
         for stored in &self.stored {
+            let Some(name) = named(&stored.parameter.name) else { continue };
             let mut written = Ok(());
-            folder.read_f32(&stored.parameter.name, &stored.parameter.dims, |start, values| {
+            folder.read_f32(&name, &stored.parameter.dims, |start, values| {
                 if written.is_ok() {
-                    written = stored.write(&mut upload, memory, start, values);
+                    written = stored.write(upload, memory, start, values);
                 }
             })?;
             written?;
         }
-        Ok(upload.finish()?)
+        Ok(())
     }
 
     /// Copies weights that exist in no file to the device: `values` gives those of a parameter from an element on, at least

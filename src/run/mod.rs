@@ -23,7 +23,7 @@ pub use demo::{DemoRow, demo};
 pub use folder::{Standing, standing};
 pub use init::init;
 pub use merge::merge;
-pub use phase::{Evaluation, Trained, blueprint, choose_order, dataset, evaluate, score, train};
+pub use phase::{Evaluation, Trained, blueprint, choose_order, dataset, evaluate, score, streams, train};
 pub use recipe::{Companion, Models, Recipe, outline};
 pub use single::single;
 pub use source::{Source, Tuned, held, open_adapter};

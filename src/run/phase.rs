@@ -21,7 +21,7 @@ use crate::{
         template::Moment,
         tokenizer::Tokenizer,
     },
-    engine::{Blueprint, Engine, Loss, Side, Spec},
+    engine::{self, Blueprint, Engine, Loss, Other, Side, Spec, Supply},
     fit::{self, Bounds},
     model::{self, Held},
     optim::{Decay, Scalars, Schedule},
@@ -147,7 +147,25 @@ pub fn blueprint(
     let spec =
         Spec { strong: strong.clone(), adapter, others, loss, train: true, tokens: 0, recompute: false, max_binding };
     let spec = quantized(config, spec)?;
-    Ok(fit::choose(&spec, batches, bounds(config, available))?)
+    let bounds = bounds(config, available);
+    match (fit::choose(&spec, batches, bounds), streamed(&spec)) {
+        (Err(engine::Error::Memory { .. }), Some(streamed)) => Ok(fit::choose(&streamed, batches, bounds)?),
+        (chosen, _) => Ok(chosen?),
+    }
+}
+
+/// With the layers of frozen models read in every pass instead of held, if there are any: the last resort, for it costs most.
+fn streamed(spec: &Spec) -> Option<Spec> {
+    let mut streamed = spec.clone();
+    let of_its_own = |other: &&mut Other| !other.learns && !other.shares_base && other.adapter.is_none();
+    let others = streamed.others.iter_mut().filter(of_its_own).filter(|other| other.supply == Supply::Pass);
+    let changed = others.map(|other| other.supply = Supply::Streamed).count();
+    (changed > 0).then_some(streamed)
+}
+
+/// Whether layers are read in every pass.
+pub fn streams(spec: &Spec) -> bool {
+    spec.others.iter().any(|other| other.supply == Supply::Streamed)
 }
 
 /// Checks that the largest phase of `config.method` fits the memory, and that its models go together.
@@ -215,7 +233,10 @@ pub fn train(
     let (spec, blueprint) = blueprint(config, &strong.config, recipe.models(strong), &batches, limits)?;
     let needed = blueprint.footprint().total();
     let memory = bytes(needed);
-    let how = if spec.recompute { ", activations computed twice" } else { "" };
+    let mut how = if spec.recompute { ", activations computed twice" } else { "" }.to_owned();
+    if streams(&spec) {
+        how += ", the layers of the weak model or teacher read in every pass (with --cache-weak, once)";
+    }
     context
         .report
         .event(&Event::Note(&format!("{name}: rows of {} tokens, {memory} of device memory{how}", spec.tokens)))?;
@@ -223,13 +244,14 @@ pub fn train(
     let mut states = Vec::new();
     let keeps_states = weak_states::are_kept(recipe);
     if keeps_states {
-        claim(config, resume, out)?;
         let seen = weak_states::seen(config, examples, &mut epochs, steps);
+        weak_states::check(context, config, recipe, &seen)?;
+        claim(config, resume, out)?;
         states = weak_states::keep(context, config, recipe, examples, &seen, out)?;
     }
     tuning::tune(context, config, blueprint.work(), needed)?;
     let mut engine = blueprint.build(gpu)?;
-    load(&engine, strong, recipe.others.iter().map(|companion| &companion.source), config.seed)?;
+    load(&mut engine, strong, recipe.others.iter().map(|companion| &companion.source), config.seed)?;
     states.into_iter().for_each(|(side, states)| engine.keep(side, states));
     // Only now, when nothing of the user's can be wrong any more, does a run without kept states leave a trace.
     if !keeps_states {
@@ -286,7 +308,7 @@ fn claim(config: &Config, resume: bool, out: &Path) -> Result<(), Error> {
 
 /// Loads every model; those that are views of the strong one's weights find them there.
 pub(super) fn load<'a>(
-    engine: &Engine<'_>,
+    engine: &mut Engine<'_>,
     strong: &Source,
     others: impl IntoIterator<Item = &'a Source>,
     seed: u64,
@@ -295,6 +317,7 @@ pub(super) fn load<'a>(
     for (side, source) in [(Side::Strong, strong)].into_iter().chain(others) {
         if side == Side::Strong || !strong.shares_base(source) {
             engine.load(side, &source.weights)?;
+            engine.stream(side, &source.weights);
         }
         match &source.adapter {
             Some(Tuned { folder: Some(folder), .. }) => engine.load_adapter(side, folder)?,
@@ -401,8 +424,8 @@ fn measuring<'g>(
     let spec = quantized(config, spec)?;
     let (_, blueprint) = fit::choose(&spec, &batches, bounds(config, gpu.available()))?;
     tuning::tune(context, config, blueprint.work(), blueprint.footprint().total())?;
-    let engine = blueprint.build(gpu)?;
-    load(&engine, source, others, config.seed)?;
+    let mut engine = blueprint.build(gpu)?;
+    load(&mut engine, source, others, config.seed)?;
     tuning::record(context, config)?;
     engine.set_scalars(0, &scalars);
     Ok(engine)

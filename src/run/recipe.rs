@@ -140,7 +140,7 @@ impl Recipe {
         let other = |c: &Companion| -> Result<serde_json::Value, Error> {
             let weights = if c.learns { None } else { Some(c.source.fingerprint()?) };
             Ok(match c.supply {
-                Supply::Pass => serde_json::json!([c.share, c.learns, weights]),
+                Supply::Pass | Supply::Streamed => serde_json::json!([c.share, c.learns, weights]),
                 Supply::Kept => serde_json::json!([c.share, c.learns, weights, "states kept as bf16"]),
             })
         };

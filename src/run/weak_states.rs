@@ -12,7 +12,7 @@ use crate::{
     checkpoint::{States, StatesOf, StatesWriter},
     config::Config,
     data::{Example, pack, sampler::Epochs},
-    engine::{Engine, Loss, Side, Spec, Supply},
+    engine::{Blueprint, Engine, Loss, Side, Spec, Supply},
     fit,
     report::{Event, bytes, count},
     score::GROUP,
@@ -36,6 +36,16 @@ pub(super) fn seen<'a>(
 /// Whether a phase keeps states at all.
 pub(super) fn are_kept(recipe: &Recipe) -> bool {
     recipe.others.iter().any(|other| other.supply == Supply::Kept)
+}
+
+/// Checks that the forward pass of every model that has its states kept fits the memory.
+///
+/// # Errors
+/// If one does not.
+pub(super) fn check(context: &Context<'_>, config: &Config, recipe: &Recipe, seen: &[&Example]) -> Result<(), Error> {
+    let kept = recipe.others.iter().filter(|other| other.supply == Supply::Kept);
+    kept.map(|other| plan(context, config, &spec(context, config, &other.source)?, &groups(seen)).map(|_| ()))
+        .collect()
 }
 
 /// The states of every model that has them kept, made where they are not in `out` yet. `examples` are all, `seen` those that
@@ -107,6 +117,14 @@ fn spec(context: &Context<'_>, config: &Config, source: &Source) -> Result<Spec,
     Ok(spec)
 }
 
+fn groups<'a>(seen: &[&'a Example]) -> Vec<Vec<&'a Example>> {
+    seen.chunks(GROUP).map(<[_]>::to_vec).collect()
+}
+
+fn plan(context: &Context<'_>, config: &Config, spec: &Spec, groups: &[Vec<&Example>]) -> Result<Blueprint, Error> {
+    Ok(fit::choose(spec, groups, phase::bounds(config, context.gpu.available()))?.1)
+}
+
 /// Computes what is not written yet.
 fn make(
     context: &mut Context<'_>,
@@ -123,19 +141,18 @@ fn make(
     let text = format!("hidden states of {} for {samples} samples take {size} on disk", source.path.display());
     context.report.event(&Event::Note(&text))?;
 
-    let gpu = context.gpu;
-    let batches: Vec<Vec<&Example>> = seen.chunks(GROUP).map(<[_]>::to_vec).collect();
-    let (_, blueprint) = fit::choose(spec, &batches, phase::bounds(config, gpu.available()))?;
+    let groups = groups(seen);
+    let blueprint = plan(context, config, spec, &groups)?;
     tuning::tune(context, config, blueprint.work(), blueprint.footprint().total())?;
-    let mut engine = blueprint.build(gpu)?;
-    phase::load(&engine, source, [], config.seed)?;
+    let mut engine = blueprint.build(context.gpu)?;
+    phase::load(&mut engine, source, [], config.seed)?;
     tuning::record(context, config)?;
 
     let (name, began, done) = ("hidden states", Instant::now(), writer.done());
     let (total, unit) = (seen.len() as u64, "sample");
     context.report.event(&Event::PhaseStarted { name, unit, total, done: done as u64 })?;
     // Groups are the same wherever a stopped run goes on, so that their states are the same bits.
-    for (first, group) in (0..).step_by(GROUP).zip(&batches) {
+    for (first, group) in (0..).step_by(GROUP).zip(&groups) {
         let last = first + group.len();
         if last <= done {
             continue;
