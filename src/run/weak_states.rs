@@ -43,9 +43,10 @@ pub(super) fn are_kept(recipe: &Recipe) -> bool {
 /// # Errors
 /// If one does not.
 pub(super) fn check(context: &Context<'_>, config: &Config, recipe: &Recipe, seen: &[&Example]) -> Result<(), Error> {
-    let kept = recipe.others.iter().filter(|other| other.supply == Supply::Kept);
-    kept.map(|other| plan(context, config, &spec(context, config, &other.source)?, &groups(seen)).map(|_| ()))
-        .collect()
+    for other in recipe.others.iter().filter(|other| other.supply == Supply::Kept) {
+        plan(context, config, &spec(context, config, &other.source)?, &groups(seen))?;
+    }
+    Ok(())
 }
 
 /// The states of every model that has them kept, made where they are not in `out` yet. `examples` are all, `seen` those that
