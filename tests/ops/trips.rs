@@ -64,6 +64,7 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         | "rope.rotate"
         | "text_positions.forward"
         | "scale.forward"
+        | "widen.forward"
         | "adamw.step" => 0,
         "adamw.square_sum" => adamw::BLOCK + REDUCE,
         "adamw.clip" => of::<adamw::Params>(params).n.div_ceil(32) as usize + REDUCE,
