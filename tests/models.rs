@@ -19,6 +19,8 @@ mod kept;
 mod methods;
 #[path = "models/mixes.rs"]
 mod mixes;
+#[path = "models/quantised.rs"]
+mod quantised;
 #[path = "models/streamed.rs"]
 mod streamed;
 #[path = "models/support.rs"]

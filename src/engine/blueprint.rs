@@ -4,7 +4,7 @@ use super::{Engine, Error, Side, supply::Planned};
 use crate::{
     gpu::{Extents, Gpu, Kernel, Readback},
     method::{Beside, Distill, Method, Mix, Row, Settings, Sft, Source, States},
-    model::{self, Adapter, Config, Held, Layout, Model},
+    model::{self, Adapter, Config, Layout, Model},
     ops::{MAX_TERMS, head_loss},
     optim::{AdamW, Scalars, schedule_tensor},
     plan::{Plan, Slots},
@@ -298,7 +298,7 @@ fn declare(
     let views = spec.others.iter().filter(|other| other.shares_base && side == Side::Strong);
     let mut layouts = views.filter_map(Other::needed).chain(adapter.clone());
     if layouts.any(|layout| layout.config.dora) {
-        config.held = Held::default(); // the lengths of rows are read as f32
+        config.widen(); // the lengths of rows are read as f32
     }
     let supply = if let Side::Other(i) = side { spec.others[i].supply } else { Supply::Pass };
     let own = |store: &mut Store| match supply {

@@ -5,6 +5,7 @@ pub mod adapter;
 mod block;
 pub mod config;
 mod family;
+mod held;
 mod stream;
 mod weights;
 

@@ -113,19 +113,24 @@ pub(super) fn held(config: &Config) -> Option<Held> {
         Quantize::Bits8 => Format::Q8,
         Quantize::Bits4 => Format::Q4,
     };
-    Some(Held { linear, table: Format::Bf16 })
+    Some(Held { linear, table: Format::Q8 })
 }
 
 /// With the matrices of what does not learn held as the settings say.
-pub(super) fn quantized(config: &Config, mut spec: Spec) -> Result<Spec, Error> {
+fn quantized(config: &Config, mut spec: Spec) -> Result<Spec, Error> {
     let Some(held) = held(config) else { return Ok(spec) };
+    if spec.strong.quantised {
+        let reason = "a model that is quantised already is held as it is; leave `quantize` out";
+        return Err(Error::User(reason.into()));
+    }
     let layouts = spec.others.iter().map(|other| &other.adapter).chain([&spec.adapter]);
     if layouts.flatten().any(|layout| layout.config.dora) {
         let reason =
             "`quantize` is not built for a DoRA adapter, which needs the lengths of the base's rows; leave it out";
         return Err(Error::User(reason.into()));
     }
-    spec.others.iter_mut().for_each(|other| other.config.held = held);
+    let others = spec.others.iter_mut().map(|other| &mut other.config);
+    others.filter(|config| !config.quantised).for_each(|config| config.held = held);
     // A model that a run trains whole is measured as it is.
     if spec.adapter.is_some() || config.out.is_none() {
         spec.strong.held = held;
@@ -147,6 +152,12 @@ pub fn blueprint(
     let spec =
         Spec { strong: strong.clone(), adapter, others, loss, train: true, tokens: 0, recompute: false, max_binding };
     let spec = quantized(config, spec)?;
+    let others = spec.others.iter().filter(|other| other.learns).map(|other| (&other.config, &other.adapter));
+    if others.chain([(&spec.strong, &spec.adapter)]).any(|(model, adapter)| model.quantised && adapter.is_none()) {
+        let reason = "a quantised model cannot be trained itself: its numbers have no room to move. Train an adapter on it \
+            with --lora-rank, or take the unquantised model";
+        return Err(Error::User(reason.into()));
+    }
     let bounds = bounds(config, available);
     match (fit::choose(&spec, batches, bounds), streamed(&spec)) {
         (Err(engine::Error::Memory { .. }), Some(streamed)) => Ok(fit::choose(&streamed, batches, bounds)?),
@@ -157,7 +168,9 @@ pub fn blueprint(
 /// With the layers of frozen models read in every pass instead of held, if there are any: the last resort, for it costs most.
 fn streamed(spec: &Spec) -> Option<Spec> {
     let mut streamed = spec.clone();
-    let of_its_own = |other: &&mut Other| !other.learns && !other.shares_base && other.adapter.is_none();
+    let of_its_own = |other: &&mut Other| {
+        !other.learns && !other.shares_base && other.adapter.is_none() && !other.config.quantised
+    };
     let others = streamed.others.iter_mut().filter(of_its_own).filter(|other| other.supply == Supply::Pass);
     let changed = others.map(|other| other.supply = Supply::Streamed).count();
     (changed > 0).then_some(streamed)

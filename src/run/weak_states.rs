@@ -44,7 +44,7 @@ pub(super) fn are_kept(recipe: &Recipe) -> bool {
 /// If one does not.
 pub(super) fn check(context: &Context<'_>, config: &Config, recipe: &Recipe, seen: &[&Example]) -> Result<(), Error> {
     for other in recipe.others.iter().filter(|other| other.supply == Supply::Kept) {
-        plan(context, config, &spec(context, config, &other.source)?, &groups(seen))?;
+        plan(context, config, &spec(context, config, &other.source), &groups(seen))?;
     }
     Ok(())
 }
@@ -66,7 +66,7 @@ pub(super) fn keep(
     let data = fingerprint(examples);
     let mut kept = Vec::new();
     for (i, other) in recipe.others.iter().enumerate().filter(|(_, other)| other.supply == Supply::Kept) {
-        let spec = spec(context, config, &other.source)?;
+        let spec = spec(context, config, &other.source);
         let of = StatesOf {
             model: format!("{} {:?}", other.source.fingerprint()?, spec.strong.held),
             data: data.clone(),
@@ -100,22 +100,19 @@ fn file(out: &Path, other: usize) -> PathBuf {
 }
 
 /// A forward pass of one model, held as it is beside the strong one.
-fn spec(context: &Context<'_>, config: &Config, source: &Source) -> Result<Spec, Error> {
-    let mut spec = phase::quantized(
-        config,
-        Spec {
-            strong: source.config.clone(),
-            adapter: source.layout(),
-            others: Vec::new(),
-            loss: Loss::States,
-            train: false,
-            tokens: 0,
-            recompute: false,
-            max_binding: context.gpu.max_binding(),
-        },
-    )?;
-    spec.strong.held = phase::held(config).unwrap_or(spec.strong.held);
-    Ok(spec)
+fn spec(context: &Context<'_>, config: &Config, source: &Source) -> Spec {
+    let mut strong = source.config.clone();
+    strong.held = phase::held(config).filter(|_| !strong.quantised).unwrap_or(strong.held);
+    Spec {
+        strong,
+        adapter: source.layout(),
+        others: Vec::new(),
+        loss: Loss::States,
+        train: false,
+        tokens: 0,
+        recompute: false,
+        max_binding: context.gpu.max_binding(),
+    }
 }
 
 fn groups<'a>(seen: &[&'a Example]) -> Vec<Vec<&'a Example>> {
