@@ -4,8 +4,8 @@
 //! length goes through at a time ([`Engine::pass`]); gradients add up over passes until [`Engine::update`].
 
 use crate::{
-    checkpoint::{AdapterFolder, Folder},
-    data::pack::Batch,
+    checkpoint::{AdapterFolder, Folder, States},
+    data::{pack::Batch, random::StepKey},
     gpu::{Gpu, Profile, Program, Readback, Ticket, Upload},
     method::{Draw, Row, Source},
     model::{Config, Model, Parameter},
@@ -16,9 +16,11 @@ use crate::{
 
 mod blueprint;
 mod error;
+mod supply;
 
-pub use blueprint::{Blueprint, Footprint, LOGITS, Loss, Other, Spec};
+pub use blueprint::{Blueprint, Footprint, LOGITS, Loss, Other, Spec, Supply};
 pub use error::Error;
+use supply::Feed;
 
 /// A loaded loss.
 pub struct Engine<'g> {
@@ -28,6 +30,10 @@ pub struct Engine<'g> {
     others: Vec<Model>,
     row: Row,
     loss: Loss,
+    /// Of each other model: where what a pass is given of it comes from.
+    feeds: Vec<Feed<'g>>,
+    /// Where [`Loss::States`] leaves them.
+    states: Option<Tensor>,
     adamw: Option<AdamW>,
     pass: Program,
     update: Option<Program>,
@@ -63,7 +69,7 @@ pub enum Side {
 /// Statistics of one token, as the loss head leaves them.
 pub type TokenStats = [f32; STATS];
 
-impl Engine<'_> {
+impl<'g> Engine<'g> {
     /// Tokens of a packed row.
     pub fn tokens(&self) -> usize {
         self.tokens
@@ -90,6 +96,13 @@ impl Engine<'_> {
     /// What is computed.
     pub fn loss(&self) -> Loss {
         self.loss
+    }
+
+    fn feed(&mut self, side: Side) -> Option<&mut Feed<'g>> {
+        match side {
+            Side::Strong => None,
+            Side::Other(i) => self.feeds.get_mut(i),
+        }
     }
 
     /// Loads a model's weights from a Hugging Face folder.
@@ -154,6 +167,9 @@ impl Engine<'_> {
         let Config { vocab, hidden, .. } = self.strong.config;
         let source = if let Loss::Mix(source) = self.loss { source } else { Source::Real };
         let targets = self.row.upload((self.gpu, &self.memory), batch, draw, source, [vocab, hidden]);
+        for (feed, model) in self.feeds.iter_mut().zip(&self.others) {
+            feed.give((self.gpu, &self.memory), model, batch, targets.len())?;
+        }
         if targets.is_empty() {
             self.pass.run_rows(self.gpu, 0)?;
             return Ok(StartedPass { targets, stats: None });
@@ -162,6 +178,37 @@ impl Engine<'_> {
         let (results, profile) = (&mut self.results, self.profile.as_mut());
         let stats = self.pass.run_then_read(self.gpu, targets.len(), &used, results, profile)?;
         Ok(StartedPass { targets, stats: Some(stats) })
+    }
+
+    /// Gives a model its hidden states of the samples to come; see [`Supply::Kept`].
+    pub fn keep(&mut self, side: Side, states: States) {
+        if let Some(feed) = self.feed(side) {
+            feed.keep(states);
+        }
+    }
+
+    /// Says where the layers of a model are read; see [`Supply::Streamed`].
+    pub fn stream(&mut self, side: Side, folder: &Folder) {
+        if let Some(feed) = self.feed(side) {
+            feed.stream(folder);
+        }
+    }
+
+    /// The final hidden states of a row's positions that predict a target, one after another; of an engine of
+    /// [`Loss::States`].
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn states(&mut self, batch: &Batch) -> Result<Vec<f32>, Error> {
+        let Some(states) = self.states else { return Ok(Vec::new()) };
+        let quiet = Draw::quiet(StepKey::new(0, 0));
+        let Config { vocab, hidden, .. } = self.strong.config;
+        let targets = self.row.upload((self.gpu, &self.memory), batch, quiet, Source::Real, [vocab, hidden]);
+        if targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.pass.run(self.gpu)?;
+        Ok(self.memory.read(self.gpu, states.slice_rows(0, targets.len()))?)
     }
 
     /// The statistics of a pass, as [`Self::pass`] has them. Waits for that pass only.

@@ -22,6 +22,33 @@ pub struct Plan {
     kept: u64,
 }
 
+/// The slots of plans of which none runs while another does.
+pub struct Slots(Vec<Buffer>);
+
+impl Slots {
+    /// The i-th has room for the i-th slot of each.
+    fn sizes(plans: &[&Plan]) -> Vec<u64> {
+        let count = plans.iter().map(|plan| plan.slots.len()).max().unwrap_or(0);
+        let size = |i: usize| plans.iter().filter_map(|plan| plan.slots.get(i)).copied().max().unwrap_or(0);
+        (0..count).map(size).collect()
+    }
+
+    /// Bytes of all of them.
+    pub fn bytes(plans: &[&Plan]) -> u64 {
+        Self::sizes(plans).iter().sum()
+    }
+
+    /// Allocates them.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn allocate(gpu: &Gpu, plans: &[&Plan]) -> Result<Self, gpu::Error> {
+        let sizes = Self::sizes(plans).into_iter().enumerate();
+        let slots = sizes.map(|(i, bytes)| gpu.buffer(&format!("slot {i}"), bytes));
+        Ok(Self(slots.collect::<Result<_, _>>()?))
+    }
+}
+
 /// First and last command that touch a tensor.
 struct Life {
     tensor: u32,
@@ -55,7 +82,7 @@ impl Plan {
                 }
             });
         }
-        let Slots { slots, slot_of, kept } = assign(lives.into_values().collect(), forward);
+        let Assigned { slots, slot_of, kept } = assign(lives.into_values().collect(), forward);
         Self { commands, slots, slot_of, kept }
     }
 
@@ -91,13 +118,12 @@ impl Plan {
 
     /// Allocates the slots and makes a program over them and `memory`.
     pub fn load(&self, gpu: &Gpu, memory: &Memory) -> Result<Program, gpu::Error> {
-        let slots = self
-            .slots
-            .iter()
-            .enumerate()
-            .map(|(i, bytes)| gpu.buffer(&format!("slot {i}"), *bytes))
-            .collect::<Result<Vec<_>, _>>()?;
-        let place = |tensor: &Tensor| self.slice(tensor, &slots, memory);
+        Ok(self.load_over(gpu, memory, &Slots::allocate(gpu, &[self])?))
+    }
+
+    /// Makes a program over `memory` and slots that it shares with others.
+    pub fn load_over(&self, gpu: &Gpu, memory: &Memory, Slots(slots): &Slots) -> Program {
+        let place = |tensor: &Tensor| self.slice(tensor, slots, memory);
         let steps = self.commands.iter().map(|command| match command {
             Command::Dispatch { kernel, bindings, params, grid, from } => Step::Dispatch {
                 kernel,
@@ -109,7 +135,7 @@ impl Plan {
             Command::Clear(tensor) => Step::Clear(place(tensor)),
             Command::Copy(from, to) => Step::Copy(place(from), place(to)),
         });
-        Ok(Program::new(gpu, steps.collect()))
+        Program::new(gpu, steps.collect())
     }
 
     fn slice(&self, tensor: &Tensor, slots: &[Buffer], memory: &Memory) -> Slice {
@@ -150,7 +176,7 @@ fn live(commands: Vec<Command>, mut forward: usize) -> (Vec<Command>, usize) {
     (kept, forward)
 }
 
-struct Slots {
+struct Assigned {
     slots: Vec<u64>,
     slot_of: HashMap<u32, usize>,
     kept: u64,
@@ -158,7 +184,7 @@ struct Slots {
 
 /// Greedy by size: each tensor, largest first, takes the smallest slot that is free for all of its life. Backward begins at
 /// command `backward`.
-fn assign(mut lives: Vec<Life>, backward: usize) -> Slots {
+fn assign(mut lives: Vec<Life>, backward: usize) -> Assigned {
     lives.sort_by_key(|life| (std::cmp::Reverse(life.bytes), life.first, life.tensor));
     let mut slots: Vec<(u64, Vec<(usize, usize)>)> = Vec::new();
     let mut slot_of = HashMap::with_capacity(lives.len());
@@ -174,5 +200,5 @@ fn assign(mut lives: Vec<Life>, backward: usize) -> Slots {
         slots[slot].1.push((life.first, life.last));
         slot_of.insert(life.tensor, slot);
     }
-    Slots { slots: slots.into_iter().map(|(bytes, _)| bytes).collect(), slot_of, kept }
+    Assigned { slots: slots.into_iter().map(|(bytes, _)| bytes).collect(), slot_of, kept }
 }

@@ -160,8 +160,8 @@ fn every_name_is_measured_once_and_every_step_has_work() {
     assert!((12.0..14.0).contains(&a_token), "{a_token}");
     assert_eq!(
         steps.len(),
-        4 * 6,
-        "each of four models, alone, recomputed and jointly, whole and by adapters, one of 4 bits"
+        4 * 7,
+        "of four models: alone, computed twice and jointly, whole, by adapters, with kept states, in 4 bits"
     );
     let all = names.len();
     names.sort_unstable();

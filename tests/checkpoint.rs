@@ -1,4 +1,4 @@
-//! Model folders and training checkpoints on disk: exact round trips, hostile files, kills and damage.
+//! Model folders and training checkpoints on disk: exact round trips, hostile files, kills and damage; hidden states that are kept.
 
 #[path = "checkpoint/files.rs"]
 mod files;
@@ -8,5 +8,7 @@ mod hostile;
 mod quantised;
 #[path = "checkpoint/runs.rs"]
 mod runs;
+#[path = "checkpoint/states.rs"]
+mod states;
 #[path = "checkpoint/support.rs"]
 mod support;

@@ -2,6 +2,8 @@
 
 #[path = "cli/adapters.rs"]
 mod adapters;
+#[path = "cli/cached.rs"]
+mod cached;
 #[path = "cli/compare.rs"]
 mod compare;
 #[path = "cli/doctor.rs"]

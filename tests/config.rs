@@ -207,6 +207,7 @@ fn settings_survive_their_file() {
         lambda_end: 0.3,
         amplification: 1.5,
         freeze_weak: true,
+        cache_weak: true,
         label_smoothing: 0.1,
         temperature: 3.0,
         hard_share: Some(0.25),

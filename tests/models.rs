@@ -13,6 +13,8 @@ mod generation;
 mod held;
 #[path = "models/invariance.rs"]
 mod invariance;
+#[path = "models/kept.rs"]
+mod kept;
 #[path = "models/memory.rs"]
 mod memory;
 #[path = "models/methods.rs"]
@@ -21,6 +23,8 @@ mod methods;
 mod mixes;
 #[path = "models/quantised.rs"]
 mod quantised;
+#[path = "models/streamed.rs"]
+mod streamed;
 #[path = "models/support.rs"]
 mod support;
 #[path = "models/training.rs"]

@@ -8,13 +8,13 @@ use super::{
     recorder::Rng,
 };
 use crate::{
-    checkpoint::AdapterConfig,
+    checkpoint::{AdapterConfig, States, StatesOf, StatesWriter},
     data::{
         Example,
         pack::{self, Batch},
         random::StepKey,
     },
-    engine::{self, Blueprint, Engine, Footprint, LOGITS, Loss, Other, Side, Spec, TokenStats},
+    engine::{self, Blueprint, Engine, Footprint, LOGITS, Loss, Other, Side, Spec, Supply, TokenStats},
     gpu::Gpu,
     method::{Draw, Source},
     model::{self, Held, Layout, config::Init},
@@ -24,6 +24,8 @@ use crate::{
 
 /// Random weights that are uploaded at a time: a prime number of groups, so that rows differ.
 const PART: usize = 16_381 * GROUP;
+/// What computes every block twice, memory or not.
+const TWICE: &str = "sft recompute";
 /// Of the adapters.
 const RANK: usize = 16;
 
@@ -39,6 +41,8 @@ pub struct StepCase {
     joint: bool,
     /// Whether all blocks are computed twice, memory or not.
     recompute: bool,
+    /// Where its hidden states come from.
+    supply: Supply,
     pub(super) tier: Tier,
 }
 
@@ -48,13 +52,14 @@ pub fn cases() -> Vec<StepCase> {
     for (shape, tier) in SHAPES.iter().zip([Tier::Always, Tier::Gpu, Tier::Gpu, Tier::Full]) {
         // A test builds every shape; one that cannot be read is our bug.
         let Ok(config) = shape.config() else { continue };
-        for (joint, what, linear, recompute) in [
-            (false, "sft", None, false),
-            (false, "sft recompute", None, true),
-            (true, "wmss joint", None, false),
-            (false, "sft lora16", Some(Format::Bf16), false),
-            (true, "wmss lora16 weak=base", Some(Format::Bf16), false),
-            (false, "sft lora16", Some(Format::Q4), false),
+        for (joint, what, linear, supply) in [
+            (false, "sft", None, Supply::Pass),
+            (false, TWICE, None, Supply::Pass),
+            (true, "wmss joint", None, Supply::Pass),
+            (false, "sft lora16", Some(Format::Bf16), Supply::Pass),
+            (true, "wmss lora16 weak=base", Some(Format::Bf16), Supply::Pass),
+            (true, "wmss lora16 weak=base cached", Some(Format::Bf16), Supply::Kept),
+            (false, "sft lora16", Some(Format::Q4), Supply::Pass),
         ] {
             let numbers = match linear {
                 None => "f32",
@@ -69,7 +74,8 @@ pub fn cases() -> Vec<StepCase> {
             let config = model::Config { held, ..config.clone() };
             let wanted = AdapterConfig { rank: RANK, alpha: 2.0 * RANK as f64, ..AdapterConfig::default() };
             let adapter = linear.and_then(|_| Layout::resolve(&wanted, &config).ok());
-            cases.push(StepCase { name, shape, config, adapter, joint, recompute, tier });
+            let recompute = what == TWICE;
+            cases.push(StepCase { name, shape, config, adapter, joint, recompute, supply, tier });
         }
     }
     cases
@@ -93,8 +99,9 @@ impl StepCase {
 
     /// Operations of a step, at least.
     pub fn flops(&self) -> f64 {
-        // A frozen matrix has no gradient, a weak base no backward: forward, backward to the inputs, forward again.
-        let passes = match (&self.adapter, self.joint) {
+        // A frozen matrix has no gradient, a weak base no backward: forward, backward to the inputs, forward again. Where
+        // its hidden states are kept, only the head of that is left.
+        let passes = match (&self.adapter, self.joint && self.supply == Supply::Pass) {
             (None, joint) => 3.0 * if joint { 2.0 } else { 1.0 },
             (Some(_), joint) => 2.0 + if joint { 1.0 } else { 0.0 },
         };
@@ -107,7 +114,8 @@ impl StepCase {
     /// If something exceeds a binding.
     pub fn blueprint(&self, max_binding: u64, recompute: usize) -> Result<Blueprint, engine::Error> {
         let base = self.adapter.is_some();
-        let other = Other { learns: !base, shares_base: base, ..Other::frozen(self.config.clone()) };
+        let supply = self.supply;
+        let other = Other { learns: !base, shares_base: base, supply, ..Other::frozen(self.config.clone()) };
         Blueprint::new(&Spec {
             strong: self.config.clone(),
             adapter: self.adapter.clone(),
@@ -119,6 +127,27 @@ impl StepCase {
             logits: LOGITS,
             max_binding,
         })
+    }
+
+    /// Random hidden states of a row's targets, in a file that has no name any more: they are read in every step, as `train`
+    /// does.
+    fn states(&self, batch: &Batch, rng: &mut Rng) -> Result<States, engine::Error> {
+        let width = self.config.hidden;
+        let samples: Vec<(u64, usize)> = batch.examples.iter().map(|placed| (placed.idx, placed.len - 1)).collect();
+        let of = StatesOf { model: self.name.clone(), data: String::new(), width, samples: samples.clone() };
+        let path = std::env::temp_dir().join(format!("underdog-bench-{}.states", std::process::id()));
+        let write = || {
+            let mut writer = StatesWriter::open(&path, of)?;
+            for (_, count) in samples {
+                let values: Vec<f32> = (0..count * width).map(|_| rng.number()).collect();
+                writer.push(&values)?;
+            }
+            writer.finish()
+        };
+        let states = write();
+        // A name that stays is the system's to clear away.
+        let _ = std::fs::remove_file(&path);
+        Ok(states.map_err(model::Error::from)?)
     }
 
     /// One row of random tokens, every one of which but the first of a document is a target.
@@ -167,7 +196,12 @@ impl StepCase {
         Err(engine::Error::Memory { needed, available, least, advice: "not measured".into() }.into())
     }
 
-    fn trainer<'g>(&self, engine: Engine<'g>, footprint: Footprint, recompute: bool) -> Result<Trainer<'g>, Error> {
+    fn trainer<'g>(
+        &self,
+        mut engine: Engine<'g>,
+        footprint: Footprint,
+        recompute: bool,
+    ) -> Result<Trainer<'g>, Error> {
         let mut rng = Rng(7);
         let own = if self.adapter.is_some() { 1 } else { 2 };
         for side in [Side::Strong, Side::Other(0)].into_iter().take(own) {
@@ -184,7 +218,11 @@ impl StepCase {
         }
         let lambda = if self.joint { 0.5 } else { 1.0 };
         let scalars = Scalars { lambda, lr: 1e-5, clip: 1.0, ..Scalars::default() };
-        Ok(Trainer { engine, batch: self.batch(&mut rng)?, scalars, step: 0, footprint, recompute })
+        let batch = self.batch(&mut rng)?;
+        if self.supply == Supply::Kept {
+            engine.keep(Side::Other(0), self.states(&batch, &mut rng)?);
+        }
+        Ok(Trainer { engine, batch, scalars, step: 0, footprint, recompute })
     }
 }
 

@@ -30,7 +30,7 @@ const LOOKED_AT: u64 = 4096;
 const BASE_PREFIX: &str = "model.";
 
 /// A folder of safetensors whose headers have been checked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Folder {
     path: PathBuf,
     files: Vec<PathBuf>,

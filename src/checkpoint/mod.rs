@@ -13,6 +13,7 @@ mod header;
 mod quantised;
 mod run_state;
 mod save;
+mod states;
 
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,7 @@ pub use folder::{Folder, Stored};
 pub use quantised::{Codes, Coding, Quantised};
 pub use run_state::{Latest, Restored, Run, Saved, Skipped, TensorFile, latest, prune, save_run};
 pub use save::{Contents, Dtype, ModelFiles, SHARD_BYTES, check_vacant, save, save_model};
+pub use states::{States, StatesOf, StatesWriter};
 
 /// Name and shape of a tensor that must be read or written.
 #[derive(Debug, Clone, PartialEq, Eq)]

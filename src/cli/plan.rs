@@ -62,9 +62,10 @@ pub(super) fn run(args: &PlanArgs, json: bool) -> Result<(), Error> {
         (None, None) => "not known, so nothing is held back; say with --memory".into(),
     };
     report::text(&format!(
-        "{} parameters, {}, {passes:.1} passes a step\nmemory there is: {available}\n\n{}\n{}\n{}",
+        "{} parameters, {}{}, {passes:.1} passes a step\nmemory there is: {available}\n\n{}\n{}\n{}",
         count(parameters as u64),
         choice.describe(),
+        if run::streams(spec) { ", layers of the weak model or teacher read in every pass" } else { "" },
         table.render(),
         times.render(),
         told(costs),

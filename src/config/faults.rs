@@ -1,6 +1,6 @@
 //! What a setting may be: by itself, and beside the others.
 
-use super::{ByteSize, Config, LambdaSchedule, Method, Quantize};
+use super::{ByteSize, Config, LambdaSchedule, Method, Quantize, WeakSource};
 
 const NEW_ADAPTER: &str = "is of a new adapter, which wants lora_rank; leave it out or give that";
 
@@ -94,6 +94,16 @@ impl Config {
                 "quantize",
                 self.quantize == Quantize::None || !self.dora,
                 "is not built for DoRA, which needs the lengths of the rows; leave one of the two out",
+            ),
+            (
+                "cache_weak",
+                !self.cache_weak || distills || (mixes && self.weak_source != WeakSource::Uniform),
+                "is for methods with a weak model or a teacher; leave it out",
+            ),
+            (
+                "cache_weak",
+                !self.cache_weak || !self.trains_weak(),
+                "is for weak models that do not learn, and this one does; add freeze_weak, or leave it out",
             ),
             (
                 "weak",

@@ -85,6 +85,8 @@ pub struct Config {
     pub amplification: f64,
     /// Whether the weak model keeps its weights in joint training.
     pub freeze_weak: bool,
+    /// Compute the hidden states of frozen weak models and of teachers once, and keep them on disk while a phase runs.
+    pub cache_weak: bool,
     /// Share of each target that is spread evenly over the vocabulary.
     pub label_smoothing: f64,
     /// Temperature of distilled logits.
@@ -208,6 +210,7 @@ impl Default for Config {
             lambda_end: 0.5,
             amplification: 2.0,
             freeze_weak: false,
+            cache_weak: false,
             label_smoothing: 0.0,
             temperature: 2.0,
             hard_share: None,
@@ -319,6 +322,13 @@ impl Config {
     /// Whether an adapter is trained instead of the model.
     pub fn trains_adapter(&self) -> bool {
         self.adapter.is_some() || self.lora_rank.is_some()
+    }
+
+    /// Whether a weak model learns beside the strong one. Nothing flows back through logits that only match an entropy, and
+    /// where an adapter learns, it alone does.
+    pub fn trains_weak(&self) -> bool {
+        let mixes = matches!(self.method, Method::Mix | Method::Wmss);
+        mixes && !self.freeze_weak && !self.trains_adapter() && self.weak_source != WeakSource::EntropyMatched
     }
 
     /// Whether the weak model is chosen among candidates.

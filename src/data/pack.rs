@@ -31,6 +31,8 @@ pub struct Batch {
 pub struct Placed {
     /// Its index in the list that was packed.
     pub example: usize,
+    /// Its number in the data.
+    pub idx: u64,
     /// Row index of its first token.
     pub start: usize,
     /// Its tokens.
@@ -67,7 +69,7 @@ fn place(examples: &[&Example], row: usize) -> Result<Vec<Vec<Placed>>, Error> {
             rows.push((0, Vec::new()));
         }
         let (used, placed) = &mut rows[at];
-        placed.push(Placed { example, start: *used, len });
+        placed.push(Placed { example, idx: examples[example].idx, start: *used, len });
         *used += len;
     }
     Ok(rows.into_iter().map(|(_, placed)| placed).collect())

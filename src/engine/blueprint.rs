@@ -1,13 +1,13 @@
 //! What a loss needs, declared and planned without a GPU: its exact memory is known before anything is allocated.
 
-use super::{Engine, Error, Side};
+use super::{Engine, Error, Side, supply::Planned};
 use crate::{
     gpu::{Extents, Gpu, Kernel, Readback, Upload},
-    method::{Distill, Method, Mix, Row, Settings, Sft, Source},
+    method::{Beside, Distill, Method, Mix, Row, Settings, Sft, Source, States},
     model::{self, Adapter, Config, Layout, Model, Weights},
     ops::{MAX_TERMS, head_loss},
     optim::{AdamW, Scalars, schedule_tensor},
-    plan::Plan,
+    plan::{Plan, Slots},
     tape::Tape,
     tensor::{Memory, Role, Store, Tensor},
 };
@@ -29,6 +29,20 @@ pub enum Loss {
     Mix(Source),
     /// Divergence from the other model.
     Distill,
+    /// None: the final hidden states that [`Engine::states`] reads.
+    States,
+}
+
+/// Where the final hidden states of a frozen model come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Supply {
+    /// Its layers are part of the pass.
+    #[default]
+    Pass,
+    /// They were made before and lie on disk: of the model there is only the head.
+    Kept,
+    /// Its layers run one after another before the pass, each read from its folder: one is there at a time.
+    Streamed,
 }
 
 /// A model beside the one that is kept: a weak one, or a teacher.
@@ -44,12 +58,22 @@ pub struct Other {
     pub learns: bool,
     /// Its share in the weak logits; those of all sum to 1.
     pub share: f64,
+    /// Where its hidden states come from; only a model that does not learn can have them from elsewhere.
+    pub supply: Supply,
 }
 
 impl Other {
     /// A model of its own that stays as it is, all of the weak logits.
     pub fn frozen(config: Config) -> Self {
-        Self { config, adapter: None, shares_base: false, learns: false, share: 1.0 }
+        Self { config, adapter: None, shares_base: false, learns: false, share: 1.0, supply: Supply::Pass }
+    }
+
+    /// What of its adapter the loss needs.
+    fn needed(&self) -> Option<Layout> {
+        match self.supply {
+            Supply::Pass | Supply::Streamed => self.adapter.clone(),
+            Supply::Kept => self.adapter.as_ref()?.of_head(),
+        }
     }
 }
 
@@ -126,6 +150,10 @@ pub struct Blueprint {
     others: Vec<Model>,
     row: Row,
     loss: Loss,
+    /// Of each other model: where what it is given comes from.
+    sources: Vec<Planned>,
+    /// Where hidden states are left.
+    states: Option<Tensor>,
     adamw: Option<AdamW>,
     pass: Plan,
     update: Option<Plan>,
@@ -158,14 +186,24 @@ impl Blueprint {
         let others = others.collect::<Result<Vec<Model>, _>>()?;
         let chunk = head_loss::chunk_rows(spec.tokens, spec.strong.vocab, spec.logits.min(spec.max_binding));
         let settings = Settings { recompute: spec.recompute, chunk };
+        let planned = |(model, other): (&Model, &Other)| Planned::new(&mut store, model, other.supply, row.inputs);
+        let sources: Vec<Planned> = others.iter().zip(&spec.others).map(planned).collect();
+        let to = || store.declare("hidden states", Role::Inputs, spec.tokens, spec.strong.hidden);
+        let states = (spec.loss == Loss::States).then(to);
+        let beside: Vec<Beside<'_>> =
+            others.iter().zip(&sources).map(|(model, source)| Beside { model, given: source.given() }).collect();
         let mut tape = Tape::new();
-        match (spec.loss, others.as_slice()) {
+        match (spec.loss, beside.as_slice()) {
             (Loss::Mix(source), _) => {
-                let weak = others.iter().zip(&spec.others).map(|(model, other)| (model, other.share)).collect();
+                let weak = beside.iter().zip(&spec.others).map(|(model, other)| (*model, other.share)).collect();
                 Mix { strong: &strong, weak, source }.record(&mut tape, row, settings);
             }
             (Loss::Distill, [teacher, ..]) => {
-                Distill { student: &strong, teacher }.record(&mut tape, row, settings);
+                Distill { student: &strong, teacher: *teacher }.record(&mut tape, row, settings);
+            }
+            (Loss::States, _) => {
+                let to = states.unwrap_or(row.targets.stats);
+                States { model: &strong, to }.record(&mut tape, row, settings);
             }
             (loss, _) => {
                 let noisy = loss == Loss::Sft { noisy: true };
@@ -192,7 +230,7 @@ impl Blueprint {
             Plan::new(tape.finish())
         });
         let Spec { loss, tokens, logits, .. } = *spec;
-        Ok(Self { store, strong, others, row, loss, adamw, pass, update, reset, tokens, logits })
+        Ok(Self { store, strong, others, row, loss, sources, states, adamw, pass, update, reset, tokens, logits })
     }
 
     /// The device memory that [`Self::build`] takes.
@@ -205,7 +243,7 @@ impl Blueprint {
             weak: self.store.bytes(Role::Weak),
             inputs: self.store.bytes(Role::Inputs),
             activations: self.pass.kept(),
-            workspaces: self.pass.bytes() - self.pass.kept() + others.map(Plan::bytes).sum::<u64>(),
+            workspaces: Slots::bytes(&self.passes()) - self.pass.kept() + others.map(Plan::bytes).sum::<u64>(),
             staging: self.staging(),
         }
     }
@@ -219,24 +257,34 @@ impl Blueprint {
         let loaded = stored.flatten().map(bytes).max().unwrap_or(0);
         let tables = models().flat_map(Model::rotary_tensors).map(|table| table.bytes()).sum();
         let trained = models().flat_map(Model::trained).map(|(weight, _)| weight.bytes()).max().unwrap_or(0);
-        let rows = (RESULTS as u64 + 1) * self.row.upload_bytes();
-        let passing = [Upload::staging(loaded), tables, rows, Gpu::read_staging(trained)];
-        Readback::staging(RESULTS, self.row.targets.stats.bytes()) + passing.into_iter().max().unwrap_or(0)
+        let given: u64 = self.sources.iter().map(Planned::written).sum();
+        let rows = (RESULTS as u64 + 1) * (self.row.upload_bytes() + given);
+        let states = self.states.map_or(0, |states| states.bytes());
+        let read = Gpu::read_staging(trained.max(states));
+        let passing = [Upload::staging(loaded), tables, rows, read];
+        let streamed: u64 = self.sources.iter().zip(&self.others).map(|(source, model)| source.staging(model)).sum();
+        let ring = Readback::staging(RESULTS, self.row.targets.stats.bytes());
+        ring + streamed + passing.into_iter().max().unwrap_or(0)
+    }
+
+    /// The plans of a pass, which run one after another.
+    fn passes(&self) -> Vec<&Plan> {
+        self.sources.iter().flat_map(Planned::plans).chain([&self.pass]).collect()
     }
 
     /// Dispatches of one pass and of one update.
     pub fn dispatches(&self) -> [usize; 2] {
-        [self.pass.len(), self.update.as_ref().map_or(0, Plan::len)]
+        [self.passes().iter().map(|plan| plan.len()).sum(), self.update.as_ref().map_or(0, Plan::len)]
     }
 
     /// The dispatches of one pass: without their memory.
     pub fn pass_work(&self) -> impl Iterator<Item = (&'static Kernel, Extents)> {
-        self.pass.dispatches()
+        self.passes().into_iter().flat_map(Plan::dispatches)
     }
 
     /// The dispatches of one pass and one update, for [`crate::gpu::tune`]: before anything is allocated.
     pub fn work(&self) -> impl Iterator<Item = (&'static Kernel, Extents)> {
-        self.pass.dispatches().chain(self.update.iter().flat_map(Plan::dispatches))
+        self.passes().into_iter().chain(&self.update).flat_map(Plan::dispatches)
     }
 
     /// Allocates everything; weights are 0 until loaded.
@@ -253,11 +301,13 @@ impl Blueprint {
         }
         memory.write(gpu, self.row.targets.schedule, 0, &Scalars::default().row(0));
         gpu.flush()?;
-        let pass = self.pass.load(gpu, &memory)?;
+        let slots = Slots::allocate(gpu, &self.passes())?;
+        let pass = self.pass.load_over(gpu, &memory, &slots);
+        let feeds = self.sources.iter().map(|planned| planned.load(gpu, &memory, &slots)).collect();
         let update = self.update.as_ref().map(|plan| plan.load(gpu, &memory)).transpose()?;
         let reset = self.reset.load(gpu, &memory)?;
         let results = Readback::new(gpu, RESULTS, self.row.targets.stats.bytes());
-        let Self { strong, others, row, loss, adamw, tokens, logits, .. } = self;
+        let Self { strong, others, row, loss, states, adamw, tokens, logits, .. } = self;
         Ok(Engine {
             gpu,
             memory,
@@ -265,6 +315,8 @@ impl Blueprint {
             others,
             row,
             loss,
+            feeds,
+            states,
             adamw,
             pass,
             update,
@@ -286,24 +338,29 @@ fn declare(
     strong: Option<&Model>,
 ) -> Result<Model, model::Error> {
     let (config, adapter, learns, role, base) = match side {
-        Side::Strong => (&spec.strong, &spec.adapter, spec.train, Role::Weights, None),
+        Side::Strong => (&spec.strong, spec.adapter.clone(), spec.train, Role::Weights, None),
         Side::Other(i) => {
             let other = &spec.others[i];
             let base = strong.filter(|_| other.shares_base);
-            (&other.config, &other.adapter, spec.train && other.learns, Role::Weak, base)
+            (&other.config, other.needed(), spec.train && other.learns, Role::Weak, base)
         }
     };
     let trained = learns && adapter.is_none();
     let mut config = config.clone();
     let views = spec.others.iter().filter(|other| other.shares_base && side == Side::Strong);
-    let mut layouts = views.filter_map(|other| other.adapter.as_ref()).chain(adapter);
+    let mut layouts = views.filter_map(Other::needed).chain(adapter.clone());
     if layouts.any(|layout| layout.config.dora) {
         config.widen(); // the lengths of rows are read as f32
     }
-    let own = |store: &mut Store| Model::declare(store, config, role, trained, spec.tokens, spec.max_binding);
+    let supply = if let Side::Other(i) = side { spec.others[i].supply } else { Supply::Pass };
+    let own = |store: &mut Store| match supply {
+        Supply::Pass => Model::declare(store, config, role, trained, spec.tokens, spec.max_binding),
+        Supply::Kept => Model::declare_head(store, config, role, spec.max_binding),
+        Supply::Streamed => Model::declare_streamed(store, config, role, spec.tokens, spec.max_binding),
+    };
     let model = base.map_or_else(|| own(store), |strong| Ok(strong.view(None)))?;
     let Some(layout) = adapter else { return Ok(model) };
     let keys = learns.then_some(row.noise.keys);
-    let adapter = Adapter::declare(store, layout.clone(), role, learns, keys, spec.max_binding)?;
+    let adapter = Adapter::declare(store, layout, role, learns, keys, spec.max_binding)?;
     Ok(model.view(Some(adapter)))
 }

@@ -60,6 +60,19 @@ pub enum Error {
         /// The longest sum.
         most: usize,
     },
+    /// Kept hidden states are not of the samples that are trained on.
+    #[error(
+        "hidden states of {positions} positions are kept for a row that has {targets}; make them of these samples"
+    )]
+    NotKept {
+        /// Positions there are states of.
+        positions: usize,
+        /// Positions that predict a target.
+        targets: usize,
+    },
+    /// Nobody said where the layers of a model are that are read in every pass.
+    #[error("the layers of a weak model are to be read in every pass, and it is not known where")]
+    NoLayers,
     /// A cache for one text is larger than a binding.
     #[error("a text of {tokens} tokens is more than this device can keep in one buffer; lower --max-new-tokens")]
     Text {

@@ -44,7 +44,12 @@ impl<'g> Upload<'g> {
 
     /// Bytes of the pieces that writing so many takes.
     pub fn staging(bytes: u64) -> u64 {
-        bytes.div_ceil(PIECE).min(PIECES as u64) * PIECE
+        Self::staging_parts(1, bytes)
+    }
+
+    /// The same where as many are written again and again, `parts` times, each with a [`Self::send`] behind it.
+    pub fn staging_parts(parts: usize, bytes: u64) -> u64 {
+        (parts as u64 * bytes.div_ceil(PIECE)).min(PIECES as u64) * PIECE
     }
 
     /// Copies `data` (a multiple of 4 bytes) to `buffer` at `offset` bytes, before anything submitted after the end.
@@ -79,8 +84,9 @@ impl<'g> Upload<'g> {
         self.gpu.wait(None)
     }
 
-    fn send(&mut self) {
-        if let Some(piece) = self.pieces.get_mut(self.at) {
+    /// Submits what was written, before anything submitted from now on; does not wait.
+    pub fn send(&mut self) {
+        if let Some(piece) = self.pieces.get_mut(self.at).filter(|piece| piece.filled > 0) {
             piece.send(self.gpu);
             self.at = (self.at + 1) % PIECES;
         }

@@ -5,7 +5,7 @@
 //! teacher's target logit lowered by beta. Its soft cross-entropy is the divergence here plus the teacher's entropy, which
 //! has no gradient.
 
-use super::{Method, Row, Settings, targets};
+use super::{Beside, Method, Row, Settings};
 use crate::{
     model::Model,
     ops::head_loss::{Second, head_loss},
@@ -17,14 +17,14 @@ pub struct Distill<'a> {
     /// The model that learns.
     pub student: &'a Model,
     /// A frozen model of the same vocabulary.
-    pub teacher: &'a Model,
+    pub teacher: Beside<'a>,
 }
 
 impl Method for Distill<'_> {
     fn record(&self, tape: &mut Tape, row: Row, settings: Settings) {
-        let [student, teacher] = [self.student, self.teacher].map(|model| {
-            let hidden = model.hidden(tape, row.inputs, None, settings.recompute);
-            model.head(targets(tape, row, hidden))
+        let [student, teacher] = [Beside::computed(self.student), self.teacher].map(|model| {
+            let hidden = model.hidden(tape, row, settings);
+            model.head(hidden)
         });
         head_loss(tape, student, &Second::Teacher(teacher), row.targets, settings.chunk);
     }

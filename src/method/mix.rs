@@ -3,7 +3,7 @@
 //!
 //! Three controls ask whether it matters what the weak model knows: [`Source`] says what stands in for its logits.
 
-use super::{Method, Row, Settings, targets};
+use super::{Beside, Method, Row, Settings};
 use crate::{
     model::Model,
     ops::{
@@ -34,24 +34,20 @@ pub struct Mix<'a> {
     /// The model that is kept.
     pub strong: &'a Model,
     /// Earlier models of the same vocabulary, and each one's share in the weak logits; shares sum to 1.
-    pub weak: Vec<(&'a Model, f64)>,
+    pub weak: Vec<(Beside<'a>, f64)>,
     /// What is mixed in.
     pub source: Source,
 }
 
 impl Method for Mix<'_> {
     fn record(&self, tape: &mut Tape, row: Row, settings: Settings) {
-        let record = |tape: &mut Tape, model: &Model| {
-            let hidden = model.hidden(tape, row.inputs, None, settings.recompute);
-            targets(tape, row, hidden)
-        };
-        let hidden = record(tape, self.strong);
+        let hidden = Beside::computed(self.strong).hidden(tape, row, settings);
         let strong = self.strong.head(hidden);
         let weak: Vec<Head<'_>> = self
             .weak
             .iter()
             .map(|&(model, share)| {
-                let hidden = record(tape, model);
+                let hidden = model.hidden(tape, row, settings);
                 // Logits are linear in hidden states: a share of these is a share of those.
                 model.head(if share == 1.0 { hidden } else { ops::scale(tape, hidden, share as f32) })
             })

@@ -4,10 +4,12 @@
 mod distill;
 mod mix;
 mod sft;
+mod states;
 
 pub use distill::Distill;
 pub use mix::{Mix, Source};
 pub use sft::Sft;
+pub use states::{Beside, Given, States};
 
 use crate::{
     data::{

@@ -6,6 +6,7 @@ mod block;
 pub mod config;
 mod family;
 mod held;
+mod stream;
 mod weights;
 
 pub use adapter::{Adapter, Layout, LayoutError};
@@ -126,11 +127,26 @@ impl Model {
         positions: usize,
         max_binding: u64,
     ) -> Result<Self, Error> {
-        let weights = Arc::new(Weights::declare(store, &config, role, trained, max_binding)?);
+        let weights = Arc::new(Weights::declare(store, &config, |_| true, role, trained, max_binding)?);
+        Ok(Self::of(store, config, weights, positions))
+    }
+
+    /// With rotary tables for positions `0..positions`.
+    fn of(store: &mut Store, config: Config, weights: Arc<Weights>, positions: usize) -> Self {
         let mut declare = |long| Arc::new(Tables::declare(store, config.rotary_dim, positions, long));
         let tables = declare(config.long_rope.as_ref());
         let local_tables = config.local_rope.as_ref().map(|_| declare(None));
-        Ok(Self { config, weights, adapter: None, tables, local_tables })
+        Self { config, weights, adapter: None, tables, local_tables }
+    }
+
+    /// Declares what turns given hidden states into logits, and nothing else of a model that is frozen.
+    ///
+    /// # Errors
+    /// As [`Self::declare`].
+    pub fn declare_head(store: &mut Store, config: Config, role: Role, max_binding: u64) -> Result<Self, Error> {
+        let is_head = |parameter: &Parameter| parameter.name == config.head();
+        let weights = Arc::new(Weights::declare(store, &config, is_head, role, false, max_binding)?);
+        Ok(Self::of(store, config, weights, 0))
     }
 
     /// The same weights under another adapter, or none.
@@ -175,11 +191,7 @@ impl Model {
     /// backward nothing of theirs is there yet.
     pub fn hidden(&self, tape: &mut Tape, inputs: Inputs, noise: Option<Noise>, recompute: usize) -> Tensor {
         self.trained().into_iter().for_each(|(weight, gradient)| tape.train(weight, gradient));
-        let mut rotary = self.rotary(&self.tables, inputs.positions);
-        if let Some(LongTexts { beyond, second }) = self.tables.long {
-            let documents = [inputs.spans, inputs.ends];
-            rotary.positions = ops::text_positions(tape, inputs.positions, documents, beyond, second);
-        }
+        let rotary = self.text_rotary(tape, inputs);
         let attend = |tape: &mut Tape, layer: usize, q, k, v| {
             ops::attention(tape, [q, k, v], self.heads(), self.scores(layer), inputs.spans, inputs.ends)
         };
@@ -205,8 +217,7 @@ impl Model {
         let own = self.adapter.as_ref().map_or(&[][..], |adapter| adapter.instead("lm_head.weight"));
         let weight = match own {
             // A tied head stays that of the base where an adapter trains the embedding alone, as in PEFT.
-            [] if self.config.tied => self.weights.shards("model.embed_tokens.weight"),
-            [] => self.weights.shards("lm_head.weight"),
+            [] => self.weights.shards(self.config.head()),
             own => own,
         };
         Head { hidden, weight, softcap: self.config.final_softcap }
@@ -240,6 +251,16 @@ impl Model {
         Rotary { positions, cosines, sines, head_dim: self.config.head_dim }
     }
 
+    /// That of whole texts, each of which takes the part of the tables for its length.
+    fn text_rotary(&self, tape: &mut Tape, inputs: Inputs) -> Rotary {
+        let mut rotary = self.rotary(&self.tables, inputs.positions);
+        if let Some(LongTexts { beyond, second }) = self.tables.long {
+            let documents = [inputs.spans, inputs.ends];
+            rotary.positions = ops::text_positions(tape, inputs.positions, documents, beyond, second);
+        }
+        rotary
+    }
+
     /// `rotary` serves all layers, but for those with a window where they have tables of their own.
     fn forward(
         &self,
@@ -251,8 +272,7 @@ impl Model {
         mut attend: impl FnMut(&mut Tape, usize, Tensor, Tensor, Tensor) -> Tensor,
     ) -> Tensor {
         let local = self.local_tables.as_ref().map_or(rotary, |tables| self.rotary(tables, inputs.positions));
-        let table = self.shards("model.embed_tokens.weight");
-        let mut x = ops::embedding(tape, inputs.tokens, inputs.order, table, self.config.embedding_scale);
+        let mut x = self.embeddings(tape, inputs);
         if let Some(noise) = noise {
             x = ops::noise(tape, x, noise);
         }
@@ -262,6 +282,6 @@ impl Model {
                 |tape: &mut Tape| self.block(tape, layer, x, rotary, |tape, q, k, v| attend(tape, layer, q, k, v));
             x = if layer < recompute { tape.recompute(block) } else { block(tape) };
         }
-        self.norm(tape, x, "model.norm")
+        self.last_norm(tape, x)
     }
 }

@@ -85,15 +85,17 @@ pub struct Weights {
 }
 
 impl Weights {
+    /// Declares those parameters of a model that are `wanted`.
     pub(super) fn declare(
         store: &mut Store,
         config: &Config,
+        wanted: impl Fn(&Parameter) -> bool,
         role: Role,
         trained: bool,
         max_binding: u64,
     ) -> Result<Self, Error> {
         let mut stored = Vec::new();
-        for parameter in config.parameters() {
+        for parameter in config.parameters().into_iter().filter(wanted) {
             let rows = shard_rows(&parameter, max_binding)?;
             let (name, cols) = (&parameter.name, parameter.cols());
             let mut declare = |role, format| -> Vec<Tensor> {
@@ -122,16 +124,28 @@ impl Weights {
     /// If a tensor is missing, misshapen or damaged, or the device fails.
     pub fn load(&self, gpu: &Gpu, memory: &Memory, folder: &Folder) -> Result<(), Error> {
         let mut upload = Upload::new(gpu);
+        self.read(&mut upload, memory, folder, |name| Some(name.to_owned()))?;
+        Ok(upload.finish()?)
+    }
+
+    /// Copies the tensors that `named` names for parameters to the device, through `upload`.
+    pub(super) fn read(
+        &self,
+        upload: &mut Upload<'_>,
+        memory: &Memory,
+        folder: &Folder,
+        named: impl Fn(&str) -> Option<String>,
+    ) -> Result<(), Error> {
         for stored in &self.stored {
-            let Parameter { name, dims, .. } = &stored.parameter;
-            let quantised = folder.quantised(name, dims)?;
+            let Some(name) = named(&stored.parameter.name) else { continue };
+            let quantised = folder.quantised(&name, &stored.parameter.dims)?;
             let as_held = quantised.filter(|found| stored.shards.iter().all(|s| s.format == format(found.coding)));
             match as_held.filter(|_| stored.format() != Format::F32) {
-                Some(quantised) => stored.load_codes(&mut upload, memory, folder, &quantised)?,
-                None => stored.load_numbers(&mut upload, memory, folder)?,
+                Some(quantised) => stored.load_codes(upload, memory, folder, &quantised)?,
+                None => stored.load_numbers(upload, memory, folder, &name)?,
             }
         }
-        Ok(upload.finish()?)
+        Ok(())
     }
 
     /// Copies weights that exist in no file to the device: `values` gives those of a parameter from an element on, at least
@@ -184,10 +198,15 @@ impl Stored {
     }
 
     /// Copies numbers of a folder to the device.
-    fn load_numbers(&self, upload: &mut Upload<'_>, memory: &Memory, folder: &Folder) -> Result<(), Error> {
-        let Parameter { name, dims, .. } = &self.parameter;
+    fn load_numbers(
+        &self,
+        upload: &mut Upload<'_>,
+        memory: &Memory,
+        folder: &Folder,
+        name: &str,
+    ) -> Result<(), Error> {
         let (mut written, mut largest) = (Ok(()), 0.0f32);
-        folder.read_f32(name, dims, |start, values| {
+        folder.read_f32(name, &self.parameter.dims, |start, values| {
             largest = values.iter().fold(largest, |largest, x| largest.max(x.abs()));
             if written.is_ok() {
                 written = self.write(upload, memory, start, values);

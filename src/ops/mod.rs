@@ -21,6 +21,7 @@ mod rms_norm;
 mod rope;
 mod scale;
 mod text_positions;
+mod widen;
 
 pub use add::add;
 pub use attention::{Heads, Scores, attention, attention_forward};
@@ -39,6 +40,7 @@ pub use rms_norm::{Norm, rms_norm};
 pub use rope::{Rotary, rope};
 pub use scale::scale;
 pub use text_positions::text_positions;
+pub use widen::widen;
 
 use crate::{gpu::Family, tensor::Tensor};
 

@@ -5,15 +5,16 @@ use std::{collections::HashMap, path::Path};
 use serde_json::json;
 
 use super::{
-    Context, Error, Models, Recipe, Source, advise,
+    Context, Error, Recipe, Source,
+    arrange::{Limits, arrange, bounds, quantized, streams},
     folder::{self, Standing},
-    outline, recipe,
+    recipe,
     source::Tuned,
-    trust, tuning,
+    trust, tuning, weak_states,
 };
 use crate::{
     checkpoint, config,
-    config::{Config, LrScheduler, Quantize, Recompute},
+    config::{Config, LrScheduler},
     curriculum::CurriculumRow,
     data::{
         self, Dataset, Example,
@@ -21,14 +22,12 @@ use crate::{
         template::Moment,
         tokenizer::Tokenizer,
     },
-    engine::{self, Engine, Loss, Side, Spec},
-    fit::{self, Bounds, Choice},
-    gpu::{Gpu, MemoryUse, tune::Wrong},
-    model::{self, Held},
+    engine::{Engine, Loss, Side, Spec},
+    fit::{self, Choice},
+    gpu::MemoryUse,
     optim::{Decay, Scalars, Schedule},
     report::{Event, Report, bytes},
     score::{self, Scored},
-    tensor::Format,
     train::{self as training, Means, Outcome, Phase},
 };
 
@@ -95,121 +94,6 @@ fn steps(config: &Config, epochs: &Epochs) -> u64 {
     config.max_steps.map_or(all, |most| most.min(all))
 }
 
-fn bounds(config: &Config, &Limits { available, logits, .. }: &Limits) -> Bounds {
-    Bounds {
-        memory: config.memory.map(|size| size.0).or(available),
-        tokens: (config.tokens_per_pass > 0).then_some(config.tokens_per_pass),
-        recompute: match config.recompute {
-            Recompute::Auto => None,
-            Recompute::On => Some(usize::MAX),
-            Recompute::Off => Some(0),
-            Recompute::Blocks(blocks) => Some(blocks),
-        },
-        logits,
-    }
-}
-
-/// What an arrangement is bound by beside the settings.
-#[derive(Clone, Debug, Default)]
-pub struct Limits {
-    /// Bytes that one binding of the device may span.
-    pub max_binding: u64,
-    /// Bytes of device memory there are; `None`: unknown.
-    pub available: Option<u64>,
-    /// Bytes of logits that a run that goes on had at a time.
-    pub logits: Option<u64>,
-    /// Number formats that are not to be taken, and why.
-    pub wrong: Wrong,
-}
-
-impl Limits {
-    /// Those of a device.
-    fn of(gpu: &Gpu) -> Self {
-        Self { max_binding: gpu.max_binding(), available: gpu.available(), logits: None, wrong: trust::wrong(gpu) }
-    }
-}
-
-/// With the matrices of what does not learn held as the settings say.
-fn quantized(config: &Config, mut spec: Spec) -> Result<Spec, Error> {
-    let linear = match config.quantize {
-        Quantize::None => return Ok(spec),
-        Quantize::Bits8 => Format::Q8,
-        Quantize::Bits4 => Format::Q4,
-    };
-    if spec.strong.quantised {
-        let reason = "a model that is quantised already is held as it is; leave `quantize` out";
-        return Err(Error::User(reason.into()));
-    }
-    let layouts = spec.others.iter().map(|other| &other.adapter).chain([&spec.adapter]);
-    if layouts.flatten().any(|layout| layout.config.dora) {
-        let reason =
-            "`quantize` is not built for a DoRA adapter, which needs the lengths of the base's rows; leave it out";
-        return Err(Error::User(reason.into()));
-    }
-    let held = Held { linear, table: Format::Q8 };
-    let others = spec.others.iter_mut().map(|other| &mut other.config);
-    others.filter(|config| !config.quantised).for_each(|config| config.held = held);
-    // A model that a run trains whole is measured as it is.
-    if spec.adapter.is_some() || config.out.is_none() {
-        spec.strong.held = held;
-    }
-    Ok(spec)
-}
-
-/// The arrangement that a training phase has within these limits.
-///
-/// # Errors
-/// If the models do not go together or nothing fits; says what would.
-pub fn arrange(
-    config: &Config,
-    strong: &model::Config,
-    models: Models,
-    batches: &[Vec<&Example>],
-    limits: &Limits,
-) -> Result<Choice, Error> {
-    let choose = |config: &Config, Models { adapter, loss, others }, batches: &[Vec<&Example>]| {
-        let (strong, train, max_binding) = (strong.clone(), true, limits.max_binding);
-        let spec = Spec { strong, adapter, others, loss, train, tokens: 0, recompute: 0, logits: 0, max_binding };
-        let spec = trust::heed(&limits.wrong, quantized(config, spec)?)?;
-        can_learn(&spec)?;
-        Ok(fit::choose(&spec, batches, bounds(config, limits))?)
-    };
-    choose(config, models, batches).map_err(|error| match error {
-        Error::Engine(engine::Error::Memory { needed, available, least, advice }) => {
-            let advice = advise::advice(config, strong, batches, choose).unwrap_or(advice);
-            engine::Error::Memory { needed, available, least, advice }.into()
-        }
-        other => other,
-    })
-}
-
-/// Whatever learns whole must have numbers that can move.
-fn can_learn(spec: &Spec) -> Result<(), Error> {
-    let others = spec.others.iter().filter(|other| other.learns).map(|other| (&other.config, &other.adapter));
-    if others.chain([(&spec.strong, &spec.adapter)]).any(|(model, adapter)| model.quantised && adapter.is_none()) {
-        let reason = "a quantised model cannot be trained itself: its numbers have no room to move. Train an adapter on it \
-            with --lora-rank, or take the unquantised model";
-        return Err(Error::User(reason.into()));
-    }
-    Ok(())
-}
-
-/// Checks that the largest phase of `config.method` fits the memory, and that its models go together.
-///
-/// # Errors
-/// As [`arrange`].
-pub(super) fn check_fits(
-    context: &Context<'_>,
-    config: &Config,
-    model: &model::Config,
-    examples: &[Example],
-) -> Result<(), Error> {
-    let longest: Vec<Vec<&Example>> =
-        examples.iter().max_by_key(|example| example.ids.len()).map(|longest| vec![longest]).into_iter().collect();
-    arrange(config, model, outline(config, model)?, &longest, &Limits::of(context.gpu))?;
-    Ok(())
-}
-
 /// What a trained phase took.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Trained {
@@ -258,18 +142,31 @@ pub fn train(
     trust::tell(context, &limits.wrong)?;
     let choice = arrange(config, &strong.config, recipe.models(strong), &batches, &limits)?;
     let planned = choice.blueprint.footprint().total();
-    let text = format!("{name}: {}, {} of device memory planned", choice.describe(), bytes(planned));
-    context.report.event(&Event::Note(&text))?;
+    let mut how = choice.describe();
+    if streams(&choice.spec) {
+        how += ", the layers of the weak model or teacher read in every pass (with --cache-weak, once)";
+    }
+    context.report.event(&Event::Note(&format!("{name}: {how}, {} of device memory planned", bytes(planned))))?;
     let blueprint = choice.blueprint;
 
+    let mut states = Vec::new();
+    let keeps_states = weak_states::are_kept(recipe);
+    if keeps_states {
+        let seen = weak_states::seen(config, examples, &mut epochs, steps);
+        weak_states::check(context, config, recipe, &seen)?;
+        claim(config, resume, out)?;
+        states = weak_states::keep(context, config, recipe, examples, &seen, out)?;
+    }
     tuning::tune(context, config, blueprint.work(), planned)?;
     gpu.measure_peak();
     let mut engine = blueprint.build(gpu)?;
-    load(&engine, strong, recipe.others.iter().map(|companion| &companion.source), config.seed)?;
-    // Only now, when nothing of the user's can be wrong any more, does the run leave a trace.
-    folder::claim(config, resume)?;
+    load(&mut engine, strong, recipe.others.iter().map(|companion| &companion.source), config.seed)?;
+    states.into_iter().for_each(|(side, states)| engine.keep(side, states));
+    // Only now, when nothing of the user's can be wrong any more, does a run without kept states leave a trace.
+    if !keeps_states {
+        claim(config, resume, out)?;
+    }
     tuning::record(context, config)?;
-    std::fs::create_dir_all(out).map_err(|e| Error::User(format!("cannot create {}: {e}", out.display())))?;
     let decay = match config.lr_scheduler {
         LrScheduler::Constant => Decay::Constant,
         LrScheduler::Linear => Decay::Linear,
@@ -306,16 +203,25 @@ pub fn train(
     let MemoryUse { peak, reserved, .. } = gpu.memory_use();
     context.report.event(&Event::Memory { planned, peak, reserved })?;
     match outcome {
-        Outcome::Finished { loss } => Ok(Trained { loss, bytes: peak }),
+        Outcome::Finished { loss } => {
+            weak_states::forget(recipe, out)?;
+            Ok(Trained { loss, bytes: peak })
+        }
         Outcome::Interrupted { step } => {
             Err(Error::Interrupted(format!(" after step {step} of {steps}, which is saved")))
         }
     }
 }
 
+/// Makes the run's folder its own, and that of the phase.
+fn claim(config: &Config, resume: bool, out: &Path) -> Result<(), Error> {
+    folder::claim(config, resume)?;
+    std::fs::create_dir_all(out).map_err(|e| Error::User(format!("cannot create {}: {e}", out.display())))
+}
+
 /// Loads every model; those that are views of the strong one's weights find them there.
-fn load<'a>(
-    engine: &Engine<'_>,
+pub(super) fn load<'a>(
+    engine: &mut Engine<'_>,
     strong: &Source,
     others: impl IntoIterator<Item = &'a Source>,
     seed: u64,
@@ -324,6 +230,7 @@ fn load<'a>(
     for (side, source) in [(Side::Strong, strong)].into_iter().chain(others) {
         if side == Side::Strong || !strong.shares_base(source) {
             engine.load(side, &source.weights)?;
+            engine.stream(side, &source.weights);
         }
         match &source.adapter {
             Some(Tuned { folder: Some(folder), .. }) => engine.load_adapter(side, folder)?,
@@ -433,8 +340,8 @@ fn measuring<'g>(
     let spec = trust::heed(&limits.wrong, quantized(config, spec)?)?;
     let Choice { blueprint, .. } = fit::choose(&spec, &batches, bounds(config, &limits))?;
     tuning::tune(context, config, blueprint.work(), blueprint.footprint().total())?;
-    let engine = blueprint.build(gpu)?;
-    load(&engine, source, others, config.seed)?;
+    let mut engine = blueprint.build(gpu)?;
+    load(&mut engine, source, others, config.seed)?;
     tuning::record(context, config)?;
     engine.set_scalars(0, &scalars);
     Ok(engine)

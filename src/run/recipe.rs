@@ -6,7 +6,7 @@ use super::{Context, Error, Source, choose, source::tuned};
 use crate::{
     checkpoint::is_adapter,
     config::{Config, LambdaSchedule, Method, WeakSource},
-    engine::{Loss, Other},
+    engine::{Loss, Other, Supply},
     method,
     model::{self, Layout},
     optim::Scalars,
@@ -21,6 +21,8 @@ pub struct Companion {
     pub share: f64,
     /// Whether it learns too.
     pub learns: bool,
+    /// Where its hidden states come from.
+    pub supply: Supply,
 }
 
 /// What a phase trains with.
@@ -52,9 +54,9 @@ impl Recipe {
     /// The joint phase of weak-driven learning with these weak models, of which each has the share that `config` gives.
     pub fn mix(config: &Config, weak: Vec<Source>) -> Self {
         let source = stand_in(config.weak_source);
-        let (shares, learns) = (shares(config, weak.len()), learns(config, source));
-        let others =
-            weak.into_iter().zip(shares).map(|(source, share)| Companion { source, share, learns }).collect();
+        let (shares, learns, supply) = (shares(config, weak.len()), config.trains_weak(), supply(config));
+        let companion = |(source, share)| Companion { source, share, learns, supply };
+        let others = weak.into_iter().zip(shares).map(companion).collect();
         Self {
             loss: Loss::Mix(source),
             others,
@@ -113,13 +115,18 @@ impl Recipe {
             lowered: if undial { config.undial_beta } else { 0.0 },
             ..Scalars::default()
         };
-        let others = vec![Companion { source: teacher, share: 1.0, learns: false }];
+        let others = vec![Companion { source: teacher, share: 1.0, learns: false, supply: supply(config) }];
         Ok(Self { loss: Loss::Distill, others, scalars, ..Self::sft() })
     }
 
     /// The models of the phase, as an engine takes them.
     pub(super) fn models(&self, strong: &Source) -> Models {
-        let other = |c: &Companion| Other { learns: c.learns, share: c.share, ..other(&c.source, strong) };
+        let other = |&Companion { ref source, share, learns, supply }: &Companion| Other {
+            learns,
+            share,
+            supply,
+            ..other(source, strong)
+        };
         Models { adapter: strong.layout(), loss: self.loss, others: self.others.iter().map(other).collect() }
     }
 
@@ -132,7 +139,10 @@ impl Recipe {
         // A model that learns is part of the checkpoint; any other is read from its folder again.
         let other = |c: &Companion| -> Result<serde_json::Value, Error> {
             let weights = if c.learns { None } else { Some(c.source.fingerprint()?) };
-            Ok(serde_json::json!([c.share, c.learns, weights]))
+            Ok(match c.supply {
+                Supply::Pass | Supply::Streamed => serde_json::json!([c.share, c.learns, weights]),
+                Supply::Kept => serde_json::json!([c.share, c.learns, weights, "states kept as bf16"]),
+            })
         };
         let others = self.others.iter().map(other).collect::<Result<Vec<_>, _>>()?;
         let values = serde_json::json!({
@@ -185,7 +195,8 @@ pub fn outline(config: &Config, strong: &model::Config) -> Result<Models, Error>
         Method::Sft => (Loss::Sft { noisy: false }, Vec::new()),
         Method::Neftune => (Loss::Sft { noisy: true }, Vec::new()),
         Method::Undial | Method::Distill | Method::SelfDistill => {
-            (Loss::Distill, vec![shape(config.teacher.as_deref())?])
+            let supply = supply(config);
+            (Loss::Distill, vec![Other { supply, ..shape(config.teacher.as_deref())? }])
         }
         Method::Mix | Method::Wmss => {
             let source = stand_in(config.weak_source);
@@ -194,9 +205,9 @@ pub fn outline(config: &Config, strong: &model::Config) -> Result<Models, Error>
                 folders if folders.is_empty() || config.chooses_weak() => vec![own()],
                 folders => folders.iter().map(|w| shape(Some(w))).collect::<Result<_, _>>()?,
             };
-            let (shares, learns) = (shares(config, shapes.len()), learns(config, source));
+            let (shares, learns, supply) = (shares(config, shapes.len()), config.trains_weak(), supply(config));
             let others = shapes.into_iter().zip(shares);
-            (Loss::Mix(source), others.map(|(other, share)| Other { learns, share, ..other }).collect())
+            (Loss::Mix(source), others.map(|(other, share)| Other { learns, share, supply, ..other }).collect())
         }
     };
     Ok(Models { adapter, loss, others })
@@ -224,10 +235,9 @@ fn shares(config: &Config, count: usize) -> Vec<f64> {
     (0..count).map(|i| config.weak_share.get(i).map_or(1.0 / count as f64, |share| share / total)).collect()
 }
 
-/// Whether weak models learn too: nothing flows back through logits that only match an entropy, and where an adapter learns,
-/// it alone does.
-fn learns(config: &Config, source: method::Source) -> bool {
-    !config.freeze_weak && !config.trains_adapter() && source != method::Source::EntropyMatched
+/// Where the hidden states of models that do not learn come from.
+fn supply(config: &Config) -> Supply {
+    if config.cache_weak { Supply::Kept } else { Supply::Pass }
 }
 
 fn stand_in(source: WeakSource) -> method::Source {

@@ -192,7 +192,7 @@ impl<'a, 'g> Course<'a, 'g> {
 /// What is told of a second set of logits, if the loss has one.
 fn mix(loss: Loss, means: &Means, lambda: f64, vocab: usize) -> Option<MixStep> {
     match loss {
-        Loss::Sft { .. } => None,
+        Loss::Sft { .. } | Loss::States => None,
         Loss::Distill => Some(means.mix(None, vocab)),
         // No kernel computes what needs none.
         Loss::Mix(Source::Uniform) => {

@@ -19,7 +19,7 @@ fn every_verb_teaches_itself() {
             "train",
             &format!(
                 "{run} --method --weak --weak-share --candidate --held-out --weak-source --lambda --lambda-schedule \
-                 --lambda-end --amplification --freeze-weak --teacher --temperature --hard-share --undial-beta \
+                 --lambda-end --amplification --freeze-weak --cache-weak --teacher --temperature --hard-share --undial-beta \
                  --noise-alpha --label-smoothing --diagnostics --weights RUN.TOML 130"
             ),
         ),
@@ -31,7 +31,7 @@ fn every_verb_teaches_itself() {
         (
             "wmss",
             &format!(
-                "{run} --rounds --rule --weak-source --alpha --beta --gamma --multiplier --lambda --freeze-weak RUN.TOML"
+                "{run} --rounds --rule --weak-source --alpha --beta --gamma --multiplier --lambda --freeze-weak --cache-weak RUN.TOML"
             ),
         ),
         (

@@ -4,7 +4,7 @@ use underdog::{
     data::{Example, pack::Batch},
     engine::{Engine, Loss, Side, Spec},
     gpu::Program,
-    method::{Distill, Method, Mix, Row, Settings, Sft, Source},
+    method::{Beside, Distill, Method, Mix, Row, Settings, Sft, Source},
     model::{Adapter, Model},
     ops::head_loss::{LOSS, STATS},
     optim::{Scalars, schedule_tensor},
@@ -39,11 +39,11 @@ fn sides(arm: &Arm) -> Vec<Side> {
 }
 
 /// All numbers that a few steps leave behind.
-struct Trace(Vec<(String, Vec<f32>)>);
+pub(crate) struct Trace(pub(crate) Vec<(String, Vec<f32>)>);
 
 impl Trace {
     /// Three steps: losses, norms, the first step's gradients, the last step's weights.
-    fn of(arm: &Arm, engine: &mut Engine<'_>, rows: &[Batch]) -> Self {
+    pub(crate) fn of(arm: &Arm, engine: &mut Engine<'_>, rows: &[Batch]) -> Self {
         let mut found = Vec::new();
         let mut all = |engine: &Engine<'_>, kind: &str, gradient| {
             for side in sides(arm) {
@@ -60,12 +60,12 @@ impl Trace {
         Self(found)
     }
 
-    fn run(arm: &Arm, spec: &Spec, rows: &[Batch]) -> Self {
+    pub(crate) fn run(arm: &Arm, spec: &Spec, rows: &[Batch]) -> Self {
         Self::of(arm, &mut arm.engine(spec), rows)
     }
 
     #[track_caller]
-    fn assert_same_bits(&self, other: &Self, what: &str) {
+    pub(crate) fn assert_same_bits(&self, other: &Self, what: &str) {
         assert_eq!(self.0.len(), other.0.len(), "{what}");
         for ((name, a), (_, b)) in self.0.iter().zip(&other.0) {
             assert_eq!(bits(a), bits(b), "{what}: {name}");
@@ -76,7 +76,7 @@ impl Trace {
     /// gradients by their own size. Gradients, whose sums f32 rounds in another order, within 2e-6 of the tensor's largest
     /// number (1.1e-6 measured), those of adapters, behind one product more, within 4e-6 (2.2e-6 measured); weights within 1e-4.
     #[track_caller]
-    fn assert_near(&self, other: &Self, what: &str) {
+    pub(crate) fn assert_near(&self, other: &Self, what: &str) {
         let mut checks = Checks::of(what);
         for ((name, got), (_, want)) in self.0.iter().zip(&other.0) {
             let kind = name.split(' ').next().unwrap_or_default();
@@ -159,12 +159,16 @@ fn pass_by_hand(arm: &Arm, batch: &Batch, chunk: usize, max_binding: u64) -> Tra
     let mut source = Source::Real;
     match arm.loss {
         Loss::Sft { noisy } => Sft { model: &strong, noisy }.record(&mut tape, row, settings),
-        Loss::Distill => Distill { student: &strong, teacher: &others[0] }.record(&mut tape, row, settings),
+        Loss::Distill => {
+            Distill { student: &strong, teacher: Beside::computed(&others[0]) }.record(&mut tape, row, settings)
+        }
         Loss::Mix(of) => {
             source = of;
-            let weak = others.iter().zip(&arm.others).map(|(model, (.., share))| (model, *share)).collect();
+            let weak = others.iter().zip(&arm.others).map(|(model, (.., share))| (Beside::computed(model), *share));
+            let weak = weak.collect();
             Mix { strong: &strong, weak, source }.record(&mut tape, row, settings);
         }
+        Loss::States => unreachable!("no loss"),
     }
     tape.backward();
     let memory = Memory::allocate(gpu, &store).unwrap();

@@ -171,3 +171,21 @@ fn tokens_of_long_texts_look_further_on() {
     let found: Vec<u32> = outcome.value.iter().map(|row| row.to_bits()).collect();
     assert_eq!(found, [100, 101, 102, 103, 0, 1, 2, 100, 101, 102, 103, 104]);
 }
+
+#[test]
+fn numbers_kept_as_bf16_are_widened() {
+    // Rows of 1 to 127 numbers, odd counts of which end in half a word; normal numbers, of any size.
+    for (rows, cols) in [(1usize, 1usize), (3, 5), (127, 1), (5, 64), (2, 127)] {
+        let halves: Vec<u16> = (0..rows * cols).map(|i| (i as u16).wrapping_mul(40_503) & 0xff7f | 0x100).collect();
+        let mut words: Vec<u32> = halves
+            .chunks(2)
+            .map(|pair| u32::from(pair[0]) | u32::from(*pair.get(1).unwrap_or(&0x7f80)) << 16)
+            .collect();
+        let width = cols.div_ceil(2);
+        words.resize(rows * width, u32::MAX);
+        let outcome = run(&[Input::Index(&words, rows, width)], None, |tape, x| ops::widen(tape, x[0], cols));
+        let found: Vec<u32> = outcome.value.iter().map(|x| x.to_bits()).collect();
+        let want: Vec<u32> = halves.iter().map(|half| u32::from(*half) << 16).collect();
+        assert_eq!(found, want, "[{rows}, {cols}]");
+    }
+}

@@ -65,6 +65,7 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         | "rope.rotate"
         | "text_positions.forward"
         | "scale.forward"
+        | "widen.forward"
         | "adamw.step" => 0,
         "adamw.square_sum" => adamw::BLOCK + REDUCE,
         "adamw.clip" => of::<adamw::Params>(params).n.div_ceil(32) as usize + REDUCE,
@@ -238,6 +239,7 @@ fn largest(store: &mut Store, tape: &mut Tape) {
     let (few, many) = (trained(tape, 1, LONGEST), trained(tape, 40, LONGEST));
     let narrow = trained(tape, 40, 64);
     let (x4, y4) = (trained(tape, 4, 4), trained(tape, 64, 4));
+    ops::widen(tape, x4, 4);
     let params = kernels::ceiling::Params { n: underdog::bench::MOST_TRIPS as u32 };
     tape.run(kernels::ceiling::MultiplyAdd { y4, x4 }, params, Grid::linear(1));
     let half = kernels::ceiling_half::Params { n: params.n };

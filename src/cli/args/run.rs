@@ -247,6 +247,10 @@ pub struct RunFlags {
     #[arg(long, help_heading = JOINT)]
     #[serde(skip_serializing_if = "is_absent")]
     pub freeze_weak: bool,
+    /// Compute the hidden states of frozen weak models and of teachers once, and keep them on disk while a phase runs
+    #[arg(long, help_heading = JOINT)]
+    #[serde(skip_serializing_if = "is_absent")]
+    pub cache_weak: bool,
     /// Longest example in tokens
     #[arg(long, value_name = "N", help_heading = DATA)]
     pub max_length: Option<u64>,

@@ -116,6 +116,13 @@ fn layer_of(module: &str) -> Option<usize> {
 }
 
 impl Layout {
+    /// What it adds to the head; `None` if that stays.
+    pub fn of_head(&self) -> Option<Self> {
+        let own = |whole: &&Whole| whole.parameter.name == HEAD;
+        let whole: Vec<Whole> = self.whole.iter().filter(own).cloned().collect();
+        (!whole.is_empty()).then(|| Self { config: self.config.clone(), modules: Vec::new(), whole })
+    }
+
     /// What `wanted` comes to on a model.
     ///
     /// # Errors

@@ -123,6 +123,11 @@ impl Config {
         list.parameters
     }
 
+    /// The name of the matrix that turns hidden states into logits.
+    pub fn head(&self) -> &'static str {
+        if self.tied { "model.embed_tokens.weight" } else { "lm_head.weight" }
+    }
+
     /// [`Config::parameters`] as the checkpoint room takes them, in the same order.
     pub fn entries(&self) -> Vec<Entry> {
         self.parameters().iter().map(Entry::from).collect()
