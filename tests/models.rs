@@ -21,3 +21,5 @@ mod mixes;
 mod support;
 #[path = "models/training.rs"]
 mod training;
+#[path = "models/widths.rs"]
+mod widths;

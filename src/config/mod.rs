@@ -119,6 +119,9 @@ pub struct Config {
     pub weight_decay: f64,
     /// Largest global norm of the gradient; 0 turns clipping off.
     pub clip: f64,
+    /// Bits of the numbers that learn: 32, 16 or 8. Below 32, weights of a model and their gradients are bfloat16; with 8,
+    /// moments have 8 bits.
+    pub optimizer_bits: u32,
     /// Where all randomness starts.
     pub seed: u64,
     /// Whether each epoch has an order of its own.
@@ -224,6 +227,7 @@ impl Default for Config {
             warmup: 0.03,
             weight_decay: 0.0,
             clip: 1.0,
+            optimizer_bits: 32,
             seed: 42,
             shuffle: true,
             dtype: Dtype::Auto,
@@ -317,6 +321,14 @@ impl Config {
     /// Whether an adapter is trained instead of the model.
     pub fn trains_adapter(&self) -> bool {
         self.adapter.is_some() || self.lora_rank.is_some()
+    }
+
+    /// The number format of what the run writes: where weights are trained as bfloat16, that is their own.
+    pub fn written(&self) -> Dtype {
+        match self.dtype {
+            Dtype::Auto if self.optimizer_bits < 32 && !self.trains_adapter() => Dtype::Bf16,
+            dtype => dtype,
+        }
     }
 
     /// Whether the weak model is chosen among candidates.

@@ -6,7 +6,7 @@ use crate::{
     method::{Distill, Method, Mix, Row, Settings, Sft, Source},
     model::{self, Adapter, Config, Held, Layout, Model},
     ops::{MAX_TERMS, head_loss},
-    optim::{AdamW, Scalars, schedule_tensor},
+    optim::{AdamW, Scalars, Width, schedule_tensor},
     plan::Plan,
     tape::Tape,
     tensor::{Memory, Role, Store},
@@ -70,6 +70,8 @@ pub struct Spec {
     pub tokens: usize,
     /// Compute activations again in backward instead of keeping them.
     pub recompute: bool,
+    /// How what learns is held.
+    pub width: Width,
     /// Bytes that one binding of the device may span.
     pub max_binding: u64,
 }
@@ -158,7 +160,7 @@ impl Blueprint {
         let adamw = spec.train.then(|| {
             let mut pairs = strong.trained();
             pairs.extend(others.iter().flat_map(Model::trained));
-            AdamW::declare(&mut store, &pairs, schedule)
+            AdamW::declare(&mut store, &pairs, schedule, spec.width)
         });
         let mut tape = Tape::new();
         let trained = [&strong].into_iter().chain(&others).flat_map(Model::trained);
@@ -251,6 +253,9 @@ fn declare(
     let mut layouts = views.filter_map(|other| other.adapter.as_ref()).chain(adapter);
     if layouts.any(|layout| layout.config.dora) {
         config.held = Held::default(); // the lengths of rows are read as f32
+    }
+    if trained {
+        config.held = if spec.width == Width::Bits32 { Held::default() } else { Held::BF16 };
     }
     let own = |store: &mut Store| Model::declare(store, config, role, trained, spec.tokens, spec.max_binding);
     let model = base.map_or_else(|| own(store), |strong| Ok(strong.view(None)))?;

@@ -84,8 +84,9 @@ impl Weights {
             let mut declare = |role, format| -> Vec<Tensor> {
                 rows.iter().map(|n| store.declare_packed(name, role, *n, cols, format)).collect()
             };
-            let shards = declare(role, if trained { Format::F32 } else { held(config.held, &parameter, &rows) });
-            let gradients = if trained { declare(Role::Gradients, Format::F32) } else { Vec::new() };
+            let format = held(config.held, &parameter, &rows);
+            let shards = declare(role, format);
+            let gradients = if trained { declare(Role::Gradients, format) } else { Vec::new() };
             stored.push(Stored { parameter, shards, gradients, transposed: false });
         }
         Ok(Self::of(stored))
@@ -222,7 +223,7 @@ impl Stored {
 /// Rows of packed matrices come in these numbers, so that products can read four at a time.
 const PACKED_ROWS: usize = 4;
 
-/// How a parameter that does not learn is held, if its sizes allow it.
+/// How a parameter and its gradient are held, if its sizes allow it.
 fn held(held: Held, parameter: &Parameter, rows: &[usize]) -> Format {
     let format = if is_table(parameter) { held.table } else { held.linear };
     let fits = format.takes(parameter.cols()) && rows.iter().all(|n| n.is_multiple_of(PACKED_ROWS));

@@ -1,5 +1,5 @@
 //! Matrix products as the kernels of `linear.wgsl` take them; `linear` and the loss head are made of these. W may be held
-//! packed, where it is frozen.
+//! packed, and so may a gradient.
 
 mod alternatives;
 mod trial;
@@ -67,6 +67,9 @@ impl Product {
     }
 }
 
+/// Numbers of a packed Y that are summed at a time: 32 MiB.
+const SUMS: usize = 8 << 20;
+
 /// Whether the kernels that read four numbers at a time can be used.
 fn by_four(sizes: &[usize]) -> bool {
     sizes.iter().all(|n| n.is_multiple_of(4))
@@ -122,10 +125,31 @@ pub fn tn(tape: &mut Tape, x: Tensor, w: Tensor, y: Tensor, product: Product) {
     let Product { m, n, k, .. } = product;
     assert!(k <= MAX_TERMS, "matmul: sums of {k} terms");
     let strides @ [ldx, ldw, ldy] = product.strides.unwrap_or([m, n, n]);
+    if y.format != Format::F32 {
+        return tn_packed(tape, [x, w, y], strides, product);
+    }
     let params = product.params(strides, false);
     if by_four(&[m, n, ldx, ldw, ldy]) {
         tape.run(Tn4 { x4: x, w4: w, y4: y }, params, product.grid());
     } else {
         tape.run(Tn { x, w, y }, params, product.grid());
+    }
+}
+
+/// As [`tn`], to a gradient that is held packed: the sums stand as f32 first, some rows of Y at a time, so that every form of
+/// the product serves.
+fn tn_packed(tape: &mut Tape, [x, w, y]: [Tensor; 3], [ldx, ldw, _]: [usize; 3], product: Product) {
+    let Product { m, n, k, accumulate, .. } = product;
+    assert_eq!((y.len(), y.offset), (m * n, 0), "matmul: a part of {y:?}");
+    if accumulate == 0 {
+        tape.clear(y);
+    }
+    let rows = (SUMS / n / GROUP).max(1) * GROUP;
+    let sums = tape.transient(rows.min(m), n);
+    for first in (0..m).step_by(rows) {
+        let sums = Tensor { rows: rows.min(m - first), ..sums };
+        let part = Tensor { offset: x.offset + first, rows: 1, cols: x.len() - first, ..x };
+        tn(tape, part, w, sums, Product::dense(sums.rows, n, k).strides(ldx, ldw, n));
+        packed::add(tape, sums, y, first * n / 4);
     }
 }

@@ -1,4 +1,5 @@
-//! Products with a frozen matrix that is held packed, and rows of such a table: widened inside of the kernel that reads it.
+//! Products with a matrix that is held packed, and rows of such a table: widened inside of the kernel that reads it. Sums that
+//! go to a packed gradient.
 //!
 //! One kernel a format, of the same bindings and immediates: those of `linear` and `embedding`, and where a format has
 //! scales the words once more, since the scales stand behind them.
@@ -7,12 +8,12 @@ use crate::{
     gpu::{
         Kernel,
         kernels::{
-            embedding, embedding_bf16, embedding_nf4, embedding_q4, embedding_q8, linear, linear_bf16, linear_nf4,
-            linear_q4, linear_q8,
+            embedding, embedding_bf16, embedding_gradient_bf16, embedding_nf4, embedding_q4, embedding_q8,
+            gradient_bf16, linear, linear_bf16, linear_nf4, linear_q4, linear_q8,
         },
     },
     tape::{Grid, Tape},
-    tensor::{Format, Tensor},
+    tensor::{Format, Tensor, size},
 };
 
 /// The kernels of one format.
@@ -24,10 +25,10 @@ struct Kernels {
 }
 
 /// # Panics
-/// For numbers of four bytes, whose kernels are `linear`'s own.
+/// For numbers of four bytes, whose kernels are `linear`'s own, and for codes.
 fn kernels(format: Format) -> Kernels {
     match format {
-        Format::F32 => panic!("f32 is not packed"),
+        Format::F32 | Format::Codes => panic!("{format:?} has no products"),
         Format::Bf16 => Kernels {
             nt: &linear_bf16::NT,
             nt_row: &linear_bf16::NT_ROW,
@@ -83,4 +84,19 @@ pub(super) fn nn(tape: &mut Tape, [x, w, y]: [Tensor; 3], params: linear::Params
 pub(super) fn rows(tape: &mut Tape, [tokens, table, y]: [Tensor; 3], params: embedding::Params) {
     let grid = Grid::items(y.len() / 4, 64);
     tape.run_kernel(kernels(table.format).rows, with_scales(vec![tokens, table, y], table), &params, grid);
+}
+
+/// Adds `sums` to a packed gradient, from its `first`-th four numbers on.
+pub(super) fn add(tape: &mut Tape, sums: Tensor, gradient: Tensor, first: usize) {
+    assert_eq!(gradient.format, Format::Bf16, "sums go to no gradient held otherwise");
+    let params = gradient_bf16::Params { n: size(sums.len() / 4), first: size(first) };
+    tape.run(gradient_bf16::Add { sums4: sums, gradient }, params, Grid::items(sums.len() / 4, 64));
+}
+
+/// As the backward of `embedding`, to a packed gradient.
+pub(super) fn add_rows(tape: &mut Tape, [tokens, order, dy4, dtable]: [Tensor; 4], params: embedding::Params) {
+    assert_eq!(dtable.format, Format::Bf16, "rows go to no gradient held otherwise");
+    let grid = Grid::plane(tokens.len(), dtable.cols.div_ceil(4 * 64));
+    let bindings = vec![tokens, order, dy4, dtable];
+    tape.run_kernel(&embedding_gradient_bf16::BACKWARD, bindings, &params, grid);
 }

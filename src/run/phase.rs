@@ -24,7 +24,7 @@ use crate::{
     engine::{Blueprint, Engine, Loss, Side, Spec},
     fit::{self, Bounds},
     model::{self, Held},
-    optim::{Decay, Scalars, Schedule},
+    optim::{Decay, Scalars, Schedule, Width},
     report::{Event, Report, bytes},
     score::{self, Scored},
     tensor::Format,
@@ -139,8 +139,22 @@ pub fn blueprint(
     batches: &[Vec<&Example>],
     (max_binding, available): (u64, Option<u64>),
 ) -> Result<(Spec, Blueprint), Error> {
-    let spec =
-        Spec { strong: strong.clone(), adapter, others, loss, train: true, tokens: 0, recompute: false, max_binding };
+    let width = match config.optimizer_bits {
+        8 => Width::Bits8,
+        16 => Width::Bits16,
+        _ => Width::Bits32,
+    };
+    let spec = Spec {
+        strong: strong.clone(),
+        adapter,
+        others,
+        loss,
+        train: true,
+        tokens: 0,
+        recompute: false,
+        width,
+        max_binding,
+    };
     let spec = quantized(config, spec)?;
     Ok(fit::choose(&spec, batches, bounds(config, available))?)
 }
@@ -243,6 +257,7 @@ pub fn train(
             eps: config.adamw.eps,
             weight_decay: config.weight_decay,
             clip: config.clip,
+            seed: config.seed,
             ..recipe.scalars
         },
         identity,
@@ -312,6 +327,7 @@ fn identity(
         "warmup": config.warmup,
         "weight_decay": config.weight_decay,
         "clip": config.clip,
+        "optimizer_bits": config.optimizer_bits,
         "adamw": config.adamw,
         "seed": config.seed,
         "shuffle": config.shuffle,
@@ -373,6 +389,7 @@ fn measuring<'g>(
         train: false,
         tokens: 0,
         recompute: false,
+        width: Width::Bits32,
         max_binding: gpu.max_binding(),
     };
     let spec = quantized(config, spec)?;

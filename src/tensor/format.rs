@@ -1,4 +1,4 @@
-//! How the numbers of a tensor are held: as f32, or packed, for frozen matrices.
+//! How the numbers of a tensor are held: as f32, or packed.
 //!
 //! Packed numbers stand row by row, the first in the lowest bits of the first word; behind them, where a format has
 //! groups, a pair of f32 for every 64 numbers: scale and offset.
@@ -40,6 +40,8 @@ pub enum Format {
     Q4,
     /// 4 bits: a quantile of the normal distribution times the largest of its group.
     Nf4,
+    /// 8 bits: a whole number from 0 to 255, whose meaning its kernel knows.
+    Codes,
 }
 
 /// A run of numbers as a format holds it.
@@ -57,7 +59,7 @@ impl Format {
         match self {
             Self::F32 => 32,
             Self::Bf16 => 16,
-            Self::Q8 => 8,
+            Self::Q8 | Self::Codes => 8,
             Self::Q4 | Self::Nf4 => 4,
         }
     }
@@ -92,6 +94,11 @@ impl Format {
                 let words = values.chunks(2).map(|two| two.iter().rev().fold(0, |word, x| word << 16 | bits(x)));
                 Packed { words: words.collect(), groups: Vec::new() }
             }
+            Self::Codes => {
+                let words =
+                    values.chunks(4).map(|four| four.iter().rev().fold(0, |word, x| word << 8 | u32::from(*x as u8)));
+                Packed { words: words.collect(), groups: Vec::new() }
+            }
             Self::Q8 | Self::Q4 | Self::Nf4 => {
                 let mut packed = Packed::default();
                 for group in values.chunks(GROUP) {
@@ -117,6 +124,7 @@ impl Format {
             .map(|(i, code)| match self {
                 Self::F32 => f32::from_bits(code),
                 Self::Bf16 => f32::from_bits(code << 16),
+                Self::Codes => code as f32,
                 Self::Q8 | Self::Q4 => code as f32 * group(i)[0] + group(i)[1],
                 Self::Nf4 => QUANTILES[code as usize] * group(i)[0],
             })
