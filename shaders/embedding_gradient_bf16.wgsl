@@ -8,6 +8,7 @@ struct Params {
     first: u32,
     count: u32,
     scale: f32,
+    salt: u32, // of this sum
 }
 
 var<immediate> params: Params;
@@ -43,5 +44,5 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
         sum += dy4[t * quads + quad];
     }
     let to = row * quads + quad;
-    dtable[to] = rounded(widened(dtable[to]) + params.scale * sum, to);
+    dtable[to] = rounded(widened(dtable[to]) + params.scale * sum, to, params.salt);
 }

@@ -6,6 +6,7 @@
 struct Params {
     n: u32, // fours
     first: u32, // fours of the gradient before them
+    salt: u32, // of this sum
 }
 
 var<immediate> params: Params;
@@ -24,5 +25,5 @@ fn add(
         return;
     }
     let to = params.first + i;
-    gradient[to] = rounded(widened(gradient[to]) + sums4[i], to);
+    gradient[to] = rounded(widened(gradient[to]) + sums4[i], to, params.salt);
 }

@@ -139,6 +139,7 @@ impl Blueprint {
         let chunk = head_loss::chunk_rows(spec.tokens, spec.strong.vocab, LOGITS_BYTES.min(spec.max_binding));
         let settings = Settings { recompute: spec.recompute, chunk };
         let mut tape = Tape::new();
+        tape.round_by(row.noise.keys);
         match (spec.loss, others.as_slice()) {
             (Loss::Mix(source), _) => {
                 let weak = others.iter().zip(&spec.others).map(|(model, other)| (model, other.share)).collect();

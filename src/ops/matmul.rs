@@ -146,10 +146,11 @@ fn tn_packed(tape: &mut Tape, [x, w, y]: [Tensor; 3], [ldx, ldw, _]: [usize; 3],
     }
     let rows = (SUMS / n / GROUP).max(1) * GROUP;
     let sums = tape.transient(rows.min(m), n);
+    let rounding = tape.rounding();
     for first in (0..m).step_by(rows) {
         let sums = Tensor { rows: rows.min(m - first), ..sums };
         let part = Tensor { offset: x.offset + first, rows: 1, cols: x.len() - first, ..x };
         tn(tape, part, w, sums, Product::dense(sums.rows, n, k).strides(ldx, ldw, n));
-        packed::add(tape, sums, y, first * n / 4);
+        packed::add(tape, [sums, y], first * n / 4, rounding);
     }
 }

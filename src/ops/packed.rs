@@ -86,17 +86,19 @@ pub(super) fn rows(tape: &mut Tape, [tokens, table, y]: [Tensor; 3], params: emb
     tape.run_kernel(kernels(table.format).rows, with_scales(vec![tokens, table, y], table), &params, grid);
 }
 
-/// Adds `sums` to a packed gradient, from its `first`-th four numbers on.
-pub(super) fn add(tape: &mut Tape, sums: Tensor, gradient: Tensor, first: usize) {
+/// Adds `sums` to a packed gradient, from its `first`-th four numbers on, rounded as [`Tape::rounding`] says.
+pub(super) fn add(tape: &mut Tape, [sums, gradient]: [Tensor; 2], first: usize, (keys, salt): (Tensor, u32)) {
     assert_eq!(gradient.format, Format::Bf16, "sums go to no gradient held otherwise");
-    let params = gradient_bf16::Params { n: size(sums.len() / 4), first: size(first) };
-    tape.run(gradient_bf16::Add { sums4: sums, gradient }, params, Grid::items(sums.len() / 4, 64));
+    let params = gradient_bf16::Params { n: size(sums.len() / 4), first: size(first), salt };
+    tape.run(gradient_bf16::Add { sums4: sums, gradient, keys }, params, Grid::items(sums.len() / 4, 64));
 }
 
 /// As the backward of `embedding`, to a packed gradient.
 pub(super) fn add_rows(tape: &mut Tape, [tokens, order, dy4, dtable]: [Tensor; 4], params: embedding::Params) {
     assert_eq!(dtable.format, Format::Bf16, "rows go to no gradient held otherwise");
-    let grid = Grid::plane(tokens.len(), dtable.cols.div_ceil(4 * 64));
-    let bindings = vec![tokens, order, dy4, dtable];
-    tape.run_kernel(&embedding_gradient_bf16::BACKWARD, bindings, &params, grid);
+    let (keys, salt) = tape.rounding();
+    let embedding::Params { tokens: count_of, cols, first, count, scale } = params;
+    let params = embedding_gradient_bf16::Params { tokens: count_of, cols, first, count, scale, salt };
+    let launch = embedding_gradient_bf16::Backward { tokens, order, dy4, dtable, keys };
+    tape.run(launch, params, Grid::plane(tokens.len(), dtable.cols.div_ceil(4 * 64)));
 }

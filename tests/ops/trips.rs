@@ -252,6 +252,7 @@ fn largest(store: &mut Store, tape: &mut Tape) {
         AdamW::declare(store, &halves, schedule, width).record(tape);
     }
     let [(table, gradient)] = halves;
+    tape.round_by(row);
     tape.train(table, gradient);
     let (found, y) = (ops::embedding(tape, row, row, &[table], 1.0), ops::linear(tape, narrow, table, None));
     tape.gradient(found);
