@@ -69,6 +69,18 @@ impl Tensor {
         Self { offset, rows: count, ..self }
     }
 
+    /// The elements from `start` on, as one row: what kernels take that have strides of their own.
+    ///
+    /// # Panics
+    /// If it is not inside, or no binding may start there ([`BINDING_ALIGN`]).
+    #[must_use]
+    pub fn from(self, start: usize) -> Self {
+        let offset = self.offset + start;
+        assert!(start < self.len() && self.format == Format::F32, "elements from {start} of {self:?}");
+        assert!((offset as u64 * ELEMENT).is_multiple_of(BINDING_ALIGN), "element {start} of {self:?} not aligned");
+        Self { offset, rows: 1, cols: self.len() - start, ..self }
+    }
+
     /// Size in bytes.
     pub fn bytes(&self) -> u64 {
         self.format.words(self.len()) as u64 * ELEMENT

@@ -1,29 +1,47 @@
-// Products in registers, for software drivers: no workgroup memory, and tiles as large as they keep. A file that imports
-// this says
+// Products in registers: no workgroup memory, and tiles as large as software drivers keep. A file that imports this, and
+// the numbers of W (`wide`: the `at`-th four of them), says
 //
-//   const ROWS, QUADS   rows and groups of four columns of Y that an invocation makes; ROWS a multiple of 4
-//   alias Tile          array<array<vec4<f32>, QUADS>, ROWS>
+//   const OUTER, INNER, QUADS   a tile is OUTER * INNER rows by QUADS groups of four columns of Y
+//   const BLOCKS                at most so many tiles are made by an invocation
 //
-// A workgroup of 8 makes ROWS rows by 32 * QUADS columns: grid = (ceil(n / columns), ceil(m / ROWS), 1). Its invocations
-// share their rows, so that newer drivers see that they read the same numbers of X and read them once; numbers of W cost a
-// read of each invocation, so that more rows for each are cheaper than more columns. Offsets are made before the loop,
-// because these drivers hoist nothing, and tiles are arrays of arrays, because only those stay in registers there.
+// A workgroup of 8 makes some tiles (`tiles`) below each other: grid = (ceil(ceil(m / rows of a tile) / tiles), ceil(n /
+// (32 * QUADS)), 1). Its invocations share their rows, so that newer drivers see that they read the same numbers of X and
+// read them once; numbers of W cost a read of each invocation, so that more rows for each are cheaper than more columns.
+// Offsets are made before the loop, because these drivers hoist nothing, and tiles are arrays of arrays, because only those
+// stay in registers there. Rows come in OUTER times INNER, because loops of more than 32 rounds are not unrolled.
 //
-// Trips per invocation: k / 4 in nt and nn, k / 2 in tn; the inner loops have constant bounds and are unrolled.
+// DEEP terms at a time go into all tiles of an invocation, and workgroups below each other follow each other, so that what
+// they read of W is still in a processor's cache when they read it again.
+//
+// Trips per invocation: BLOCKS (k / 4 + k / DEEP) + k / DEEP; the inner loops have constant bounds and are unrolled.
 
 #import linear_params
 
 @group(0) @binding(0) var<storage, read> x4: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> w4: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y4: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> bias4: array<vec4<f32>>;
 
+const ROWS = OUTER * INNER;
 const LANES = 8u; // invocations side by side; one's groups of columns are LANES apart
+const COLUMNS = 4u * LANES * QUADS; // of a workgroup
+const DEEP = 512u;
+const WORKGROUPS = 8u; // are enough to keep some cores busy
 
-fn row_starts(row: u32) -> array<u32, ROWS> {
-    var starts: array<u32, ROWS>;
-    for (var i = 0u; i < ROWS; i++) {
-        starts[i] = min(row + i, params.m - 1u) * (params.ldx / 4u);
+alias Tile = array<array<array<vec4<f32>, QUADS>, INNER>, OUTER>;
+alias Starts = array<array<u32, INNER>, OUTER>; // where rows of X begin
+
+// Tiles below each other that an invocation makes.
+fn tiles() -> u32 {
+    let all = (params.m + ROWS - 1u) / ROWS * ((params.n + COLUMNS - 1u) / COLUMNS);
+    return clamp(all / WORKGROUPS, 1u, BLOCKS);
+}
+
+fn row_starts(row: u32) -> Starts {
+    var starts: Starts;
+    for (var o = 0u; o < OUTER; o++) {
+        for (var i = 0u; i < INNER; i++) {
+            starts[o][i] = min(row + o * INNER + i, params.m - 1u) * (params.ldx / 4u);
+        }
     }
     return starts;
 }
@@ -37,17 +55,46 @@ fn columns(quad: u32) -> array<u32, QUADS> {
     return quads;
 }
 
+// Four numbers each of four rows of W, `ldq` fours apart.
+fn block(at: u32, ldq: u32, groups_at: u32) -> mat4x4<f32> {
+    return mat4x4(
+        wide(at, groups_at),
+        wide(at + ldq, groups_at),
+        wide(at + 2u * ldq, groups_at),
+        wide(at + 3u * ldq, groups_at),
+    );
+}
+
+// Pairs of words before the scales of a W of this many rows.
+fn groups_begin(rows: u32) -> u32 {
+    return rows * (params.ldw / 64u) * BITS;
+}
+
+// The sums before the terms from `deep` on: those so far, or `first` of each column.
+fn load(row: u32, deep: u32, cols: ptr<function, array<u32, QUADS>>, first: array<vec4<f32>, QUADS>) -> Tile {
+    let begun = deep > 0u || params.accumulate != 0u;
+    var sums = first;
+    var acc: Tile;
+    for (var o = 0u; o < OUTER; o++) {
+        for (var i = 0u; i < INNER; i++) {
+            let y = min(row + o * INNER + i, params.m - 1u) * (params.ldy / 4u);
+            for (var j = 0u; j < QUADS; j++) {
+                acc[o][i][j] = sums[j] + select(vec4<f32>(), y4[y + (*cols)[j]], begun);
+            }
+        }
+    }
+    return acc;
+}
+
 fn store(row: u32, quad: u32, acc: ptr<function, Tile>) {
-    for (var i = 0u; i < ROWS; i++) {
-        for (var j = 0u; j < QUADS; j++) {
-            let at = quad + j * LANES;
-            if row + i < params.m && at * 4u < params.n {
-                let to = (row + i) * (params.ldy / 4u) + at;
-                var sum = (*acc)[i][j];
-                if params.accumulate != 0u {
-                    sum += y4[to];
+    for (var o = 0u; o < OUTER; o++) {
+        for (var i = 0u; i < INNER; i++) {
+            for (var j = 0u; j < QUADS; j++) {
+                let y = row + o * INNER + i;
+                let at = quad + j * LANES;
+                if y < params.m && at * 4u < params.n {
+                    y4[y * (params.ldy / 4u) + at] = (*acc)[o][i][j];
                 }
-                y4[to] = sum;
             }
         }
     }
@@ -55,102 +102,66 @@ fn store(row: u32, quad: u32, acc: ptr<function, Tile>) {
 
 @compute @workgroup_size(LANES)
 fn nt(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = group.y * ROWS;
-    let quad = group.x * LANES * QUADS + lane;
-    let ldw = params.ldw / 4u;
-    var rows = row_starts(row);
+    let first = group.x * tiles() * ROWS;
+    let past = min(first + tiles() * ROWS, params.m);
+    let quad = group.y * LANES * QUADS + lane;
+    let groups_at = groups_begin(params.n);
     var cols = columns(quad);
-    var acc: Tile;
-    for (var k = 0u; k < params.k / 4u; k++) {
-        var wk: array<mat4x4<f32>, QUADS>;
-        for (var j = 0u; j < QUADS; j++) {
-            let n = cols[j] * params.ldw + k;
-            wk[j] = mat4x4(w4[n], w4[n + ldw], w4[n + 2u * ldw], w4[n + 3u * ldw]);
-        }
-        for (var i = 0u; i < ROWS; i++) {
-            let xk = x4[rows[i] + k];
+    for (var deep = 0u; deep < params.k; deep += DEEP) {
+        for (var row = first; row < past; row += ROWS) {
+            var rows = row_starts(row);
+            var bias: array<vec4<f32>, QUADS>;
             for (var j = 0u; j < QUADS; j++) {
-                acc[i][j] += xk * wk[j];
+                if deep == 0u && params.has_bias != 0u {
+                    bias[j] = bias4[cols[j]];
+                }
             }
+            var acc = load(row, deep, &cols, bias);
+            for (var k = deep / 4u; k < min(deep + DEEP, params.k) / 4u; k++) {
+                var wk: array<mat4x4<f32>, QUADS>;
+                for (var j = 0u; j < QUADS; j++) {
+                    wk[j] = block(cols[j] * params.ldw + k, params.ldw / 4u, groups_at);
+                }
+                for (var o = 0u; o < OUTER; o++) {
+                    for (var i = 0u; i < INNER; i++) {
+                        let xk = x4[rows[o][i] + k];
+                        for (var j = 0u; j < QUADS; j++) {
+                            acc[o][i][j] += xk * wk[j];
+                        }
+                    }
+                }
+            }
+            store(row, quad, &acc);
         }
     }
-    if params.has_bias != 0u {
-        for (var j = 0u; j < QUADS; j++) {
-            for (var i = 0u; i < ROWS; i++) {
-                acc[i][j] += bias4[cols[j]];
-            }
-        }
-    }
-    store(row, quad, &acc);
 }
 
 @compute @workgroup_size(LANES)
 fn nn(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = group.y * ROWS;
-    let quad = group.x * LANES * QUADS + lane;
-    let ldw = params.ldw / 4u;
-    var rows = row_starts(row);
+    let first = group.x * tiles() * ROWS;
+    let past = min(first + tiles() * ROWS, params.m);
+    let quad = group.y * LANES * QUADS + lane;
+    let groups_at = groups_begin(params.k);
     var cols = columns(quad);
-    var acc: Tile;
-    for (var k = 0u; k < params.k / 4u; k++) {
-        var wk: array<mat4x4<f32>, QUADS>;
-        for (var j = 0u; j < QUADS; j++) {
-            let n = k * params.ldw + cols[j];
-            wk[j] = mat4x4(w4[n], w4[n + ldw], w4[n + 2u * ldw], w4[n + 3u * ldw]);
-        }
-        for (var i = 0u; i < ROWS; i++) {
-            let xk = x4[rows[i] + k];
-            for (var j = 0u; j < QUADS; j++) {
-                acc[i][j] += wk[j] * xk;
+    for (var deep = 0u; deep < params.k; deep += DEEP) {
+        for (var row = first; row < past; row += ROWS) {
+            var rows = row_starts(row);
+            var acc = load(row, deep, &cols, array<vec4<f32>, QUADS>());
+            for (var k = deep / 4u; k < min(deep + DEEP, params.k) / 4u; k++) {
+                var wk: array<mat4x4<f32>, QUADS>;
+                for (var j = 0u; j < QUADS; j++) {
+                    wk[j] = block(k * params.ldw + cols[j], params.ldw / 4u, groups_at);
+                }
+                for (var o = 0u; o < OUTER; o++) {
+                    for (var i = 0u; i < INNER; i++) {
+                        let xk = x4[rows[o][i] + k];
+                        for (var j = 0u; j < QUADS; j++) {
+                            acc[o][i][j] += wk[j] * xk;
+                        }
+                    }
+                }
             }
+            store(row, quad, &acc);
         }
     }
-    store(row, quad, &acc);
-}
-
-@compute @workgroup_size(LANES)
-fn tn(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = group.y * ROWS;
-    let quad = group.x * LANES * QUADS + lane;
-    let ldx = params.ldx / 4u;
-    let ldw = params.ldw / 4u;
-    var rows: array<u32, ROWS / 4u>;
-    for (var g = 0u; g < ROWS / 4u; g++) {
-        rows[g] = min(row / 4u + g, params.m / 4u - 1u);
-    }
-    var cols = columns(quad);
-    var acc: Tile;
-    // Two terms at a time: sums are read and written half as often.
-    for (var k = 0u; k + 1u < params.k; k += 2u) {
-        var w: array<vec4<f32>, QUADS>;
-        var v: array<vec4<f32>, QUADS>;
-        for (var j = 0u; j < QUADS; j++) {
-            w[j] = w4[k * ldw + cols[j]];
-            v[j] = w4[(k + 1u) * ldw + cols[j]];
-        }
-        for (var g = 0u; g < ROWS / 4u; g++) {
-            let a = x4[k * ldx + rows[g]];
-            let b = x4[(k + 1u) * ldx + rows[g]];
-            for (var j = 0u; j < QUADS; j++) {
-                acc[g * 4u][j] = acc[g * 4u][j] + a.x * w[j] + b.x * v[j];
-                acc[g * 4u + 1u][j] = acc[g * 4u + 1u][j] + a.y * w[j] + b.y * v[j];
-                acc[g * 4u + 2u][j] = acc[g * 4u + 2u][j] + a.z * w[j] + b.z * v[j];
-                acc[g * 4u + 3u][j] = acc[g * 4u + 3u][j] + a.w * w[j] + b.w * v[j];
-            }
-        }
-    }
-    if params.k % 2u == 1u {
-        let k = params.k - 1u;
-        for (var g = 0u; g < ROWS / 4u; g++) {
-            let a = x4[k * ldx + rows[g]];
-            for (var j = 0u; j < QUADS; j++) {
-                let w = w4[k * ldw + cols[j]];
-                acc[g * 4u][j] += a.x * w;
-                acc[g * 4u + 1u][j] += a.y * w;
-                acc[g * 4u + 2u][j] += a.z * w;
-                acc[g * 4u + 3u][j] += a.w * w;
-            }
-        }
-    }
-    store(row, quad, &acc);
 }

@@ -58,7 +58,7 @@ fn gemms() -> Vec<Case> {
 /// Each other form of a product by itself: what the device could take, at the shapes for which it is meant.
 fn other_forms() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (form, kernel) in [(Form::Nt, "linear.nt4"), (Form::Nn, "linear.nn4"), (Form::Tn, "linear.tn4")] {
+    for (form, kernel) in [(Form::Nt, "linear.nt"), (Form::Nn, "linear.nn"), (Form::Tn, "linear.tn")] {
         let families = ops::families().filter(|family| family.kernel.name == kernel);
         for (family, other) in families.flat_map(|family| family.alternatives.iter().map(move |a| (family, a))) {
             let mut add = |[m, n, k]: [usize; 3], what: &str, tier| {

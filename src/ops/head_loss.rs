@@ -79,11 +79,6 @@ impl Head<'_> {
     }
 }
 
-/// The columns of `logits` from `first` on, as a matrix of its row stride.
-fn columns(logits: Tensor, first: usize) -> Tensor {
-    Tensor { offset: logits.offset + first, rows: 1, cols: logits.len() - first, ..logits }
-}
-
 /// What the loss is taken of.
 #[derive(Clone, Copy, Debug)]
 pub struct Targets {
@@ -122,7 +117,7 @@ fn raw_logits(tape: &mut Tape, head: Head<'_>, to: Tensor, accumulate: u32) {
     let (rows, width) = (head.hidden.rows, head.hidden.cols);
     head.shards(|first, shard| {
         let product = Product::dense(rows, shard.rows, width).strides(width, shard.cols, to.cols);
-        matmul::nt(tape, head.hidden, shard, None, columns(to, first), product.accumulate(accumulate));
+        matmul::nt(tape, head.hidden, shard, None, to.from(first), product.accumulate(accumulate));
     });
 }
 
@@ -212,7 +207,7 @@ impl<'a> Side<'a> {
         for (head, dhidden) in self.heads.iter().filter(|_| self.flows) {
             let hidden = head.hidden.slice_rows(start, rows);
             head.shards(|first, shard| {
-                let dlogits = columns(self.logits, first);
+                let dlogits = self.logits.from(first);
                 if let Some(dhidden) = dhidden {
                     let to = dhidden.slice_rows(start, rows);
                     let product = Product::dense(rows, shard.cols, shard.rows).accumulate(u32::from(first > 0));

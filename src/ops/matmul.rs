@@ -1,5 +1,5 @@
-//! Matrix products as the kernels of `linear.wgsl` take them; `linear` and the loss head are made of these. W may be held
-//! packed, and so may a gradient.
+//! Matrix products as the kernels of `linear.wgsl` take them, or those of `linear_any.wgsl` where sizes are not in fours;
+//! `linear` and the loss head are made of these. W may be held packed, and so may a gradient.
 
 mod alternatives;
 mod trial;
@@ -8,13 +8,19 @@ pub(super) use alternatives::{FAMILIES, PACKED};
 
 use super::packed;
 use crate::{
-    gpu::kernels::linear::{Nn, Nn4, Nt, Nt4, Nt4Row, Params, Tn, Tn4},
+    gpu::kernels::{
+        linear::{BLOCKS, COLUMNS, Nn, Nt, NtRow, Params, ROW_THREADS, ROWS, Tn, WORKGROUPS},
+        linear_any, linear_bf16,
+    },
     tape::{Grid, Tape},
     tensor::{Format, GROUP, Tensor, size},
 };
 
 /// Terms that one dispatch sums: drivers end longer loops silently (Mesa 22.3 after 65,535 trips of all loops together).
 pub const MAX_TERMS: usize = 32_000;
+
+/// Terms that a dispatch of `linear.wgsl` sums, whose invocations make several tiles.
+const TERMS: usize = 8000;
 
 /// With fewer rows than this, a tile of rows would be mostly empty.
 const FEW_ROWS: usize = 8;
@@ -61,10 +67,43 @@ impl Product {
         }
     }
 
-    /// A workgroup makes 32 rows by 128 columns of Y.
-    fn grid(&self) -> Grid {
-        Grid::plane(self.n.div_ceil(128), self.m.div_ceil(32))
+    /// Workgroups of which an invocation makes at most `blocks` tiles.
+    fn grid(&self, blocks: usize) -> Grid {
+        let [x, y] = lanes_grid([self.m, self.n], [ROWS, COLUMNS], blocks);
+        Grid::plane(x, y)
     }
+
+    /// Of the kernels that take any sizes.
+    fn any_grid(&self) -> Grid {
+        const COLUMNS: usize = 4 * linear_any::LANES * linear_any::QUADS;
+        const LINES: usize = linear_any::ROWS * linear_any::THREADS / linear_any::LANES;
+        Grid::plane(self.n.div_ceil(COLUMNS), self.m.div_ceil(LINES))
+    }
+
+    /// One row of Y per workgroup row.
+    fn row_grid(&self) -> Grid {
+        Grid::plane(self.n.div_ceil(4 * ROW_THREADS), self.m)
+    }
+}
+
+/// Workgroups of `lib/linear_lanes.wgsl`, by its rule.
+fn lanes_grid([m, n]: [usize; 2], [rows, columns]: [usize; 2], blocks: usize) -> [usize; 2] {
+    let [down, across] = [m.div_ceil(rows), n.div_ceil(columns)];
+    [down.div_ceil((down * across / WORKGROUPS).clamp(1, blocks)), across]
+}
+
+/// The products of at most [`TERMS`] terms that one is made of: where each begins, and its part of `params`.
+fn parts(params: Params) -> impl Iterator<Item = (usize, Params)> {
+    let k = params.k as usize;
+    (0..k).step_by(TERMS).map(move |start| {
+        let part = Params { k: size(TERMS.min(k - start)), ..params };
+        (start, if start > 0 { Params { accumulate: 1, has_bias: 0, ..part } } else { part })
+    })
+}
+
+/// As the kernels for any sizes take them.
+fn any(params: Params) -> linear_any::Params {
+    bytemuck::cast(params)
 }
 
 /// Numbers of a packed Y that are summed at a time: 32 MiB.
@@ -90,16 +129,18 @@ pub fn nt(tape: &mut Tape, x: Tensor, w: Tensor, bias: Option<Tensor>, y: Tensor
     let few_rows = m < FEW_ROWS;
     if w.format != Format::F32 {
         assert_packed(w, &[n, ldx, ldy]);
-        let grid = if few_rows { Grid::plane(n.div_ceil(128), m) } else { product.grid() };
+        let grid = if few_rows { product.row_grid() } else { product.grid(linear_bf16::BLOCKS) };
         return packed::nt(tape, [x, w, y, bias], params, (few_rows, grid));
     }
     if by_four(&[n, k, ldx, ldw, ldy]) && few_rows {
-        let grid = Grid::plane(n.div_ceil(128), m);
-        tape.run(Nt4Row { x4: x, w4: w, y4: y, bias4: bias }, params, grid);
+        tape.run(NtRow { x4: x, w4: w, y4: y, bias4: bias }, params, product.row_grid());
     } else if by_four(&[n, k, ldx, ldw, ldy]) {
-        tape.run(Nt4 { x4: x, w4: w, y4: y, bias4: bias }, params, product.grid());
+        for (start, part) in parts(params) {
+            let launch = Nt { x4: x.from(start), w4: w.from(start), y4: y, bias4: bias };
+            tape.run(launch, part, product.grid(BLOCKS));
+        }
     } else {
-        tape.run(Nt { x, w, y, bias }, params, product.grid());
+        tape.run(linear_any::Nt { x, w, y, bias }, any(params), product.any_grid());
     }
 }
 
@@ -111,12 +152,14 @@ pub fn nn(tape: &mut Tape, x: Tensor, w: Tensor, y: Tensor, product: Product) {
     let params = product.params(strides, false);
     if w.format != Format::F32 {
         assert_packed(w, &[k, ldx, ldy]);
-        return packed::nn(tape, [x, w, y], params, product.grid());
+        return packed::nn(tape, [x, w, y], params, product.grid(linear_bf16::BLOCKS));
     }
-    if by_four(&[n, k, ldx, ldw, ldy]) {
-        tape.run(Nn4 { x4: x, w4: w, y4: y }, params, product.grid());
-    } else {
-        tape.run(Nn { x, w, y }, params, product.grid());
+    if !by_four(&[n, k, ldx, ldw, ldy]) {
+        tape.run(linear_any::Nn { x, w, y }, any(params), product.any_grid());
+        return;
+    }
+    for (start, part) in parts(params) {
+        tape.run(Nn { x4: x.from(start), w4: w.from(start * ldw), y4: y }, part, product.grid(BLOCKS));
     }
 }
 
@@ -130,9 +173,11 @@ pub fn tn(tape: &mut Tape, x: Tensor, w: Tensor, y: Tensor, product: Product) {
     }
     let params = product.params(strides, false);
     if by_four(&[m, n, ldx, ldw, ldy]) {
-        tape.run(Tn4 { x4: x, w4: w, y4: y }, params, product.grid());
+        for (start, part) in parts(params) {
+            tape.run(Tn { x4: x.from(start * ldx), w4: w.from(start * ldw), y4: y }, part, product.grid(BLOCKS));
+        }
     } else {
-        tape.run(Tn { x, w, y }, params, product.grid());
+        tape.run(linear_any::Tn { x, w, y }, any(params), product.any_grid());
     }
 }
 
@@ -149,8 +194,7 @@ fn tn_packed(tape: &mut Tape, [x, w, y]: [Tensor; 3], [ldx, ldw, _]: [usize; 3],
     let rounding = tape.rounding();
     for first in (0..m).step_by(rows) {
         let sums = Tensor { rows: rows.min(m - first), ..sums };
-        let part = Tensor { offset: x.offset + first, rows: 1, cols: x.len() - first, ..x };
-        tn(tape, part, w, sums, Product::dense(sums.rows, n, k).strides(ldx, ldw, n));
+        tn(tape, x.from(first), w, sums, Product::dense(sums.rows, n, k).strides(ldx, ldw, n));
         packed::add(tape, [sums, y], first * n / 4, rounding);
     }
 }

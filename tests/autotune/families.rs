@@ -119,7 +119,7 @@ pub(crate) fn dispatch(n: u32, accumulate: bool) -> (&'static Kernel, Extents) {
 
 fn tiles(params: &[u8]) -> Option<[u32; 3]> {
     let [m, n, ..] = words(params)[..] else { return None };
-    Some([n.div_ceil(128), m.div_ceil(32), 1])
+    Some([m.div_ceil(16).div_ceil((m.div_ceil(16) * n.div_ceil(128) / 8).clamp(1, 8)), n.div_ceil(128), 1])
 }
 
 const fn product(name: &'static str, kernel: &'static Kernel) -> Alternative {
@@ -128,18 +128,18 @@ const fn product(name: &'static str, kernel: &'static Kernel) -> Alternative {
         kernel,
         constants: &[],
         workgroup_bytes: 0,
-        invocations: 32,
+        invocations: 8,
         cooperative: None,
         half: false,
         grid: tiles,
     }
 }
 
-/// `linear.nt4` with itself and with the product of another form.
+/// `linear.nt` with itself and with the product of another form.
 pub(crate) static LINEAR: Family = Family {
-    kernel: &linear::NT4,
+    kernel: &linear::NT,
     class: |params| format!("{:?}", &words(params)[..3]),
-    alternatives: &[product("again", &linear::NT4), product("transposed", &linear::NN4)],
+    alternatives: &[product("again", &linear::NT), product("transposed", &linear::NN)],
     trial: Trial {
         work: |params| words(params)[..3].iter().map(|n| f64::from(*n)).product(),
         fill: |_, _, _| None,

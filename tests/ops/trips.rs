@@ -30,7 +30,10 @@ const SHARD: usize = 31 << 10;
 
 /// An upper bound of the trips of one invocation, as the kernel's comment states it.
 fn trips(kernel: &Kernel, params: &[u8]) -> usize {
-    use kernels::{adamw, attention, ceiling, column_sum, dora, embedding, head_loss, linear, norm_rope, rms_norm};
+    use kernels::{
+        adamw, attention, ceiling, column_sum, dora, embedding, head_loss, linear, linear_any, linear_bf16,
+        norm_rope, rms_norm,
+    };
     const REDUCE: usize = 32; // the end of a workgroup's sum
     fn of<P: bytemuck::AnyBitPattern>(params: &[u8]) -> P {
         bytemuck::pod_read_unaligned(params)
@@ -96,12 +99,15 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         "head_loss.stats_distill" | "head_loss.synthesize" => {
             3 * of::<head_loss::Params>(params).vocab.div_ceil(512) as usize + 6 * REDUCE
         }
-        "linear_bf16.nt" | "linear_bf16.nn" | "linear_bf16.nt_row" | "linear_q8.nt" | "linear_q8.nn"
-        | "linear_q8.nt_row" | "linear_q4.nt" | "linear_q4.nn" | "linear_q4.nt_row" | "linear_nf4.nt"
-        | "linear_nf4.nn" | "linear_nf4.nt_row" | "linear.nt4" | "linear.nn4" | "linear.nt4_row" => {
+        "linear.nt_row" | "linear_bf16.nt_row" | "linear_q8.nt_row" | "linear_q4.nt_row" | "linear_nf4.nt_row" => {
             of::<linear::Params>(params).k as usize / 4
         }
-        "linear.nt" | "linear.nn" | "linear.tn" | "linear.tn4" => of::<linear::Params>(params).k as usize,
+        "linear_bf16.nt" | "linear_bf16.nn" | "linear_q8.nt" | "linear_q8.nn" | "linear_q4.nt" | "linear_q4.nn"
+        | "linear_nf4.nt" | "linear_nf4.nn" => lanes_trips(params, linear_bf16::BLOCKS, 4),
+        "linear.nt" | "linear.nn" | "linear.tn" => {
+            lanes_trips(params, linear::BLOCKS, if kernel.entry == "tn" { 2 } else { 4 })
+        }
+        "linear_any.nt" | "linear_any.nn" | "linear_any.tn" => of::<linear_any::Params>(params).k as usize,
         "rms_norm.forward" | "rms_norm.backward" => {
             2 * of::<rms_norm::Params>(params).cols.div_ceil(32) as usize + REDUCE
         }
@@ -114,13 +120,19 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
     }
 }
 
+/// Of `lib/linear_lanes.wgsl`, with so many terms a trip.
+fn lanes_trips(params: &[u8], blocks: usize, terms: usize) -> usize {
+    let k = bytemuck::pod_read_unaligned::<kernels::linear::Params>(params).k as usize;
+    let pieces = k.div_ceil(kernels::linear::DEEP);
+    blocks * (k / terms + 2 * pieces) + pieces
+}
+
 /// As [`trips`], of another form of a kernel.
 fn trips_of(form: &Alternative, params: &[u8]) -> usize {
     let constant = |name| form.constants.iter().find(|(c, _)| *c == name).map_or(1, |(_, value)| *value as usize);
     match form.kernel.module.name {
         name if name.starts_with("linear_registers") => {
-            let k = bytemuck::pod_read_unaligned::<kernels::linear::Params>(params).k as usize;
-            k / if form.kernel.entry == "tn" { 2 } else { 4 }
+            lanes_trips(params, kernels::linear_registers_48x4::BLOCKS, 4)
         }
         name if name.starts_with("attention_") => attention_forms::trips(form, params),
         name if name.starts_with("linear_") => {
@@ -156,7 +168,7 @@ fn largest(store: &mut Store, tape: &mut Tape) {
     let norm = trained(tape, 1, 64);
     let x = ops::rms_norm(tape, x, norm, NORM);
     let (w, b) = (trained(tape, LONGEST, 64), trained(tape, 1, LONGEST));
-    let wide = ops::linear(tape, x, w, Some(b)); // nn4 over 32,000 columns, tn4 and the bias over 32,000 rows
+    let wide = ops::linear(tape, x, w, Some(b)); // nn over 32,000 columns, tn and the bias over 32,000 rows
     let wide = ops::gated_mlp(tape, wide, wide, Activation::GeluTanh);
     let (w, odd) = (trained(tape, 64, LONGEST), trained(tape, 63, LONGEST));
     let narrow = ops::linear(tape, wide, w, None);

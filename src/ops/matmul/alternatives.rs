@@ -5,22 +5,22 @@
 //! A name tells the rows and columns of Y that a workgroup makes and the terms that it stages at a time, twice if there are
 //! two buffers; of forms in registers, those of an invocation.
 
-use super::trial;
+use super::{lanes_grid, trial};
 use crate::gpu::{
     Alternative, Cooperative, Family, MAX_GROUPS,
     kernels::{
-        linear::{NN4, NT4, Params, TN4},
+        linear::{self, Params},
         linear_bf16, linear_coop8, linear_coop8_f32, linear_coop16, linear_coop16_2x4, linear_half_8x8,
-        linear_half_slices_4x4, linear_nf4, linear_q4, linear_q8, linear_registers_16x16, linear_registers_32x4,
-        linear_slices_4x4, linear_tile_4x4, linear_tile_8x4, linear_tile_8x8, linear_tile_8x8_bf16,
-        linear_tile_8x8_nf4, linear_tile_8x8_q4, linear_tile_8x8_q8,
+        linear_half_slices_4x4, linear_nf4, linear_q4, linear_q8, linear_registers_48x4, linear_slices_4x4,
+        linear_tile_4x4, linear_tile_8x4, linear_tile_8x8, linear_tile_8x8_bf16, linear_tile_8x8_nf4,
+        linear_tile_8x8_q4, linear_tile_8x8_q8,
     },
 };
 
 pub(in crate::ops) static FAMILIES: &[Family] = &[
-    Family { kernel: &NT4, class, alternatives: NT, trial: trial::NT },
-    Family { kernel: &NN4, class, alternatives: NN, trial: trial::NN },
-    Family { kernel: &TN4, class, alternatives: TN, trial: trial::TN },
+    Family { kernel: &linear::NT, class, alternatives: NT, trial: trial::NT },
+    Family { kernel: &linear::NN, class, alternatives: NN, trial: trial::NN },
+    Family { kernel: &linear::TN, class, alternatives: TN, trial: trial::TN },
 ];
 
 /// Extents of one class share a choice: each is rounded up to a power of two between these.
@@ -211,7 +211,7 @@ macro_rules! units {
 }
 
 macro_rules! registers {
-    ($module:ident::$entry:ident, $name:literal, $rows:literal x $columns:literal) => {
+    ($module:ident::$entry:ident, $name:literal) => {
         Alternative {
             name: $name,
             kernel: &$module::$entry,
@@ -220,7 +220,13 @@ macro_rules! registers {
             invocations: $module::LANES as u32,
             cooperative: None,
             half: false,
-            grid: grid::<$rows, $columns>,
+            grid: |params| {
+                let Params { m, n, .. } = bytemuck::pod_read_unaligned(params);
+                let extents = [m as usize, n as usize];
+                let [x, y] = lanes_grid(extents, [$module::ROWS, $module::COLUMNS], $module::BLOCKS);
+                let fits = |groups: usize| u32::try_from(groups).ok().filter(|groups| *groups <= MAX_GROUPS);
+                Some([fits(x)?, fits(y)?, 1])
+            },
         }
     };
 }
@@ -230,12 +236,11 @@ const UNIT8_F32: Cooperative = Cooperative { size: 8, half: false };
 const UNIT16: Cooperative = Cooperative { size: 16, half: true };
 
 /// The same tiles for each form. `$entry`: the entry point with the bindings of the form's portable kernel; `$in_registers`:
-/// that of the form.
+/// that of the form, where there is one.
 macro_rules! alternatives {
-    ($form:expr, $entry:ident, $in_registers:ident) => {
+    ($form:expr, $entry:ident $(, $in_registers:ident)?) => {
         &[
-            registers!(linear_registers_16x16::$in_registers, "registers 16x16", 16 x 128),
-            registers!(linear_registers_32x4::$in_registers, "registers 32x4", 32 x 32),
+            $(registers!(linear_registers_48x4::$in_registers, "registers 48x4"),)?
             tile!($form, linear_tile_8x8::$entry, "tile 128x128x8x2", Tile::new([8, 8], [16, 16], 8).twice(), false),
             tile!($form, linear_tile_8x8::$entry, "tile 128x128x16", Tile::new([8, 8], [16, 16], 16), false),
             tile!(
@@ -395,4 +400,4 @@ pub(in crate::ops) static PACKED: &[Family] = packed_families! {
 
 static NT: &[Alternative] = alternatives!(Form(true, true), BIASED, NT);
 static NN: &[Alternative] = alternatives!(Form(true, false), PLAIN, NN);
-static TN: &[Alternative] = alternatives!(Form(false, false), PLAIN, TN);
+static TN: &[Alternative] = alternatives!(Form(false, false), PLAIN);

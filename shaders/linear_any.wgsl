@@ -1,0 +1,92 @@
+// The products of linear.wgsl for any sizes >= 1, number by number, at half the speed. Trips: k.
+
+#import linear_registers
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> w: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+
+// `steps` tells the forms apart: along X's rows, X's depth, W's columns, W's depth.
+fn multiply(at: vec2<u32>, steps: vec4<u32>, acc: ptr<function, Tile>) {
+    var rows = row_starts(at, steps.x);
+    var cols: array<vec4<u32>, 4>;
+    for (var j = 0u; j < QUADS; j++) {
+        cols[j] = columns(at, j) * steps.z;
+    }
+    var deep = vec2<u32>(); // into X and W
+    for (var k = 0u; k < params.k; k++) {
+        var wk: array<vec4<f32>, 4>;
+        for (var j = 0u; j < QUADS; j++) {
+            let n = cols[j] + deep.y;
+            wk[j] = vec4(w[n.x], w[n.y], w[n.z], w[n.w]);
+        }
+        for (var i = 0u; i < ROWS; i++) {
+            let xk = x[rows[i] + deep.x];
+            for (var j = 0u; j < QUADS; j++) {
+                (*acc)[i][j] += xk * wk[j];
+            }
+        }
+        deep += steps.yw;
+    }
+}
+
+fn columns(at: vec2<u32>, j: u32) -> vec4<u32> {
+    return min((at.y + j * LANES) * 4u + vec4(0u, 1u, 2u, 3u), vec4(params.n - 1u));
+}
+
+fn store(at: vec2<u32>, acc: ptr<function, Tile>) {
+    for (var i = 0u; i < ROWS; i++) {
+        for (var j = 0u; j < QUADS; j++) {
+            if at.x + i < params.m {
+                put(at.x + i, (at.y + j * LANES) * 4u, (*acc)[i][j]);
+            }
+        }
+    }
+}
+
+fn put(row: u32, col: u32, sums: vec4<f32>) {
+    for (var c = 0u; c < 4u; c++) {
+        if col + c < params.n {
+            let to = row * params.ldy + col + c;
+            var sum = sums[c];
+            if params.accumulate != 0u {
+                sum += y[to];
+            }
+            y[to] = sum;
+        }
+    }
+}
+
+@compute @workgroup_size(32)
+fn nt(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let at = place(group, thread);
+    var acc: Tile;
+    multiply(at, vec4(params.ldx, 1u, params.ldw, 1u), &acc);
+    if params.has_bias != 0u {
+        for (var j = 0u; j < QUADS; j++) {
+            let n = columns(at, j);
+            let b = vec4(bias[n.x], bias[n.y], bias[n.z], bias[n.w]);
+            for (var i = 0u; i < ROWS; i++) {
+                acc[i][j] += b;
+            }
+        }
+    }
+    store(at, &acc);
+}
+
+@compute @workgroup_size(32)
+fn nn(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let at = place(group, thread);
+    var acc: Tile;
+    multiply(at, vec4(params.ldx, 1u, 1u, params.ldw), &acc);
+    store(at, &acc);
+}
+
+@compute @workgroup_size(32)
+fn tn(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let at = place(group, thread);
+    var acc: Tile;
+    multiply(at, vec4(1u, params.ldx, 1u, params.ldw), &acc);
+    store(at, &acc);
+}
