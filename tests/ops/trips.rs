@@ -92,7 +92,8 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
             let p = of::<dora::LengthParams>(params);
             (p.cols.div_ceil(32) + p.rank.div_ceil(32)) as usize + REDUCE
         }
-        "embedding.backward" | "embedding_gradient_bf16.backward" => of::<embedding::Params>(params).tokens as usize,
+        "embedding.backward" => of::<embedding::Params>(params).tokens as usize,
+        "embedding_gradient_bf16.backward" => of::<kernels::embedding_gradient_bf16::Params>(params).tokens as usize,
         "head_loss.stats_single" | "head_loss.stats_mix" => {
             of::<head_loss::Params>(params).vocab.div_ceil(1024) as usize + 3 * REDUCE
         }
