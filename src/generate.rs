@@ -9,7 +9,7 @@ use crate::{
     checkpoint::{AdapterFolder, Folder},
     engine::Error,
     gpu::{Extents, Gpu, Kernel, Program},
-    model::{Adapter, Config, Held, Inputs, Layout, LongTexts, Model},
+    model::{Adapter, Config, Inputs, Layout, LongTexts, Model},
     ops,
     plan::Plan,
     tape::Tape,
@@ -118,7 +118,7 @@ impl Blueprint {
         max_binding: u64,
     ) -> Result<Self, Error> {
         if adapter.as_ref().is_some_and(|layout| layout.config.dora) {
-            config.held = Held::default(); // the lengths of rows are read as f32
+            config.widen(); // the lengths of rows are read as f32
         }
         let mut store = Store::default();
         // One row more takes the keys of lanes that have nothing to say.

@@ -6,7 +6,7 @@
 
 mod format;
 
-pub use format::{Format, GROUP, Packed};
+pub use format::{Format, GROUP, Packed, QUANTILES};
 
 use crate::gpu::{self, BINDING_ALIGN, Buffer, Gpu, Slice, Upload};
 
@@ -266,20 +266,36 @@ impl Memory {
         start: usize,
         values: &[f32],
     ) -> Result<(), gpu::Error> {
+        if tensor.format == Format::F32 {
+            let place = self.slice(tensor);
+            return upload.write(&place.buffer, place.offset + start as u64 * ELEMENT, bytemuck::cast_slice(values));
+        }
+        let Packed { words, groups } = tensor.format.pack(values);
+        self.upload_packed(upload, tensor, start, &words, &groups)
+    }
+
+    /// As [`Self::upload`], of numbers as the tensor's format has them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn upload_packed(
+        &self,
+        upload: &mut Upload<'_>,
+        tensor: Tensor,
+        start: usize,
+        words: &[u32],
+        groups: &[u32],
+    ) -> Result<(), gpu::Error> {
         let (place, format) = (self.slice(tensor), tensor.format);
         let at = |word: usize| place.offset + word as u64 * ELEMENT;
-        if format == Format::F32 {
-            return upload.write(&place.buffer, at(start), bytemuck::cast_slice(values));
-        }
-        let whole = start.is_multiple_of(GROUP) && values.len().is_multiple_of(GROUP);
-        assert!(whole, "{} numbers of {tensor:?} from {start}: no whole groups", values.len());
-        let packed = format.pack(values);
-        upload.write(&place.buffer, at(format.number_words(start)), bytemuck::cast_slice(&packed.words))?;
-        if packed.groups.is_empty() {
+        let whole = start.is_multiple_of(GROUP) && words.len().is_multiple_of(format.number_words(GROUP));
+        assert!(whole, "{} words of {tensor:?} from {start}: no whole groups", words.len());
+        upload.write(&place.buffer, at(format.number_words(start)), bytemuck::cast_slice(words))?;
+        if groups.is_empty() {
             return Ok(());
         }
-        let first = format.number_words(tensor.len()) + start / GROUP * 2;
-        upload.write(&place.buffer, at(first), bytemuck::cast_slice(packed.groups.as_flattened()))
+        let first = format.number_words(tensor.len()) + start / GROUP;
+        upload.write(&place.buffer, at(first), bytemuck::cast_slice(groups))
     }
 
     /// The numbers of a stored tensor, whatever holds them.
@@ -289,7 +305,6 @@ impl Memory {
     pub fn read_numbers(&self, gpu: &Gpu, tensor: Tensor) -> Result<Vec<f32>, gpu::Error> {
         let mut words: Vec<u32> = self.read(gpu, tensor)?;
         let groups = words.split_off(tensor.format.number_words(tensor.len()));
-        let groups = groups.chunks_exact(2).map(|pair| [pair[0], pair[1]].map(f32::from_bits)).collect();
         Ok(tensor.format.unpack(&Packed { words, groups }))
     }
 

@@ -4,6 +4,8 @@
 mod files;
 #[path = "checkpoint/hostile.rs"]
 mod hostile;
+#[path = "checkpoint/quantised.rs"]
+mod quantised;
 #[path = "checkpoint/runs.rs"]
 mod runs;
 #[path = "checkpoint/support.rs"]

@@ -10,6 +10,8 @@ mod methods;
 mod mistakes;
 #[path = "cli/plan.rs"]
 mod plan;
+#[path = "cli/quantised.rs"]
+mod quantised;
 #[path = "cli/runs.rs"]
 mod runs;
 #[path = "cli/settings.rs"]

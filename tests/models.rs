@@ -17,6 +17,8 @@ mod invariance;
 mod methods;
 #[path = "models/mixes.rs"]
 mod mixes;
+#[path = "models/quantised.rs"]
+mod quantised;
 #[path = "models/support.rs"]
 mod support;
 #[path = "models/training.rs"]

@@ -29,6 +29,6 @@ fn forward(
     }
     let row = tokens[i / quads] - params.first;
     if row < params.count {
-        y4[i] = params.scale * wide(row * quads + i % quads, params.count * (params.cols / 64u) * BITS);
+        y4[i] = params.scale * wide(row * quads + i % quads, params.count * (params.cols / 64u) * 2u * BITS);
     }
 }

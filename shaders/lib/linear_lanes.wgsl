@@ -65,9 +65,9 @@ fn block(at: u32, ldq: u32, groups_at: u32) -> mat4x4<f32> {
     );
 }
 
-// Pairs of words before the scales of a W of this many rows.
+// Words before the groups of a W of this many rows.
 fn groups_begin(rows: u32) -> u32 {
-    return rows * (params.ldw / 64u) * BITS;
+    return rows * (params.ldw / 64u) * 2u * BITS;
 }
 
 // The sums before the terms from `deep` on: those so far, or `first` of each column.

@@ -100,7 +100,7 @@ fn load_x(deep: u32, quad: u32) -> array<vec4<f32>, 4> {
 
 fn load_w(deep: u32, quad: u32) -> array<vec4<f32>, 4> {
     let ld = params.ldw / 4u;
-    let groups_at = select(params.k, params.n, W_DEEP) * (params.ldw / 64u) * BITS;
+    let groups_at = select(params.k, params.n, W_DEEP) * (params.ldw / 64u) * 2u * BITS;
     var b: array<vec4<f32>, 4>;
     if W_DEEP {
         if deep * 4u < params.k {

@@ -59,7 +59,10 @@ pub fn cases() -> Vec<StepCase> {
                 Some(_) => "bf16",
             };
             let name = format!("step {} {what} {} tokens {numbers}", shape.name, shape.tokens);
-            let held = linear.map_or_else(Held::default, |linear| Held { linear, table: Format::Bf16 });
+            let held = linear.map_or_else(Held::default, |linear| Held {
+                linear,
+                table: if linear == Format::Q4 { Format::Q8 } else { linear },
+            });
             let config = model::Config { held, ..config.clone() };
             let wanted = AdapterConfig { rank: RANK, alpha: 2.0 * RANK as f64, ..AdapterConfig::default() };
             let adapter = linear.and_then(|_| Layout::resolve(&wanted, &config).ok());

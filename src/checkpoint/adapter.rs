@@ -19,6 +19,10 @@ pub(super) const CONFIG: &str = "adapter_config.json";
 pub(super) const TENSORS: &str = "adapter_model.safetensors";
 /// mlx-lm's tensors.
 const MLX_TENSORS: &str = "adapters.safetensors";
+/// The mark of the base that an adapter was trained on; not there in folders of others.
+pub(super) const BASE: &str = "base.fingerprint";
+/// Longest mark that is read.
+const MAX_MARK_BYTES: u64 = 1 << 10;
 /// What PEFT's tensor names begin with.
 pub const PREFIX: &str = "base_model.model.";
 /// Largest `adapter_config.json` that is read; real ones have a few KB.
@@ -58,6 +62,8 @@ pub struct AdapterFiles<'a> {
     pub config: &'a AdapterConfig,
     /// Name or folder of the base, as PEFT notes it.
     pub base: &'a str,
+    /// The mark of the base's weights: [`Folder::mark`].
+    pub base_mark: &'a str,
     /// Tokenizer and chat template.
     pub companions: &'a Companions,
     /// Every tensor by PEFT's name, in the order in which it is asked for, in PEFT's layout.
@@ -101,6 +107,7 @@ pub struct AdapterFolder {
     pub saved: BTreeSet<String>,
     format: Format,
     tensors: Folder,
+    base_mark: Option<String>,
 }
 
 impl AdapterConfig {
@@ -153,8 +160,11 @@ impl AdapterFolder {
             }
         };
         let tensors = Folder::open_file(&path.join(tensors))?;
-        let mut adapter =
-            Self { path: path.into(), config, modules: BTreeSet::new(), saved: BTreeSet::new(), format, tensors };
+        let (modules, saved) = (BTreeSet::new(), BTreeSet::new());
+        let base_mark = path.join(BASE);
+        let base_mark = base_mark.exists().then(|| read_small(&base_mark, MAX_MARK_BYTES)).transpose()?;
+        let base_mark = base_mark.map(|mark| String::from_utf8_lossy(&mark).trim().to_owned());
+        let mut adapter = Self { path: path.into(), config, modules, saved, format, tensors, base_mark };
         adapter.sort_names()?;
         Ok(adapter)
     }
@@ -182,6 +192,21 @@ impl AdapterFolder {
         }
         (self.modules, self.saved) = (modules, saved);
         Ok(())
+    }
+
+    /// Checks that it was trained on a base with this mark, as far as marks tell: where it has none, or where the base was
+    /// stored otherwise, nothing is known.
+    ///
+    /// # Errors
+    /// [`Error::OtherBase`]
+    pub fn check_base(&self, mark: &str) -> Result<(), Error> {
+        let types = |mark: &str| mark.split_once(' ').map(|(types, _)| types.to_owned());
+        match &self.base_mark {
+            Some(own) if own != mark && types(own) == types(mark) => {
+                Err(Error::OtherBase { adapter: self.path.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A digest of its tensors and what they are scaled by.

@@ -46,7 +46,14 @@ pub struct Stored {
     pub dims: Vec<usize>,
     file: usize,
     /// Bytes before its first element.
-    start: u64,
+    pub(super) start: u64,
+}
+
+impl Stored {
+    /// Its size on disk; the header was checked against the file.
+    pub(super) fn bytes(&self) -> usize {
+        self.dims.iter().product::<usize>() * self.dtype.bitsize() / 8
+    }
 }
 
 #[derive(Deserialize)]
@@ -146,17 +153,28 @@ impl Folder {
         if let Some(first) = missing.next() {
             return Err(self.missing(&first.name, missing.count()));
         }
-        entries.iter().try_for_each(|entry| self.find(&entry.name, &entry.dims).map(|_| ()))
+        entries.iter().try_for_each(|Entry { name, dims }| match self.quantised(name, dims)? {
+            Some(_) => Ok(()),
+            None => self.find(name, dims).map(|_| ()),
+        })
     }
 
     /// Reads a tensor as f32, a piece at a time: `sink` gets the index of the piece's first value and the piece.
     ///
-    /// F16 and BF16 are widened, which is exact.
+    /// F16 and BF16 are widened, which is exact; what is quantised is widened as the library that wrote it does, in f32.
     ///
     /// # Errors
     /// The tensor is missing, has another shape or a type that cannot be read, holds NaN or infinity, or the file
     /// cannot be read.
-    pub fn read_f32(&self, name: &str, dims: &[usize], mut sink: impl FnMut(usize, &[f32])) -> Result<(), Error> {
+    pub fn read_f32(&self, name: &str, dims: &[usize], sink: impl FnMut(usize, &[f32])) -> Result<(), Error> {
+        if let Some(quantised) = self.quantised(name, dims)? {
+            return self.read_widened(&quantised, sink);
+        }
+        self.read_plain(name, dims, sink)
+    }
+
+    /// As [`Self::read_f32`], of what is not quantised.
+    fn read_plain(&self, name: &str, dims: &[usize], mut sink: impl FnMut(usize, &[f32])) -> Result<(), Error> {
         let stored = self.find(name, dims)?;
         let path = &self.files[stored.file];
         let mut file = File::open(path).map_err(io(path, "read"))?;
@@ -184,9 +202,16 @@ impl Folder {
     /// # Errors
     /// As [`Folder::read_f32`].
     pub fn read_vec(&self, name: &str, dims: &[usize]) -> Result<Vec<f32>, Error> {
-        self.find(name, dims)?;
+        self.check(&[Entry { name: name.into(), dims: dims.into() }])?;
         let mut values = Vec::with_capacity(dims.iter().product());
         self.read_f32(name, dims, |_, piece| values.extend_from_slice(piece))?;
+        Ok(values)
+    }
+
+    /// As [`Self::read_vec`], of what is not quantised.
+    pub(super) fn read_plain_vec(&self, name: &str, dims: &[usize]) -> Result<Vec<f32>, Error> {
+        let mut values = Vec::new();
+        self.read_plain(name, dims, |_, piece| values.extend_from_slice(piece))?;
         Ok(values)
     }
 
@@ -195,8 +220,25 @@ impl Folder {
     /// # Errors
     /// A file cannot be read.
     pub fn fingerprint(&self) -> Result<String, Error> {
-        let mut tensors: Vec<(&String, &Stored)> = self.tensors.iter().collect();
+        let mut tensors: Vec<(&str, &Stored)> = self.tensors.iter().map(|(name, stored)| (&**name, stored)).collect();
         tensors.sort_by_key(|(name, _)| *name);
+        self.digest(tensors)
+    }
+
+    /// A digest of these tensors, behind the types that they are stored in: marks of one model that is stored in two ways
+    /// cannot be compared. Neither other tensors nor the shards that they lie in matter.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn mark(&self, entries: &[Entry]) -> Result<String, Error> {
+        let found = |entry: &'_ Entry| self.tensor(&entry.name).map(|stored| stored.dtype.to_string());
+        let types: BTreeSet<String> = entries.iter().filter_map(found).collect();
+        let tensors = entries.iter().filter_map(|entry| Some((&*entry.name, self.tensor(&entry.name)?)));
+        let digest = self.digest(tensors)?;
+        Ok(format!("{} {digest}", types.into_iter().collect::<Vec<_>>().join("+")))
+    }
+
+    fn digest<'a>(&self, tensors: impl IntoIterator<Item = (&'a str, &'a Stored)>) -> Result<String, Error> {
         let mut hash = Sha256::new();
         for (name, stored) in tensors {
             let path = &self.files[stored.file];
@@ -210,9 +252,9 @@ impl Folder {
         Ok(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
     }
 
-    fn find(&self, name: &str, dims: &[usize]) -> Result<&Stored, Error> {
+    pub(super) fn find(&self, name: &str, dims: &[usize]) -> Result<&Stored, Error> {
         let stored = self.tensor(name).ok_or_else(|| self.missing(name, 0))?;
-        let path = || self.files[stored.file].clone();
+        let path = || self.path_of(stored);
         if stored.dims != dims {
             let (expected, found) = (dims.to_vec(), stored.dims.clone());
             return Err(Error::Shape { path: path(), name: name.into(), expected, found });
@@ -226,7 +268,12 @@ impl Folder {
         }
     }
 
-    fn missing(&self, name: &str, others: usize) -> Error {
+    /// The file that holds a tensor.
+    pub(super) fn path_of(&self, stored: &Stored) -> PathBuf {
+        self.files[stored.file].clone()
+    }
+
+    pub(super) fn missing(&self, name: &str, others: usize) -> Error {
         Error::Missing { folder: self.path.clone(), name: name.into(), others }
     }
 }

@@ -10,6 +10,7 @@ mod aside;
 mod companions;
 mod folder;
 mod header;
+mod quantised;
 mod run_state;
 mod save;
 
@@ -20,6 +21,7 @@ pub use adapter::{
 };
 pub use companions::Companions;
 pub use folder::{Folder, Stored};
+pub use quantised::{Codes, Coding, Quantised};
 pub use run_state::{Latest, Restored, Run, Saved, Skipped, TensorFile, latest, prune, save_run};
 pub use save::{Contents, Dtype, ModelFiles, SHARD_BYTES, check_vacant, save, save_model};
 
@@ -118,6 +120,26 @@ pub enum Error {
         name: String,
         /// How it is stored.
         found: String,
+    },
+    /// A matrix is quantised, and not as it could be read.
+    #[error("{}: tensor `{name}` is quantised and cannot be read: {reason}", path.display())]
+    Quantised {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// What is wrong, and what could be read.
+        reason: String,
+    },
+    /// An adapter was trained on other weights.
+    #[error(
+        "{}: this adapter was trained on another base: a model of these shapes with other weights. Give the model that its \
+         adapter_config.json names; or remove {} to use it here all the same",
+        adapter.display(), adapter.join(adapter::BASE).display()
+    )]
+    OtherBase {
+        /// The adapter's folder.
+        adapter: PathBuf,
     },
     /// A value is NaN or infinite, as it is or as it would be stored.
     #[error("{}: tensor `{name}` holds {value} at index {index}, no finite number as stored", path.display())]

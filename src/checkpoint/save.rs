@@ -136,8 +136,8 @@ pub fn check_vacant(out: &Path) -> Result<(), Error> {
     for entry in std::fs::read_dir(out).map_err(io(out, "write into"))? {
         let path = entry.map_err(io(out, "read"))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let ours =
-            [CONFIG, SINGLE, INDEX, adapter::CONFIG, adapter::TENSORS].contains(&&*name) || Companions::is_one(&name);
+        let ours = [CONFIG, SINGLE, INDEX, adapter::CONFIG, adapter::TENSORS, adapter::BASE].contains(&&*name)
+            || Companions::is_one(&name);
         if ours || (name.starts_with("model-") && name.ends_with(".safetensors")) {
             return Err(Error::Exists { path });
         }
@@ -148,6 +148,7 @@ pub fn check_vacant(out: &Path) -> Result<(), Error> {
 /// Writes the files of an adapter into `aside`.
 fn put_adapter(aside: &mut Aside, files: &AdapterFiles, read: Read) -> Result<(), Error> {
     aside.put(adapter::CONFIG, &pretty(&files.config_json()))?;
+    aside.put(adapter::BASE, format!("{}\n", files.base_mark).as_bytes())?;
     for (name, bytes) in &files.companions.files {
         aside.put(name, bytes)?;
     }

@@ -15,6 +15,7 @@ use crate::{
         template::{Chat, Moment},
         tokenizer::Tokenizer,
     },
+    engine,
     generate::{Blueprint, Next, Request, Sampling},
     gpu::Gpu,
     model::Config,
@@ -26,7 +27,7 @@ pub(super) fn run(args: &GenerateArgs, json: bool, stop: &AtomicBool) -> Result<
     let mut config = Config::open(&args.model)?;
     let folder = Folder::open(&args.model)?;
     folder.check(&config.entries())?;
-    config.held = run::held(&folder, &config);
+    config.hold_as_stored(&folder).map_err(engine::Error::from)?;
     let tokenizer = Tokenizer::open(&args.model)?;
     let prompt = prompt(args, &tokenizer)?;
     if let Some(id) = prompt.iter().find(|id| **id as usize >= config.vocab) {
@@ -35,6 +36,8 @@ pub(super) fn run(args: &GenerateArgs, json: bool, stop: &AtomicBool) -> Result<
     let gpu = Gpu::open(args.device.as_deref())?;
     let most = args.max_new_tokens as usize;
     let adapter = args.adapter.as_deref().map(|folder| run::open_adapter(folder, &config)).transpose()?;
+    let mark = folder.mark(&config.entries())?;
+    adapter.iter().try_for_each(|tuned| tuned.check_base(&mark))?;
     let layout = adapter.as_ref().map(|tuned| tuned.layout.clone());
     let blueprint = Blueprint::new(config, layout, 1, prompt.len() + most, gpu.max_binding())?;
     let settings =

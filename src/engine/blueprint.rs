@@ -253,9 +253,10 @@ fn declare(
     let views = spec.others.iter().filter(|other| other.shares_base && side == Side::Strong);
     let mut layouts = views.filter_map(|other| other.adapter.as_ref()).chain(adapter);
     if layouts.any(|layout| layout.config.dora) {
-        config.held = Held::default(); // the lengths of rows are read as f32
+        config.widen(); // the lengths of rows are read as f32
     }
     if trained {
+        config.widen();
         config.held = if spec.width == Width::Bits32 { Held::default() } else { Held::BF16 };
     }
     let own = |store: &mut Store| Model::declare(store, config, role, trained, spec.tokens, spec.max_binding);

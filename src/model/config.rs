@@ -8,11 +8,15 @@
 mod fields;
 mod parameter;
 mod positions;
+mod quantised;
 mod refused;
 mod rope;
 mod windows;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Map, Value};
 
@@ -96,6 +100,10 @@ pub struct Config {
     pub pad: Option<u32>,
     /// How its matrices are held on a device; as f32 or bfloat16 where they learn.
     pub held: Held,
+    /// Those of them, by name, that are held otherwise, because a quantised checkpoint has them so.
+    pub formats: BTreeMap<String, Format>,
+    /// The checkpoint is quantised: its numbers cannot learn.
+    pub quantised: bool,
 }
 
 /// How the matrices of a model are held. Those whose sizes do not allow it are held as f32.
@@ -110,6 +118,8 @@ pub struct Held {
 impl Held {
     /// As a checkpoint of bfloat16 has them: nothing is lost.
     pub const BF16: Self = Self { linear: Format::Bf16, table: Format::Bf16 };
+    /// As a checkpoint of halves has them, likewise.
+    pub const F16: Self = Self { linear: Format::F16, table: Format::F16 };
 }
 
 /// Where a block has its norms, and how checkpoints call them.
@@ -247,6 +257,12 @@ impl Config {
 }
 
 impl Config {
+    /// Has its matrices held as f32 where they do not learn, too.
+    pub fn widen(&mut self) {
+        self.held = Held::default();
+        self.formats.clear();
+    }
+
     /// Whether two models have the same parameters: names and shapes.
     pub fn same_shape(&self, other: &Self) -> bool {
         let shapes = |config: &Self| config.parameters().into_iter().map(|p| (p.name, p.dims)).collect::<Vec<_>>();
@@ -295,6 +311,8 @@ fn read(fields: &Fields, family: &'static Family) -> Result<Config, Error> {
     };
     let max_positions = fields.size("max_position_embeddings", class.max_positions, 1 << 30)?;
     let Positions { rotary_dim, rope, local_rope, long_rope } = fields.positions(family, head_dim, max_positions)?;
+    let plain = held(fields);
+    let quantised = quantised::read(fields, plain.table)?;
     Ok(Config {
         family,
         vocab: fields.size("vocab_size", class.vocab, 1 << 21)?,
@@ -338,14 +356,20 @@ fn read(fields: &Fields, family: &'static Family) -> Result<Config, Error> {
         bos: fields.id("bos_token_id")?.or(class.bos.filter(|_| !fields.has("bos_token_id"))),
         eos: fields.ids("eos_token_id", class.eos)?,
         pad: fields.id("pad_token_id")?.or(class.pad.filter(|_| !fields.has("pad_token_id"))),
-        held: held(fields),
+        held: quantised.unwrap_or(plain),
+        formats: BTreeMap::new(),
+        quantised: quantised.is_some(),
     })
 }
 
 /// What transformers would load it as; the weights themselves decide where they are at hand.
 fn held(fields: &Fields) -> Held {
     let dtype = fields.get("dtype").or(fields.get("torch_dtype"));
-    if dtype.and_then(Value::as_str) == Some("bfloat16") { Held::BF16 } else { Held::default() }
+    match dtype.and_then(Value::as_str) {
+        Some("bfloat16") => Held::BF16,
+        Some("float16") => Held::F16,
+        _ => Held::default(),
+    }
 }
 
 fn activation(fields: &Fields, family: &Family) -> Result<Activation, Error> {

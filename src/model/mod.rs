@@ -5,6 +5,7 @@ pub mod adapter;
 mod block;
 pub mod config;
 mod family;
+mod held;
 mod weights;
 
 pub use adapter::{Adapter, Layout, LayoutError};

@@ -1,13 +1,16 @@
 //! Declared parameters by Hugging Face name: where each one's elements and gradients live.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
-use super::config::{Config, Held, Parameter};
+use super::{
+    config::{Config, Parameter},
+    held::format,
+};
 use crate::{
-    checkpoint::{self, Folder},
+    checkpoint::{self, Codes, Folder, Quantised},
     gpu::{self, Gpu, Upload},
     ops::MAX_TERMS,
-    tensor::{ELEMENT, Format, Memory, Role, Store, Tensor},
+    tensor::{ELEMENT, Format, GROUP, Memory, Role, Store, Tensor},
 };
 
 /// A split table's shards have a multiple of this many rows, so that the logits of each can be bound.
@@ -41,6 +44,18 @@ pub enum Error {
         cols: usize,
         /// The longest sum.
         most: usize,
+    },
+    /// A number is beyond what its format holds.
+    #[error(
+        "{name} holds a number of size {found}, and 8 or 4 bits are held up to {most} here; use the unquantised model, without --quantize"
+    )]
+    TooLargeNumber {
+        /// Parameter.
+        name: String,
+        /// Its largest number.
+        found: f32,
+        /// The largest that can be held.
+        most: f32,
     },
     /// A folder's weights cannot be read.
     #[error(transparent)]
@@ -84,7 +99,7 @@ impl Weights {
             let mut declare = |role, format| -> Vec<Tensor> {
                 rows.iter().map(|n| store.declare_packed(name, role, *n, cols, format)).collect()
             };
-            let format = held(config.held, &parameter, &rows);
+            let format = config.format(&parameter, &rows);
             let shards = declare(role, format);
             let gradients = if trained { declare(Role::Gradients, format) } else { Vec::new() };
             stored.push(Stored { parameter, shards, gradients, transposed: false });
@@ -109,13 +124,13 @@ impl Weights {
     pub fn load(&self, gpu: &Gpu, memory: &Memory, folder: &Folder) -> Result<(), Error> {
         let mut upload = Upload::new(gpu);
         for stored in &self.stored {
-            let mut written = Ok(());
-            folder.read_f32(&stored.parameter.name, &stored.parameter.dims, |start, values| {
-                if written.is_ok() {
-                    written = stored.write(&mut upload, memory, start, values);
-                }
-            })?;
-            written?;
+            let Parameter { name, dims, .. } = &stored.parameter;
+            let quantised = folder.quantised(name, dims)?;
+            let as_held = quantised.filter(|found| stored.shards.iter().all(|s| s.format == format(found.coding)));
+            match as_held.filter(|_| stored.format() != Format::F32) {
+                Some(quantised) => stored.load_codes(&mut upload, memory, folder, &quantised)?,
+                None => stored.load_numbers(&mut upload, memory, folder)?,
+            }
         }
         Ok(upload.finish()?)
     }
@@ -164,6 +179,80 @@ impl Stored {
         self.shards.iter().copied().zip(self.gradients.iter().copied())
     }
 
+    /// How its shards are held.
+    fn format(&self) -> Format {
+        self.shards.first().map_or(Format::F32, |shard| shard.format)
+    }
+
+    /// Copies numbers of a folder to the device.
+    fn load_numbers(&self, upload: &mut Upload<'_>, memory: &Memory, folder: &Folder) -> Result<(), Error> {
+        let Parameter { name, dims, .. } = &self.parameter;
+        let (mut written, mut largest) = (Ok(()), 0.0f32);
+        folder.read_f32(name, dims, |start, values| {
+            largest = values.iter().fold(largest, |largest, x| largest.max(x.abs()));
+            if written.is_ok() {
+                written = self.write(upload, memory, start, values);
+            }
+        })?;
+        self.check_size(largest)?;
+        Ok(written?)
+    }
+
+    /// Copies the codes of a quantised matrix to the device, where it is held like that.
+    fn load_codes(
+        &self,
+        upload: &mut Upload<'_>,
+        memory: &Memory,
+        folder: &Folder,
+        quantised: &Quantised,
+    ) -> Result<(), Error> {
+        let (mut written, mut largest) = (Ok(()), 0.0f32);
+        folder.read_codes(quantised, |codes| {
+            largest = codes.pairs.as_flattened().iter().fold(largest, |largest, x| largest.max(x.abs()));
+            if written.is_ok() {
+                written = self.write_codes(upload, memory, codes);
+            }
+        })?;
+        self.check_size(largest)?;
+        Ok(written?)
+    }
+
+    fn check_size(&self, largest: f32) -> Result<(), Error> {
+        let most = self.format().largest();
+        match largest <= most {
+            true => Ok(()),
+            false => Err(Error::TooLargeNumber { name: self.parameter.name.clone(), found: largest, most }),
+        }
+    }
+
+    fn write_codes(&self, upload: &mut Upload<'_>, memory: &Memory, codes: Codes<'_>) -> Result<(), gpu::Error> {
+        let Codes { start, words, pairs } = codes;
+        let format = self.format();
+        let groups: Vec<u32> = pairs.iter().map(|[scale, offset]| format.group(*scale, *offset)).collect();
+        self.each_shard(start, pairs.len() * GROUP, |shard, at, part| {
+            let words = &words[format.number_words(part.start)..format.number_words(part.end)];
+            memory.upload_packed(upload, shard, at, words, &groups[part.start / GROUP..part.end / GROUP])
+        })
+    }
+
+    /// Of `count` numbers of the parameter from `start` on, which of them belong to a shard, and where in it they begin.
+    fn each_shard(
+        &self,
+        start: usize,
+        count: usize,
+        mut write: impl FnMut(Tensor, usize, Range<usize>) -> Result<(), gpu::Error>,
+    ) -> Result<(), gpu::Error> {
+        let mut first = 0;
+        for shard in &self.shards {
+            let (from, to) = (start.max(first), (start + count).min(first + shard.len()));
+            if from < to {
+                write(*shard, from - first, from - start..to - start)?;
+            }
+            first += shard.len();
+        }
+        Ok(())
+    }
+
     /// Copies `values`, which begin at element `start` of the parameter, to the device. Of a transposed parameter they must
     /// be all.
     pub(super) fn write(
@@ -183,16 +272,7 @@ impl Stored {
             }
             return Ok(());
         }
-        let mut first = 0;
-        for shard in &self.shards {
-            let from = start.max(first);
-            let to = (start + values.len()).min(first + shard.len());
-            if from < to {
-                memory.upload(upload, *shard, from - first, &values[from - start..to - start])?;
-            }
-            first += shard.len();
-        }
-        Ok(())
+        self.each_shard(start, values.len(), |shard, at, part| memory.upload(upload, shard, at, &values[part]))
     }
 
     /// Reads the parameter back.
@@ -220,21 +300,6 @@ impl Stored {
     }
 }
 
-/// Rows of packed matrices come in these numbers, so that products can read four at a time.
-const PACKED_ROWS: usize = 4;
-
-/// How a parameter and its gradient are held, if its sizes allow it.
-fn held(held: Held, parameter: &Parameter, rows: &[usize]) -> Format {
-    let format = if is_table(parameter) { held.table } else { held.linear };
-    let fits = format.takes(parameter.cols()) && rows.iter().all(|n| n.is_multiple_of(PACKED_ROWS));
-    if parameter.dims.len() == 2 && fits { format } else { Format::F32 }
-}
-
-/// Whether it is indexed by token.
-fn is_table(parameter: &Parameter) -> bool {
-    matches!(parameter.name.as_str(), "model.embed_tokens.weight" | "lm_head.weight")
-}
-
 /// A matrix of rows of `cols`, columns first.
 fn transposed(values: &[f32], cols: usize) -> Vec<f32> {
     let rows = values.len() / cols.max(1);
@@ -245,7 +310,7 @@ fn transposed(values: &[f32], cols: usize) -> Vec<f32> {
 pub(super) fn shard_rows(parameter: &Parameter, max_binding: u64) -> Result<Vec<usize>, Error> {
     let row = parameter.cols() as u64 * ELEMENT;
     let (rows, cols) = (parameter.rows(), parameter.cols());
-    let splittable = is_table(parameter);
+    let splittable = parameter.is_table();
     let shards = match parameter.parts.as_slice() {
         [] if splittable => {
             let fit = usize::try_from(max_binding / row).unwrap_or(usize::MAX).min(SHARD_ROWS);

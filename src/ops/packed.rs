@@ -1,15 +1,14 @@
 //! Products with a matrix that is held packed, and rows of such a table: widened inside of the kernel that reads it. Sums that
 //! go to a packed gradient.
 //!
-//! One kernel a format, of the same bindings and immediates: those of `linear` and `embedding`, and where a format has
-//! scales the words once more, since the scales stand behind them.
+//! One kernel a format, of the same bindings and immediates: those of `linear` and `embedding`.
 
 use crate::{
     gpu::{
         Kernel,
         kernels::{
-            embedding, embedding_bf16, embedding_gradient_bf16, embedding_nf4, embedding_q4, embedding_q8,
-            gradient_bf16, linear, linear_bf16, linear_nf4, linear_q4, linear_q8,
+            embedding, embedding_bf16, embedding_f16, embedding_gradient_bf16, embedding_nf4, embedding_q4,
+            embedding_q8, gradient_bf16, linear, linear_bf16, linear_f16, linear_nf4, linear_q4, linear_q8,
         },
     },
     tape::{Grid, Tape},
@@ -35,6 +34,12 @@ fn kernels(format: Format) -> Kernels {
             nn: &linear_bf16::NN,
             rows: &embedding_bf16::FORWARD,
         },
+        Format::F16 => Kernels {
+            nt: &linear_f16::NT,
+            nt_row: &linear_f16::NT_ROW,
+            nn: &linear_f16::NN,
+            rows: &embedding_f16::FORWARD,
+        },
         Format::Q8 => Kernels {
             nt: &linear_q8::NT,
             nt_row: &linear_q8::NT_ROW,
@@ -56,13 +61,6 @@ fn kernels(format: Format) -> Kernels {
     }
 }
 
-fn with_scales(mut bindings: Vec<Tensor>, packed: Tensor) -> Vec<Tensor> {
-    if packed.format.has_groups() {
-        bindings.push(packed);
-    }
-    bindings
-}
-
 /// As `matmul::nt`, with packed `w`.
 pub(super) fn nt(
     tape: &mut Tape,
@@ -72,18 +70,18 @@ pub(super) fn nt(
 ) {
     let kernels = kernels(w.format);
     let kernel = if few_rows { kernels.nt_row } else { kernels.nt };
-    tape.run_kernel(kernel, with_scales(vec![x, w, y, bias], w), &params, grid);
+    tape.run_kernel(kernel, vec![x, w, y, bias], &params, grid);
 }
 
 /// As `matmul::nn`, with packed `w`.
 pub(super) fn nn(tape: &mut Tape, [x, w, y]: [Tensor; 3], params: linear::Params, grid: Grid) {
-    tape.run_kernel(kernels(w.format).nn, with_scales(vec![x, w, y], w), &params, grid);
+    tape.run_kernel(kernels(w.format).nn, vec![x, w, y], &params, grid);
 }
 
 /// As the forward of `embedding`, of a packed table.
 pub(super) fn rows(tape: &mut Tape, [tokens, table, y]: [Tensor; 3], params: embedding::Params) {
     let grid = Grid::items(y.len() / 4, 64);
-    tape.run_kernel(kernels(table.format).rows, with_scales(vec![tokens, table, y], table), &params, grid);
+    tape.run_kernel(kernels(table.format).rows, vec![tokens, table, y], &params, grid);
 }
 
 /// Adds `sums` to a packed gradient, from its `first`-th four numbers on, rounded as [`Tape::rounding`] says.

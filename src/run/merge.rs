@@ -10,7 +10,7 @@ use crate::{
     config::Dtype,
 };
 
-/// Writes the merged model to `out`.
+/// Writes the merged model to `out`; of a quantised base, the widened numbers.
 ///
 /// # Errors
 /// If the adapter is not of this model, something stands in `out` already, or a file cannot be read or written.
@@ -22,9 +22,7 @@ pub fn merge(model: &Path, adapter: &Path, out: &Path, dtype: Dtype) -> Result<(
     };
     let (entries, unties) = layout.merged_entries(&source.config);
     let mut files = source.files(dtype);
-    if unties {
-        files.config_json = untied(&files.config_json);
-    }
+    files.config_json = merged_config(&files.config_json, unties);
     let merged = ModelFiles {
         config_json: &files.config_json,
         architecture: &files.architecture,
@@ -37,9 +35,12 @@ pub fn merge(model: &Path, adapter: &Path, out: &Path, dtype: Dtype) -> Result<(
     Ok(())
 }
 
-/// A `config.json` whose head is not the embedding.
-fn untied(config_json: &str) -> String {
+/// The `config.json` of a model whose matrices are widened, and whose head is not the embedding if it `unties`.
+fn merged_config(config_json: &str, unties: bool) -> String {
     let mut config: Map<String, Value> = serde_json::from_str(config_json).unwrap_or_default();
-    config.insert("tie_word_embeddings".into(), Value::Bool(false));
+    config.retain(|field, _| !["quantization", "quantization_config"].contains(&field.as_str()));
+    if unties {
+        config.insert("tie_word_embeddings".into(), Value::Bool(false));
+    }
     Value::Object(config).to_string()
 }

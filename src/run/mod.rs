@@ -25,7 +25,7 @@ pub use merge::merge;
 pub use phase::{Evaluation, Trained, blueprint, choose_order, dataset, evaluate, score, train};
 pub use recipe::{Companion, Models, Recipe, outline};
 pub use single::single;
-pub use source::{Source, Tuned, held, open_adapter};
+pub use source::{Source, Tuned, open_adapter};
 pub use task::{TaskRun, default_record, task};
 pub use tuning::{effort, tune};
 pub use wmss::wmss;

@@ -113,14 +113,19 @@ fn quantized(config: &Config, mut spec: Spec) -> Result<Spec, Error> {
         Quantize::Bits8 => Format::Q8,
         Quantize::Bits4 => Format::Q4,
     };
+    if spec.strong.quantised {
+        let reason = "a model that is quantised already is held as it is; leave `quantize` out";
+        return Err(Error::User(reason.into()));
+    }
     let layouts = spec.others.iter().map(|other| &other.adapter).chain([&spec.adapter]);
     if layouts.flatten().any(|layout| layout.config.dora) {
         let reason =
             "`quantize` is not built for a DoRA adapter, which needs the lengths of the base's rows; leave it out";
         return Err(Error::User(reason.into()));
     }
-    let held = Held { linear, table: Format::Bf16 };
-    spec.others.iter_mut().for_each(|other| other.config.held = held);
+    let held = Held { linear, table: Format::Q8 };
+    let others = spec.others.iter_mut().map(|other| &mut other.config);
+    others.filter(|config| !config.quantised).for_each(|config| config.held = held);
     // A model that a run trains whole is measured as it is.
     if spec.adapter.is_some() || config.out.is_none() {
         spec.strong.held = held;
@@ -156,6 +161,12 @@ pub fn blueprint(
         max_binding,
     };
     let spec = quantized(config, spec)?;
+    let others = spec.others.iter().filter(|other| other.learns).map(|other| (&other.config, &other.adapter));
+    if others.chain([(&spec.strong, &spec.adapter)]).any(|(model, adapter)| model.quantised && adapter.is_none()) {
+        let reason = "a quantised model cannot be trained itself: its numbers have no room to move. Train an adapter on it \
+            with --lora-rank, or take the unquantised model";
+        return Err(Error::User(reason.into()));
+    }
     Ok(fit::choose(&spec, batches, bounds(config, available))?)
 }
 

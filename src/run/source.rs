@@ -11,7 +11,8 @@ use crate::{
     checkpoint::{AdapterConfig, AdapterFolder, Companions, Dtype, Entry, Folder, is_adapter},
     config,
     data::tokenizer::Tokenizer,
-    model::{Config, Held, Layout},
+    engine,
+    model::{Config, Layout},
     train::Files,
 };
 
@@ -30,6 +31,8 @@ pub struct Base {
     pub tokenizer: Tokenizer,
     config_json: String,
     companions: Companions,
+    /// Tells its weights from others.
+    mark: String,
 }
 
 /// What changes a model.
@@ -38,6 +41,16 @@ pub struct Tuned {
     pub layout: Layout,
     /// Its values; `None`: those that a fresh one starts with.
     pub folder: Option<AdapterFolder>,
+}
+
+impl Tuned {
+    /// Checks that it was trained on a base of this mark, as far as that is known.
+    ///
+    /// # Errors
+    /// If it was not.
+    pub fn check_base(&self, mark: &str) -> Result<(), Error> {
+        Ok(self.folder.as_ref().map_or(Ok(()), |folder| folder.check_base(mark))?)
+    }
 }
 
 /// A model, and the adapter that changes it. Sources of one base are loaded as one copy of it.
@@ -70,13 +83,14 @@ impl Source {
         let mut config = Config::open(path)?;
         let weights = Folder::open(path)?;
         weights.check(&config.entries())?;
-        config.held = held(&weights, &config);
+        config.hold_as_stored(&weights).map_err(engine::Error::from)?;
         let tokenizer = Tokenizer::open(path)?;
         let file = path.join("config.json");
         let config_json =
             std::fs::read_to_string(&file).map_err(|e| Error::User(format!("{}: {e}", file.display())))?;
         let companions = Companions::read(path)?;
-        let base = Base { path: path.into(), config, weights, tokenizer, config_json, companions };
+        let mark = weights.mark(&config.entries())?;
+        let base = Base { path: path.into(), config, weights, tokenizer, config_json, companions, mark };
         Ok(Self { base: Arc::new(base), adapter: None })
     }
 
@@ -87,6 +101,7 @@ impl Source {
     pub fn of(config: &config::Config) -> Result<Self, Error> {
         let bare = Self::open(config.model()?)?;
         let adapter = tuned(config, &bare.config)?;
+        adapter.iter().try_for_each(|tuned| tuned.check_base(&bare.mark))?;
         Ok(Self { adapter, ..bare })
     }
 
@@ -101,7 +116,9 @@ impl Source {
     /// # Errors
     /// If it is not of this model or damaged.
     pub fn with(&self, folder: &Path) -> Result<Self, Error> {
-        Ok(Self { base: self.base.clone(), adapter: Some(open_adapter(folder, &self.config)?) })
+        let tuned = open_adapter(folder, &self.config)?;
+        tuned.check_base(&self.mark)?;
+        Ok(Self { base: self.base.clone(), adapter: Some(tuned) })
     }
 
     /// The model as it is before anything is trained: a fresh adapter changes nothing and is left away.
@@ -159,7 +176,6 @@ impl Source {
 
     /// What a folder of the trained model or adapter holds beside weights.
     pub fn files(&self, dtype: config::Dtype) -> Files {
-        let base = || self.path.display().to_string();
         Files {
             config_json: self.config_json.clone(),
             architecture: self.config.family.architecture.into(),
@@ -169,18 +185,16 @@ impl Source {
                 config::Dtype::Bf16 => Dtype::Bf16,
                 config::Dtype::Auto => self.stored_dtype(),
             },
-            adapter: self.adapter.as_ref().map(|tuned| (tuned.layout.config.clone(), base())),
+            adapter: self
+                .adapter
+                .as_ref()
+                .map(|tuned| (tuned.layout.config.clone(), self.path.display().to_string(), self.mark.clone())),
         }
     }
 
     fn stored_dtype(&self) -> Dtype {
         if holds(&self.weights, &self.config, safetensors::Dtype::F32) { Dtype::F32 } else { Dtype::Bf16 }
     }
-}
-
-/// How the matrices of a model are held where they do not learn: as they are stored, if bfloat16 is.
-pub fn held(weights: &Folder, config: &Config) -> Held {
-    if holds(weights, config, safetensors::Dtype::BF16) { Held::BF16 } else { Held::default() }
 }
 
 /// Whether all of a model's parameters are stored like this.

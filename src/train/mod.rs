@@ -152,8 +152,8 @@ pub struct Files {
     pub companions: Companions,
     /// Number format of a model's final weights.
     pub dtype: Dtype,
-    /// Settings of an adapter and the name of its base, where that is what is left.
-    pub adapter: Option<(AdapterConfig, String)>,
+    /// Settings of an adapter, and name and mark of its base, where that is what is left.
+    pub adapter: Option<(AdapterConfig, String, String)>,
 }
 
 impl Files {
@@ -162,7 +162,9 @@ impl Files {
         let Self { config_json, architecture, companions, adapter, .. } = self;
         match adapter {
             None => Contents::Model(ModelFiles { config_json, architecture, companions, entries }),
-            Some((config, base)) => Contents::Adapter(AdapterFiles { config, base, companions, entries }),
+            Some((config, base, base_mark)) => {
+                Contents::Adapter(AdapterFiles { config, base, base_mark, companions, entries })
+            }
         }
     }
 }

@@ -218,3 +218,21 @@ fn adapters_that_do_not_fit_are_refused() {
     desk.write("run/adapter_config.json", "[]");
     desk.refuses("eval --model m --adapter run --data data.jsonl", 1, &["not a JSON object"]);
 }
+
+#[test]
+fn an_adapter_knows_its_base() {
+    let desk = Desk::new();
+    desk.ok(&format!("{LORA} --max-steps 1 --out run"));
+    let wanted = ["run: this adapter was trained on another base", "adapter_config.json", "base.fingerprint"];
+    for line in [
+        "eval --data data.jsonl --model sft --adapter run",
+        "merge --model sft --adapter run --out new",
+        "train --model sft --adapter run --data data.jsonl --out new",
+        "generate --model sft --adapter run --prompt 1+1=",
+    ] {
+        desk.refuses(line, 1, &wanted);
+    }
+    desk.ok("eval --data data.jsonl --model m --adapter run");
+    desk.remove("run/base.fingerprint");
+    desk.ok("eval --data data.jsonl --model sft --adapter run");
+}

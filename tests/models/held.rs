@@ -66,8 +66,9 @@ fn packed_weights_compute_what_their_numbers_say() {
         trained: (0..len).map(|i| i > 2).collect(),
     });
     let rows = rows(&examples, TOKENS);
-    for linear in [Format::Bf16, Format::Q8, Format::Q4, Format::Nf4] {
-        let held = Held { linear, table: Format::Bf16 };
+    for linear in [Format::Bf16, Format::F16, Format::Q8, Format::Q4, Format::Nf4] {
+        let table = if linear.has_groups() { Format::Q8 } else { linear };
+        let held = Held { linear, table };
         let [mut packed, mut plain] = [engine(held, held), engine(Held::default(), held)];
         let [got, want] = [&mut packed, &mut plain].map(|engine| pass(engine, &rows));
         let mut checks = Checks::of(&format!("{linear:?}"));

@@ -96,7 +96,9 @@ pub(crate) fn folder(name: &str) -> Folder {
 }
 
 pub(crate) fn config(name: &str) -> Config {
-    Config::open(&golden_path(name)).unwrap()
+    let mut config = Config::open(&golden_path(name)).unwrap();
+    config.hold_as_stored(&folder(name)).unwrap();
+    config
 }
 
 /// The tensors of a `golden.safetensors`.
@@ -407,11 +409,15 @@ pub(crate) fn forward(name: &str, batch: &Batch) -> Forward {
 
 /// As [`forward`], through an adapter.
 pub(crate) fn forward_with(name: &str, adapted: Option<&str>, batch: &Batch) -> Forward {
+    forward_held(name, config(name), adapted, batch)
+}
+
+/// As [`forward_with`], with matrices held as `config` says.
+pub(crate) fn forward_held(name: &str, config: Config, adapted: Option<&str>, batch: &Batch) -> Forward {
     let (gpu, tokens) = (gpu(), batch.tokens.len());
     let mut store = Store::default();
     let schedule = schedule_tensor(&mut store);
     let row = Row::declare(&mut store, tokens, schedule);
-    let config = config(name);
     let (width, vocab) = (config.hidden, config.vocab);
     let mut model = Model::declare(&mut store, config, Role::Weights, false, tokens, gpu.max_binding()).unwrap();
     if let Some(of) = adapted {

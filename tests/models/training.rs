@@ -96,7 +96,10 @@ impl<'a> Run<'a> {
                 architecture: config(&arm.strong).family.architecture.into(),
                 companions: Companions::read(&strong).unwrap(),
                 dtype: Dtype::F32,
-                adapter: arm.adapter.as_ref().map(|name| (layout(name, &arm.strong).config, arm.strong.clone())),
+                adapter: arm
+                    .adapter
+                    .as_ref()
+                    .map(|name| (layout(name, &arm.strong).config, arm.strong.clone(), String::new())),
             },
             profile: self.profile,
         };

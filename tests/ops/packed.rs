@@ -12,7 +12,7 @@ use crate::{
     linear::{Linear, matmul_nn, matmul_tn},
 };
 
-const FORMATS: [Format; 4] = [Format::Bf16, Format::Q8, Format::Q4, Format::Nf4];
+const FORMATS: [Format; 5] = [Format::Bf16, Format::F16, Format::Q8, Format::Q4, Format::Nf4];
 
 /// The numbers that kernels see of a matrix.
 fn held(mat: &Mat, format: Format) -> Mat {

@@ -49,6 +49,7 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         | "dropout.forward"
         | "embedding.forward"
         | "embedding_bf16.forward"
+        | "embedding_f16.forward"
         | "embedding_q8.forward"
         | "embedding_q4.forward"
         | "embedding_nf4.forward"
@@ -100,11 +101,12 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         "head_loss.stats_distill" | "head_loss.synthesize" => {
             3 * of::<head_loss::Params>(params).vocab.div_ceil(512) as usize + 6 * REDUCE
         }
-        "linear.nt_row" | "linear_bf16.nt_row" | "linear_q8.nt_row" | "linear_q4.nt_row" | "linear_nf4.nt_row" => {
-            of::<linear::Params>(params).k as usize / 4
+        "linear.nt_row" | "linear_bf16.nt_row" | "linear_f16.nt_row" | "linear_q8.nt_row" | "linear_q4.nt_row"
+        | "linear_nf4.nt_row" => of::<linear::Params>(params).k as usize / 4,
+        "linear_bf16.nt" | "linear_bf16.nn" | "linear_f16.nt" | "linear_f16.nn" | "linear_q8.nt" | "linear_q8.nn"
+        | "linear_q4.nt" | "linear_q4.nn" | "linear_nf4.nt" | "linear_nf4.nn" => {
+            lanes_trips(params, linear_bf16::BLOCKS, 4)
         }
-        "linear_bf16.nt" | "linear_bf16.nn" | "linear_q8.nt" | "linear_q8.nn" | "linear_q4.nt" | "linear_q4.nn"
-        | "linear_nf4.nt" | "linear_nf4.nn" => lanes_trips(params, linear_bf16::BLOCKS, 4),
         "linear.nt" | "linear.nn" | "linear.tn" => {
             lanes_trips(params, linear::BLOCKS, if kernel.entry == "tn" { 2 } else { 4 })
         }
@@ -271,7 +273,7 @@ fn largest(store: &mut Store, tape: &mut Tape) {
     tape.gradient(found);
     tape.gradient(y);
 
-    for format in [Format::Bf16, Format::Q8, Format::Q4, Format::Nf4] {
+    for format in [Format::Bf16, Format::F16, Format::Q8, Format::Q4, Format::Nf4] {
         let mut frozen = |rows, cols| store.declare_packed("w", Role::Weights, rows, cols, format);
         let (wide, tall) = (frozen(64, LONGEST), frozen(LONGEST, 64));
         ops::linear(tape, few, wide, None);

@@ -51,6 +51,11 @@ impl Parameter {
         self.dims.iter().product()
     }
 
+    /// Whether it is indexed by token.
+    pub fn is_table(&self) -> bool {
+        matches!(self.name.as_str(), "model.embed_tokens.weight" | "lm_head.weight")
+    }
+
     /// Fresh values, row-major. They depend on `seed`, the name and the shape alone, not on the order of calls.
     ///
     /// Normal values are Box-Muller pairs in f64 over ChaCha8, whose key is the SHA-256 of seed and name, rounded to

@@ -10,7 +10,6 @@ const LINEAR: &str = "layers of linear or recurrent attention are not built";
 
 /// Fields whose presence means another architecture than the one `model_type` names.
 const FOREIGN: &[(&str, &str)] = &[
-    ("quantization_config", "quantised weights cannot be trained here; use the unquantised model"),
     ("vision_config", IMAGES),
     ("audio_config", "models that hear are not built"),
     ("num_experts", EXPERTS),

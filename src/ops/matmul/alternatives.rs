@@ -10,10 +10,10 @@ use crate::gpu::{
     Alternative, Cooperative, Family, MAX_GROUPS,
     kernels::{
         linear::{self, Params},
-        linear_bf16, linear_coop8, linear_coop8_f32, linear_coop16, linear_coop16_2x4, linear_half_8x8,
+        linear_bf16, linear_coop8, linear_coop8_f32, linear_coop16, linear_coop16_2x4, linear_f16, linear_half_8x8,
         linear_half_slices_4x4, linear_nf4, linear_q4, linear_q8, linear_registers_48x4, linear_slices_4x4,
-        linear_tile_4x4, linear_tile_8x4, linear_tile_8x8, linear_tile_8x8_bf16, linear_tile_8x8_nf4,
-        linear_tile_8x8_q4, linear_tile_8x8_q8,
+        linear_tile_4x4, linear_tile_8x4, linear_tile_8x8, linear_tile_8x8_bf16, linear_tile_8x8_f16,
+        linear_tile_8x8_nf4, linear_tile_8x8_q4, linear_tile_8x8_q8,
     },
 };
 
@@ -393,6 +393,7 @@ macro_rules! packed_families {
 /// Products with a packed W.
 pub(in crate::ops) static PACKED: &[Family] = packed_families! {
     linear_bf16 by linear_tile_8x8_bf16: BF16;
+    linear_f16 by linear_tile_8x8_f16: F16;
     linear_q8 by linear_tile_8x8_q8: Q8;
     linear_q4 by linear_tile_8x8_q4: Q4;
     linear_nf4 by linear_tile_8x8_nf4: NF4;

@@ -4,7 +4,7 @@ use super::{Product, nn, nt, tn};
 use crate::{
     gpu::{Extents, Trial, kernels::linear::Params},
     tape::{Command, Tape},
-    tensor::{Format, Role, Store, Tensor},
+    tensor::{Format, GROUP, Packed, Role, Store, Tensor},
 };
 
 pub(super) const NT: Trial = trial(|| ragged(record_nt));
@@ -19,24 +19,31 @@ const fn trial(ragged: fn() -> Vec<Extents>) -> Trial {
 }
 
 /// Of the products with a packed W: nt and nn.
-pub(super) const BF16: [Trial; 2] = [
-    Trial { fill: small_bf16, ..trial(|| packed(Format::Bf16, false)) },
-    Trial { fill: small_bf16, ..trial(|| packed(Format::Bf16, true)) },
-];
-pub(super) const Q8: [Trial; 2] = [trial(|| packed(Format::Q8, false)), trial(|| packed(Format::Q8, true))];
-pub(super) const Q4: [Trial; 2] = [trial(|| packed(Format::Q4, false)), trial(|| packed(Format::Q4, true))];
-pub(super) const NF4: [Trial; 2] = [trial(|| packed(Format::Nf4, false)), trial(|| packed(Format::Nf4, true))];
+macro_rules! packed {
+    ($format:expr) => {
+        [
+            Trial { fill: |_, binding, words| fill($format, binding, words), ..trial(|| packed($format, false)) },
+            Trial { fill: |_, binding, words| fill($format, binding, words), ..trial(|| packed($format, true)) },
+        ]
+    };
+}
+pub(super) const BF16: [Trial; 2] = packed!(Format::Bf16);
+pub(super) const F16: [Trial; 2] = packed!(Format::F16);
+pub(super) const Q8: [Trial; 2] = packed!(Format::Q8);
+pub(super) const Q4: [Trial; 2] = packed!(Format::Q4);
+pub(super) const NF4: [Trial; 2] = packed!(Format::Nf4);
 
 /// As [`SHAPES`], for rows of W of whole groups; the depth of nt, the columns of nn.
 const PACKED_SHAPES: [[usize; 3]; 3] = [[12, 4, 64], [36, 132, 128], [132, 516, 192]];
 
-/// Pairs of bfloat16 of at most 1: the halves of random f32 would be of any size.
-fn small_bf16(_: &[u8], binding: &str, words: usize) -> Option<Vec<u32>> {
-    let halves = |i: usize| {
-        let number = |i: usize| (i * 2_654_435_761 % 2039) as f32 / 1019.5 - 1.0;
-        Format::Bf16.pack(&[number(2 * i), number(2 * i + 1)]).words[0]
-    };
-    (binding == "words").then(|| (0..words).map(halves).collect())
+/// Numbers of at most 1 as a format holds them: random halves, and halves of random f32, would be of any size.
+fn fill(format: Format, binding: &str, words: usize) -> Option<Vec<u32>> {
+    let number = |i: usize| (i * 2_654_435_761 % 2039) as f32 / 1019.5 - 1.0;
+    let some: Vec<f32> = (0..1019 * GROUP).map(number).collect();
+    let Packed { words: numbers, groups } = format.pack(&some);
+    let all = if format.has_groups() { words / (numbers.len() / groups.len() + 1) } else { 0 };
+    let numbers = numbers.iter().cycle().take(words - all);
+    (binding == "words").then(|| numbers.chain(groups.iter().cycle().take(all)).copied().collect())
 }
 
 fn packed(format: Format, by_rows: bool) -> Vec<Extents> {
