@@ -27,3 +27,5 @@ mod streamed;
 mod support;
 #[path = "models/training.rs"]
 mod training;
+#[path = "models/widths.rs"]
+mod widths;

@@ -18,7 +18,7 @@ use crate::{
     gpu::Gpu,
     method::{Draw, Source},
     model::{self, Held, Layout, config::Init},
-    optim::Scalars,
+    optim::{Scalars, Width},
     tensor::{Format, GROUP},
 };
 
@@ -118,6 +118,7 @@ impl StepCase {
             train: true,
             tokens: self.shape.tokens,
             recompute,
+            width: Width::Bits32,
             max_binding,
         })
     }

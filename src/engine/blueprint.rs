@@ -4,9 +4,9 @@ use super::{Engine, Error, Side, supply::Planned};
 use crate::{
     gpu::{Extents, Gpu, Kernel, Readback},
     method::{Beside, Distill, Method, Mix, Row, Settings, Sft, Source, States},
-    model::{self, Adapter, Config, Layout, Model},
+    model::{self, Adapter, Config, Held, Layout, Model},
     ops::{MAX_TERMS, head_loss},
-    optim::{AdamW, Scalars, schedule_tensor},
+    optim::{AdamW, Scalars, Width, schedule_tensor},
     plan::{Plan, Slots},
     tape::Tape,
     tensor::{Memory, Role, Store, Tensor},
@@ -94,6 +94,8 @@ pub struct Spec {
     pub tokens: usize,
     /// Compute activations again in backward instead of keeping them.
     pub recompute: bool,
+    /// How what learns is held.
+    pub width: Width,
     /// Bytes that one binding of the device may span.
     pub max_binding: u64,
 }
@@ -171,6 +173,7 @@ impl Blueprint {
         let beside: Vec<Beside<'_>> =
             others.iter().zip(&sources).map(|(model, source)| Beside { model, given: source.given() }).collect();
         let mut tape = Tape::new();
+        tape.round_by(row.noise.keys);
         match (spec.loss, beside.as_slice()) {
             (Loss::Mix(source), _) => {
                 let weak = beside.iter().zip(&spec.others).map(|(model, other)| (*model, other.share)).collect();
@@ -196,7 +199,7 @@ impl Blueprint {
         let adamw = spec.train.then(|| {
             let mut pairs = strong.trained();
             pairs.extend(others.iter().flat_map(Model::trained));
-            AdamW::declare(&mut store, &pairs, schedule)
+            AdamW::declare(&mut store, &pairs, schedule, spec.width)
         });
         let mut tape = Tape::new();
         let trained = [&strong].into_iter().chain(&others).flat_map(Model::trained);
@@ -299,6 +302,10 @@ fn declare(
     let mut layouts = views.filter_map(Other::needed).chain(adapter.clone());
     if layouts.any(|layout| layout.config.dora) {
         config.widen(); // the lengths of rows are read as f32
+    }
+    if trained {
+        config.widen();
+        config.held = if spec.width == Width::Bits32 { Held::default() } else { Held::BF16 };
     }
     let supply = if let Side::Other(i) = side { spec.others[i].supply } else { Supply::Pass };
     let own = |store: &mut Store| match supply {

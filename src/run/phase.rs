@@ -24,7 +24,7 @@ use crate::{
     engine::{self, Blueprint, Engine, Loss, Other, Side, Spec, Supply},
     fit::{self, Bounds},
     model::{self, Held},
-    optim::{Decay, Scalars, Schedule},
+    optim::{Decay, Scalars, Schedule, Width},
     report::{Event, Report, bytes},
     score::{self, Scored},
     tensor::Format,
@@ -149,8 +149,22 @@ pub fn blueprint(
     batches: &[Vec<&Example>],
     (max_binding, available): (u64, Option<u64>),
 ) -> Result<(Spec, Blueprint), Error> {
-    let spec =
-        Spec { strong: strong.clone(), adapter, others, loss, train: true, tokens: 0, recompute: false, max_binding };
+    let width = match config.optimizer_bits {
+        8 => Width::Bits8,
+        16 => Width::Bits16,
+        _ => Width::Bits32,
+    };
+    let spec = Spec {
+        strong: strong.clone(),
+        adapter,
+        others,
+        loss,
+        train: true,
+        tokens: 0,
+        recompute: false,
+        width,
+        max_binding,
+    };
     let spec = quantized(config, spec)?;
     let others = spec.others.iter().filter(|other| other.learns).map(|other| (&other.config, &other.adapter));
     if others.chain([(&spec.strong, &spec.adapter)]).any(|(model, adapter)| model.quantised && adapter.is_none()) {
@@ -292,6 +306,7 @@ pub fn train(
             eps: config.adamw.eps,
             weight_decay: config.weight_decay,
             clip: config.clip,
+            seed: config.seed,
             ..recipe.scalars
         },
         identity,
@@ -371,6 +386,7 @@ fn identity(
         "warmup": config.warmup,
         "weight_decay": config.weight_decay,
         "clip": config.clip,
+        "optimizer_bits": config.optimizer_bits,
         "adamw": config.adamw,
         "seed": config.seed,
         "shuffle": config.shuffle,
@@ -432,6 +448,7 @@ fn measuring<'g>(
         train: false,
         tokens: 0,
         recompute: false,
+        width: Width::Bits32,
         max_binding: gpu.max_binding(),
     };
     let spec = quantized(config, spec)?;

@@ -9,6 +9,7 @@ use underdog::{
     method::Source,
     model::{Config, Held, Layout},
     ops::head_loss::{ENTROPY_WEAK, LOSS},
+    optim::Width,
     tensor::Format,
 };
 
@@ -36,6 +37,7 @@ fn engine(held: Held, seen: Held) -> Engine<'static> {
         train: true,
         tokens: TOKENS,
         recompute: false,
+        width: Width::Bits32,
         max_binding: gpu().max_binding(),
     };
     let engine = Blueprint::new(&spec).unwrap().build(gpu()).unwrap();
@@ -99,6 +101,7 @@ fn footprint(held: Held) -> u64 {
         train: false,
         tokens: TOKENS,
         recompute: false,
+        width: Width::Bits32,
         max_binding: gpu().max_binding(),
     };
     Blueprint::new(&spec).unwrap().footprint().weights

@@ -13,7 +13,7 @@ use underdog::{
     method::Draw,
     model::Config,
     ops::{families, head_loss::LOSS},
-    optim::Scalars,
+    optim::{Scalars, Width},
     run::effort,
 };
 
@@ -38,6 +38,7 @@ impl<'g> Ours<'g> {
             train: true,
             tokens: workload.tokens,
             recompute: false,
+            width: Width::Bits32,
             max_binding: gpu.max_binding(),
         };
         let blueprint = Blueprint::new(&spec)?;
