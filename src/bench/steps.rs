@@ -114,7 +114,7 @@ impl StepCase {
             strong: self.config.clone(),
             adapter: self.adapter.clone(),
             others: if self.joint { vec![other] } else { Vec::new() },
-            loss: if self.joint { Loss::Mix(Source::Real) } else { Loss::Sft { noisy: false } },
+            loss: if self.joint { Loss::Mix(Source::Blended) } else { Loss::Sft { noisy: false } },
             train: true,
             tokens: self.shape.tokens,
             recompute,

@@ -174,10 +174,13 @@ impl Blueprint {
             others.iter().zip(&sources).map(|(model, source)| Beside { model, given: source.given() }).collect();
         let mut tape = Tape::new();
         tape.round_by(row.noise.keys);
+        let mut loss = spec.loss;
         match (spec.loss, beside.as_slice()) {
             (Loss::Mix(source), _) => {
                 let weak = beside.iter().zip(&spec.others).map(|(model, other)| (*model, other.share)).collect();
-                Mix { strong: &strong, weak, source }.record(&mut tape, row, settings);
+                let mix = Mix { strong: &strong, weak, source }.resolved();
+                loss = Loss::Mix(mix.source);
+                mix.record(&mut tape, row, settings);
             }
             (Loss::Distill, [teacher, ..]) => {
                 Distill { student: &strong, teacher: *teacher }.record(&mut tape, row, settings);
@@ -186,8 +189,8 @@ impl Blueprint {
                 let to = states.unwrap_or(row.targets.stats);
                 States { model: &strong, to }.record(&mut tape, row, settings);
             }
-            (loss, _) => {
-                let noisy = loss == Loss::Sft { noisy: true };
+            (sft, _) => {
+                let noisy = sft == Loss::Sft { noisy: true };
                 Sft { model: &strong, noisy }.record(&mut tape, row, settings);
             }
         }
@@ -210,7 +213,7 @@ impl Blueprint {
             adamw.record(&mut tape);
             Plan::new(tape.finish())
         });
-        let (loss, tokens) = (spec.loss, spec.tokens);
+        let tokens = spec.tokens;
         Ok(Self { store, strong, others, row, loss, sources, states, adamw, pass, update, reset, tokens })
     }
 

@@ -257,7 +257,7 @@ pub fn train(
     let config = &Config { tokens_per_pass: row.unwrap_or(config.tokens_per_pass), ..config.clone() };
     let gpu = context.gpu;
     let limits = (gpu.max_binding(), gpu.available());
-    let (spec, blueprint) = blueprint(config, &strong.config, recipe.models(strong), &batches, limits)?;
+    let (spec, blueprint) = blueprint(config, &strong.config, recipe.models(config, strong), &batches, limits)?;
     let needed = blueprint.footprint().total();
     let memory = bytes(needed);
     let mut how = if spec.recompute { ", activations computed twice" } else { "" }.to_owned();

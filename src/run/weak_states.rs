@@ -14,6 +14,7 @@ use crate::{
     data::{Example, pack, sampler::Epochs},
     engine::{Blueprint, Engine, Loss, Side, Spec, Supply},
     fit,
+    optim::Width,
     report::{Event, bytes, count},
     score::GROUP,
     train::fingerprint,
@@ -111,6 +112,7 @@ fn spec(context: &Context<'_>, config: &Config, source: &Source) -> Spec {
         train: false,
         tokens: 0,
         recompute: false,
+        width: Width::Bits32,
         max_binding: context.gpu.max_binding(),
     }
 }

@@ -14,8 +14,8 @@ pub(crate) const STEP: [&str; 11] = [
     "lr",
     "tokens",
     "seconds",
-    "entropy_strong",
     "margin",
+    "entropy_strong",
     "target_logit",
     "other_logit",
     "grad_non_target_alone",
@@ -24,10 +24,10 @@ pub(crate) const STEP: [&str; 11] = [
 pub(crate) const MIX: [&str; 8] = [
     "lambda",
     "entropy",
+    "grad_non_target",
     "entropy_weak",
     "target_logit_weak",
     "other_logit_weak",
-    "grad_non_target",
     "amplification",
     "shielding",
 ];

@@ -41,6 +41,8 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
     match kernel.name {
         "add.forward"
         | "add.accumulate"
+        | "blend.forward"
+        | "blend.backward"
         | "cache.append"
         | "ceiling.copy"
         | "ceiling.touch"
