@@ -301,23 +301,27 @@ impl<'g> Engine<'g> {
     }
 
     /// The tensors beside the strong model's weights that a resumed run needs, by name: both moments of everything
-    /// that learns, and a weak model that learns.
+    /// that learns, as they are held, and a weak model that learns.
     pub fn state(&self) -> Vec<(String, Vec<Tensor>)> {
         let mut state = Vec::new();
         let Some(adamw) = &self.adamw else { return state };
-        let mut moments = adamw.moments();
+        let mut moments = adamw.moments().zip(adamw.scales());
         let others = self.others.iter().enumerate().map(|(i, model)| (format!("weak{i}."), model));
         for (prefix, model) in [(String::new(), &self.strong)].into_iter().chain(others) {
             for stored in model.parameters() {
                 let name = format!("{prefix}{}", stored.parameter.name);
                 let count = stored.gradients.len();
-                let (first, second) = moments.by_ref().take(count).map(|[m, v]| (m, v)).unzip();
+                let own: Vec<_> = moments.by_ref().take(count).collect();
                 if count > 0 && !prefix.is_empty() {
                     state.push((name.clone(), stored.shards.clone()));
                 }
                 if count > 0 {
-                    state.push((format!("{name}.moment1"), first));
-                    state.push((format!("{name}.moment2"), second));
+                    state.push((format!("{name}.moment1"), own.iter().map(|([m, _], _)| *m).collect()));
+                    state.push((format!("{name}.moment2"), own.iter().map(|([_, v], _)| *v).collect()));
+                }
+                let scales: Vec<Tensor> = own.iter().filter_map(|(_, scales)| *scales).collect();
+                if !scales.is_empty() {
+                    state.push((format!("{name}.scales"), scales));
                 }
             }
         }
@@ -329,7 +333,7 @@ impl<'g> Engine<'g> {
     /// # Errors
     /// If the device fails.
     pub fn read_tensors(&self, tensors: &[Tensor]) -> Result<Vec<f32>, Error> {
-        let parts = tensors.iter().map(|tensor| self.memory.read(self.gpu, *tensor));
+        let parts = tensors.iter().map(|tensor| self.memory.read_numbers(self.gpu, *tensor));
         Ok(parts.collect::<Result<Vec<Vec<f32>>, _>>()?.concat())
     }
 

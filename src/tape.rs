@@ -155,6 +155,8 @@ pub struct Tape {
     from: usize,
     /// Commands recorded before the reverse walk began.
     forward: Option<usize>,
+    keys: Option<Tensor>,
+    salt: u32,
 }
 
 impl Tape {
@@ -167,6 +169,21 @@ impl Tape {
     pub fn train(&mut self, weight: Tensor, gradient: Tensor) {
         self.parameters.insert(weight.place, gradient);
         self.needs.insert(weight.place);
+    }
+
+    /// Sums that are rounded by chance draw by the first of these keys, which every replay has of its own.
+    pub fn round_by(&mut self, keys: Tensor) {
+        self.keys = Some(keys);
+    }
+
+    /// The keys of [`Self::round_by`], and a salt that no other sum has.
+    ///
+    /// # Panics
+    /// If there are none: whoever holds gradients packed gives them.
+    pub fn rounding(&mut self) -> (Tensor, u32) {
+        let Some(keys) = self.keys else { panic!("gradients are packed, and nothing says how they are rounded") };
+        self.salt += 1;
+        (keys, self.salt)
     }
 
     /// Whether a gradient flows through `tensor`.

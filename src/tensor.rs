@@ -1,7 +1,7 @@
 //! Shapes and storage handles. A [`Tensor`] is a name for memory, not the memory.
 //!
-//! Every tensor is a matrix `[rows, cols]`, row-major and dense. Its elements are four bytes (f32 or u32), but for frozen
-//! weights, which may be held packed ([`Format`]). Nothing here needs a GPU except [`Memory`], so a plan can be made for a
+//! Every tensor is a matrix `[rows, cols]`, row-major and dense. Its elements are four bytes (f32 or u32), but for weights,
+//! their gradients and moments, which may be held packed ([`Format`]). Nothing here needs a GPU except [`Memory`], so a plan can be made for a
 //! machine that is not here.
 
 mod format;
@@ -27,7 +27,7 @@ pub enum Place {
 pub struct Tensor {
     /// Its storage.
     pub place: Place,
-    /// Elements before the first.
+    /// Elements before the first; only of f32.
     pub offset: usize,
     /// Rows.
     pub rows: usize,
@@ -106,7 +106,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// Whether tensors of this role lie side by side, so that one dispatch can step many. No kernel reads one of them while
+    /// Whether tensors of this role and one format lie side by side, so that one dispatch can step many. No kernel reads one of them while
     /// it writes another, which WebGPU forbids within a buffer.
     fn shares(self) -> bool {
         matches!(self, Self::Weights | Self::Gradients | Self::Optimizer | Self::Weak)
@@ -122,6 +122,7 @@ const ALIGN: usize = (BINDING_ALIGN / ELEMENT) as usize;
 struct Shelf {
     label: String,
     role: Role,
+    format: Format,
     elements: usize,
 }
 
@@ -151,10 +152,14 @@ impl Store {
     ) -> Tensor {
         let place = Place::Store(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
         let elements = format.words(rows * cols);
-        let open = self.shelves.iter().rposition(|shelf| shelf.role == role).filter(|_| role.shares());
+        let open = self
+            .shelves
+            .iter()
+            .rposition(|shelf| (shelf.role, shelf.format) == (role, format))
+            .filter(|_| role.shares());
         let beside = open.map(|at| (at, self.shelves[at].elements.next_multiple_of(ALIGN)));
         let (shelf, start) = beside.filter(|(_, start)| start + elements <= SHARED).unwrap_or_else(|| {
-            self.shelves.push(Shelf { label: label.into(), role, elements: 0 });
+            self.shelves.push(Shelf { label: label.into(), role, format, elements: 0 });
             (self.shelves.len() - 1, 0)
         });
         self.shelves[shelf].elements = start + elements;
@@ -162,7 +167,7 @@ impl Store {
         Tensor { place, offset: 0, rows, cols, format }
     }
 
-    /// What lies between the first element of `first` and the last of `last`, filled up to a multiple of four elements, if
+    /// What lies between the first element of `first` and the last of `last`, filled up to a multiple of four words, if
     /// both share a buffer. Between tensors there are zeros, unless somebody writes there.
     pub fn span(&self, first: Tensor, last: Tensor) -> Option<Tensor> {
         let at = |tensor: Tensor| match tensor.place {
@@ -170,7 +175,8 @@ impl Store {
             Place::Tape(_) => None,
         };
         let ((shelf, start), (other, end)) = (at(first)?, at(last)?);
-        let cols = (end + last.len()).checked_sub(start)?.next_multiple_of(4);
+        let words = (end + last.format.words(last.len())).checked_sub(start)?.next_multiple_of(4);
+        let cols = words * (u32::BITS as usize) / first.format.bits();
         (shelf == other).then_some(Tensor { rows: 1, cols, ..first })
     }
 

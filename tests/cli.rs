@@ -32,5 +32,7 @@ mod tuning;
 mod verbs;
 #[path = "cli/weak.rs"]
 mod weak;
+#[path = "cli/widths.rs"]
+mod widths;
 #[path = "cli/wmss.rs"]
 mod wmss;

@@ -126,6 +126,7 @@ fn mistakes_in_a_file_are_told_with_line_and_key() {
         ("warmup = 1.5", "run.toml:1: `warmup` = 1.5: warmup must be a whole number of steps, or below 1"),
         ("batch_size = 0", "run.toml:1: `batch_size` = 0: batch_size must be 1 or more"),
         ("max_steps = 0", "run.toml:1: `max_steps` = 0: max_steps must be 1 or more"),
+        ("optimizer_bits = 4", "run.toml:1: `optimizer_bits` = 4: optimizer_bits must be 32, 16 or 8"),
         ("memory = 0", "run.toml:1: `memory` = 0: memory must be above 0"),
         ("[adamw]\nbeta2 = 1.0", "run.toml:2: `adamw.beta2` = 1.0: adamw.beta2 must be 0 or more and below 1"),
         (
@@ -193,6 +194,7 @@ fn settings_survive_their_file() {
         train_layers: Some("last:8".into()),
         modules_to_save: vec!["embed_tokens".into()],
         quantize: Quantize::Bits4,
+        optimizer_bits: 16,
         weak: vec!["weak".into(), "w 2".into()],
         weak_share: vec![1.0, 2.5],
         candidate: vec![],

@@ -29,3 +29,5 @@ mod streamed;
 mod support;
 #[path = "models/training.rs"]
 mod training;
+#[path = "models/widths.rs"]
+mod widths;

@@ -5,6 +5,8 @@ mod common;
 
 #[path = "ops/adamw.rs"]
 mod adamw;
+#[path = "ops/adamw_widths.rs"]
+mod adamw_widths;
 #[path = "ops/alternatives.rs"]
 mod alternatives;
 #[path = "ops/attention.rs"]

@@ -14,4 +14,5 @@ const SMOOTHING = 11u; // share of the target spread evenly over the vocabulary
 const TEMPERATURE = 12u; // of distilled logits
 const HARD = 13u; // share of the cross-entropy in a distilled loss
 const LOWERED = 14u; // by how much the teacher's target logit is lowered
+const ROUNDING = 15u; // where the randomness of rounding starts, a whole number below 2^24
 const SCALARS = 16u; // columns in all

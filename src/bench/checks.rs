@@ -16,7 +16,7 @@ use crate::{
         head_loss::{Head, LOSS, STATS, Second, Targets, head_loss},
         matmul::{self, Product},
     },
-    optim::{AdamW, Scalars},
+    optim::{AdamW, Scalars, Width},
     tensor::Tensor,
 };
 
@@ -312,7 +312,7 @@ fn adamw() -> Subject {
         record: Box::new(|r, x| {
             let row = Scalars { lr: 0.1, weight_decay: 0.01, ..Scalars::default() }.row(0);
             let schedule = r.floats(1, row.len(), &row);
-            AdamW::declare(&mut r.store, &[(x[0], x[1])], schedule).record(&mut r.tape);
+            AdamW::declare(&mut r.store, &[(x[0], x[1])], schedule, Width::Bits32).record(&mut r.tape);
             x[0]
         }),
         reference: Box::new(|x| oracle::adamw(&x[0], &x[1])),

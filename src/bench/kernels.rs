@@ -11,7 +11,7 @@ use crate::{
         head_loss::{Head, STATS, Second, Targets, head_loss},
         matmul::{self, Product},
     },
-    optim::{AdamW, Scalars},
+    optim::{AdamW, Scalars, Width},
     tensor::{ELEMENT, Role, Tensor},
 };
 
@@ -352,5 +352,5 @@ fn adamw(r: &mut Recorder) {
             pairs.push(declared.into());
         }
     }
-    AdamW::declare(&mut r.store, &pairs, schedule).record(&mut r.tape);
+    AdamW::declare(&mut r.store, &pairs, schedule, Width::Bits32).record(&mut r.tape);
 }

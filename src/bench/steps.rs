@@ -18,7 +18,7 @@ use crate::{
     gpu::Gpu,
     method::{Draw, Source},
     model::{self, Held, Layout, config::Init},
-    optim::Scalars,
+    optim::{Scalars, Width},
     tensor::{Format, GROUP},
 };
 
@@ -120,11 +120,12 @@ impl StepCase {
             strong: self.config.clone(),
             adapter: self.adapter.clone(),
             others: if self.joint { vec![other] } else { Vec::new() },
-            loss: if self.joint { Loss::Mix(Source::Real) } else { Loss::Sft { noisy: false } },
+            loss: if self.joint { Loss::Mix(Source::Blended) } else { Loss::Sft { noisy: false } },
             train: true,
             tokens: self.shape.tokens,
             recompute,
             logits: LOGITS,
+            width: Width::Bits32,
             max_binding,
         })
     }

@@ -50,11 +50,12 @@ pub enum Overlength {
     Error,
 }
 
-/// The number format of the weights that a run writes. Training computes in f32 whichever it is.
+/// The number format of the weights that a run writes. Training computes in f32 whichever it is; what it holds its weights
+/// in, `optimizer_bits` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
-    /// f32 if the source folder holds f32, else bf16.
+    /// That of the weights in training where it is bf16, else f32 if the source folder holds f32, else bf16.
     Auto,
     /// 4 bytes a weight.
     F32,

@@ -31,6 +31,7 @@ impl Config {
             ),
             ("weight_decay", from_zero(self.weight_decay), "must be 0 or more"),
             ("clip", from_zero(self.clip), "must be 0 (no clipping) or more"),
+            ("optimizer_bits", [8, 16, 32].contains(&self.optimizer_bits), "must be 32, 16 or 8"),
             ("memory", self.memory != Some(ByteSize(0)), "must be above 0; leave it out for what the device has"),
             ("keep", self.keep >= 1, "must be 1 or more"),
             ("curriculum.alpha", from_zero(curriculum.alpha), "must be 0 or more"),

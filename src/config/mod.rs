@@ -123,6 +123,9 @@ pub struct Config {
     pub weight_decay: f64,
     /// Largest global norm of the gradient; 0 turns clipping off.
     pub clip: f64,
+    /// Bits of the numbers that learn: 32, 16 or 8. Below 32, weights of a model and their gradients are bfloat16; with 8,
+    /// moments have 8 bits.
+    pub optimizer_bits: u32,
     /// Where all randomness starts.
     pub seed: u64,
     /// Whether each epoch has an order of its own.
@@ -229,6 +232,7 @@ impl Default for Config {
             warmup: 0.03,
             weight_decay: 0.0,
             clip: 1.0,
+            optimizer_bits: 32,
             seed: 42,
             shuffle: true,
             dtype: Dtype::Auto,
@@ -329,6 +333,14 @@ impl Config {
     pub fn trains_weak(&self) -> bool {
         let mixes = matches!(self.method, Method::Mix | Method::Wmss);
         mixes && !self.freeze_weak && !self.trains_adapter() && self.weak_source != WeakSource::EntropyMatched
+    }
+
+    /// The number format of what the run writes: where weights are trained as bfloat16, that is their own.
+    pub fn written(&self) -> Dtype {
+        match self.dtype {
+            Dtype::Auto if self.optimizer_bits < 32 && !self.trains_adapter() => Dtype::Bf16,
+            dtype => dtype,
+        }
     }
 
     /// Whether the weak model is chosen among candidates.

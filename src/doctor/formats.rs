@@ -17,7 +17,7 @@ use crate::{
     method::{Draw, Source},
     model::{Config, Held, Layout},
     ops::{self, head_loss::LOSS},
-    optim::Scalars,
+    optim::{Scalars, Width},
     tensor::Format,
 };
 
@@ -76,6 +76,7 @@ pub fn name(format: Format) -> &'static str {
         Format::Q8 => "8bit",
         Format::Q4 => "4bit",
         Format::Nf4 => "nf4",
+        Format::Codes => "codes",
     }
 }
 
@@ -102,6 +103,7 @@ fn spec(gpu: &Gpu, strong: Config) -> Spec {
         tokens: TOKENS,
         recompute: 0,
         logits: LOGITS,
+        width: Width::Bits32,
         max_binding: gpu.max_binding(),
     }
 }

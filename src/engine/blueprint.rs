@@ -4,9 +4,9 @@ use super::{Engine, Error, Side, supply::Planned};
 use crate::{
     gpu::{Extents, Gpu, Kernel, Readback, Upload},
     method::{Beside, Distill, Method, Mix, Row, Settings, Sft, Source, States},
-    model::{self, Adapter, Config, Layout, Model, Weights},
+    model::{self, Adapter, Config, Held, Layout, Model, Weights},
     ops::{MAX_TERMS, head_loss},
-    optim::{AdamW, Scalars, schedule_tensor},
+    optim::{AdamW, Scalars, Width, schedule_tensor},
     plan::{Plan, Slots},
     tape::Tape,
     tensor::{Memory, Role, Store, Tensor},
@@ -96,6 +96,8 @@ pub struct Spec {
     pub recompute: usize,
     /// Logits of one model that exist at a time, in bytes; those of [`crate::ops::head_loss::chunk_rows`] at least.
     pub logits: u64,
+    /// How what learns is held.
+    pub width: Width,
     /// Bytes that one binding of the device may span.
     pub max_binding: u64,
 }
@@ -193,10 +195,14 @@ impl Blueprint {
         let beside: Vec<Beside<'_>> =
             others.iter().zip(&sources).map(|(model, source)| Beside { model, given: source.given() }).collect();
         let mut tape = Tape::new();
+        tape.round_by(row.noise.keys);
+        let mut loss = spec.loss;
         match (spec.loss, beside.as_slice()) {
             (Loss::Mix(source), _) => {
                 let weak = beside.iter().zip(&spec.others).map(|(model, other)| (*model, other.share)).collect();
-                Mix { strong: &strong, weak, source }.record(&mut tape, row, settings);
+                let mix = Mix { strong: &strong, weak, source }.resolved();
+                loss = Loss::Mix(mix.source);
+                mix.record(&mut tape, row, settings);
             }
             (Loss::Distill, [teacher, ..]) => {
                 Distill { student: &strong, teacher: *teacher }.record(&mut tape, row, settings);
@@ -205,8 +211,8 @@ impl Blueprint {
                 let to = states.unwrap_or(row.targets.stats);
                 States { model: &strong, to }.record(&mut tape, row, settings);
             }
-            (loss, _) => {
-                let noisy = loss == Loss::Sft { noisy: true };
+            (sft, _) => {
+                let noisy = sft == Loss::Sft { noisy: true };
                 Sft { model: &strong, noisy }.record(&mut tape, row, settings);
             }
         }
@@ -218,7 +224,7 @@ impl Blueprint {
         let adamw = spec.train.then(|| {
             let mut pairs = strong.trained();
             pairs.extend(others.iter().flat_map(Model::trained));
-            AdamW::declare(&mut store, &pairs, schedule)
+            AdamW::declare(&mut store, &pairs, schedule, spec.width)
         });
         let mut tape = Tape::new();
         let trained = [&strong].into_iter().chain(&others).flat_map(Model::trained);
@@ -229,7 +235,7 @@ impl Blueprint {
             adamw.record(&mut tape);
             Plan::new(tape.finish())
         });
-        let Spec { loss, tokens, logits, .. } = *spec;
+        let Spec { tokens, logits, .. } = *spec;
         Ok(Self { store, strong, others, row, loss, sources, states, adamw, pass, update, reset, tokens, logits })
     }
 
@@ -351,6 +357,10 @@ fn declare(
     let mut layouts = views.filter_map(Other::needed).chain(adapter.clone());
     if layouts.any(|layout| layout.config.dora) {
         config.widen(); // the lengths of rows are read as f32
+    }
+    if trained {
+        config.widen();
+        config.held = if spec.width == Width::Bits32 { Held::default() } else { Held::BF16 };
     }
     let supply = if let Side::Other(i) = side { spec.others[i].supply } else { Supply::Pass };
     let own = |store: &mut Store| match supply {

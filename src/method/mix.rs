@@ -19,6 +19,9 @@ pub enum Source {
     /// The weak model's logits.
     #[default]
     Real,
+    /// As [`Self::Real`], where all models share one frozen head: their hidden states are mixed before it, which saves a
+    /// product, and the statistics of each model alone.
+    Blended,
     /// The weak model's logits, turned around the vocabulary by a random offset per token: their values without their
     /// meaning.
     Shuffled,
@@ -39,9 +42,32 @@ pub struct Mix<'a> {
     pub source: Source,
 }
 
+impl<'a> Mix<'a> {
+    /// As asked for, or with [`Source::Real`] where heads differ, learn or cap their logits.
+    #[must_use]
+    pub fn resolved(self) -> Self {
+        let shard = |model: &Model| model.head_weight().to_vec();
+        let own = shard(self.strong);
+        let learns = self.strong.trained().iter().any(|(weight, _)| own.contains(weight));
+        let shares = |model: &Model| shard(model) == own && model.config.final_softcap.is_none();
+        let blends = !learns && self.weak.iter().all(|(beside, _)| shares(beside.model));
+        match self.source {
+            Source::Blended if !blends => Self { source: Source::Real, ..self },
+            _ => self,
+        }
+    }
+}
+
 impl Method for Mix<'_> {
     fn record(&self, tape: &mut Tape, row: Row, settings: Settings) {
         let hidden = Beside::computed(self.strong).hidden(tape, row, settings);
+        if self.source == Source::Blended {
+            let blended = self.weak.iter().fold(hidden, |hidden, &(model, share)| {
+                let weak = model.hidden(tape, row, settings);
+                ops::blend(tape, hidden, weak, share as f32, row.targets.schedule)
+            });
+            return head_loss(tape, self.strong.head(blended), &Second::None, row.targets, settings.chunk);
+        }
         let strong = self.strong.head(hidden);
         let weak: Vec<Head<'_>> = self
             .weak
@@ -53,7 +79,7 @@ impl Method for Mix<'_> {
             })
             .collect();
         let second = match self.source {
-            Source::Real => Second::Weak(weak),
+            Source::Real | Source::Blended => Second::Weak(weak),
             Source::Shuffled => Second::Turned(weak),
             Source::EntropyMatched => Second::Synthetic(weak),
             Source::Uniform => Second::None,

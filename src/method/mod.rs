@@ -164,7 +164,7 @@ impl Source {
     /// What [`Targets::offsets`] holds for a token of this key.
     fn offset(self, key: u32, vocab: u32) -> u32 {
         match self {
-            Self::Real | Self::Uniform => 0,
+            Self::Real | Self::Blended | Self::Uniform => 0,
             Self::Shuffled => 1 + key % (vocab - 1).max(1),
             Self::EntropyMatched => key % vocab,
         }

@@ -98,7 +98,7 @@ pub struct Config {
     pub eos: Vec<u32>,
     /// Token that fills up a row.
     pub pad: Option<u32>,
-    /// How its matrices are held on a device where they do not learn.
+    /// How its matrices are held on a device; as f32 or bfloat16 where they learn.
     pub held: Held,
     /// Those of them, by name, that are held otherwise, because a quantised checkpoint has them so.
     pub formats: BTreeMap<String, Format>,
@@ -106,8 +106,7 @@ pub struct Config {
     pub quantised: bool,
 }
 
-/// How the matrices of a model that does not learn are held. Those whose sizes do not allow it are held as f32, like
-/// everything that learns.
+/// How the matrices of a model are held. Those whose sizes do not allow it are held as f32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Held {
     /// Projections.

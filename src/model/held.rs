@@ -1,4 +1,4 @@
-//! How the matrices of a model that does not learn are held: as its folder has them.
+//! How the matrices of a model are held; where they do not learn, as its folder has them.
 
 use super::{
     Error,
@@ -44,7 +44,7 @@ impl Config {
         Ok(())
     }
 
-    /// How a parameter that does not learn is held in shards of these rows, if its sizes allow it.
+    /// How a parameter, and its gradient if it learns, is held in shards of these rows, if its sizes allow it.
     pub(super) fn format(&self, parameter: &Parameter, rows: &[usize]) -> Format {
         let by_kind = if parameter.is_table() { self.held.table } else { self.held.linear };
         let format = self.formats.get(&parameter.name).copied().unwrap_or(by_kind);

@@ -214,13 +214,17 @@ impl Model {
 
     /// What turns these hidden states `[T, C]` into logits `[T, V]`.
     pub fn head(&self, hidden: Tensor) -> Head<'_> {
+        Head { hidden, weight: self.head_weight(), softcap: self.config.final_softcap }
+    }
+
+    /// Shards of the matrix of the head.
+    pub(crate) fn head_weight(&self) -> &[Tensor] {
         let own = self.adapter.as_ref().map_or(&[][..], |adapter| adapter.instead("lm_head.weight"));
-        let weight = match own {
+        match own {
             // A tied head stays that of the base where an adapter trains the embedding alone, as in PEFT.
             [] => self.weights.shards(self.config.head()),
             own => own,
-        };
-        Head { hidden, weight, softcap: self.config.final_softcap }
+        }
     }
 
     /// The parts of the rotary tables, where the length of a text decides.

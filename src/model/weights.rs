@@ -101,8 +101,9 @@ impl Weights {
             let mut declare = |role, format| -> Vec<Tensor> {
                 rows.iter().map(|n| store.declare_packed(name, role, *n, cols, format)).collect()
             };
-            let shards = declare(role, if trained { Format::F32 } else { config.format(&parameter, &rows) });
-            let gradients = if trained { declare(Role::Gradients, Format::F32) } else { Vec::new() };
+            let format = config.format(&parameter, &rows);
+            let shards = declare(role, format);
+            let gradients = if trained { declare(Role::Gradients, format) } else { Vec::new() };
             stored.push(Stored { parameter, shards, gradients, transposed: false });
         }
         Ok(Self::of(stored))

@@ -58,11 +58,17 @@ impl Op for Embedding {
             let table = back.inputs[i];
             if let Some(grad) = back.gradient(i) {
                 if grad.accumulate == 0 {
-                    back.tape.clear(grad.tensor); // the kernel only adds
+                    back.tape.clear(grad.tensor); // the kernels only add
+                }
+                let params = self.params(tokens, table, first);
+                if grad.tensor.format != Format::F32 {
+                    packed::add_rows(back.tape, [tokens, self.order, back.dy, grad.tensor], params);
+                    first += table.rows;
+                    continue;
                 }
                 let launch = BackwardKernel { tokens, order: self.order, dy: back.dy, dtable: grad.tensor };
                 let grid = Grid::plane(tokens.len(), table.cols.div_ceil(64));
-                back.tape.run(launch, self.params(tokens, table, first), grid);
+                back.tape.run(launch, params, grid);
             }
             first += table.rows;
         }

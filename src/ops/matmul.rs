@@ -1,5 +1,5 @@
 //! Matrix products as the kernels of `linear.wgsl` take them, or those of `linear_any.wgsl` where sizes are not in fours;
-//! `linear` and the loss head are made of these. W may be held packed, where it is frozen.
+//! `linear` and the loss head are made of these. W may be held packed, and so may a gradient.
 
 mod alternatives;
 mod trial;
@@ -106,6 +106,9 @@ fn any(params: Params) -> linear_any::Params {
     bytemuck::cast(params)
 }
 
+/// Numbers of a packed Y that are summed at a time: 32 MiB.
+const SUMS: usize = 8 << 20;
+
 /// Whether the kernels that read four numbers at a time can be used.
 fn by_four(sizes: &[usize]) -> bool {
     sizes.iter().all(|n| n.is_multiple_of(4))
@@ -165,6 +168,9 @@ pub fn tn(tape: &mut Tape, x: Tensor, w: Tensor, y: Tensor, product: Product) {
     let Product { m, n, k, .. } = product;
     assert!(k <= MAX_TERMS, "matmul: sums of {k} terms");
     let strides @ [ldx, ldw, ldy] = product.strides.unwrap_or([m, n, n]);
+    if y.format != Format::F32 {
+        return tn_packed(tape, [x, w, y], strides, product);
+    }
     let params = product.params(strides, false);
     if by_four(&[m, n, ldx, ldw, ldy]) {
         for (start, part) in parts(params) {
@@ -172,5 +178,23 @@ pub fn tn(tape: &mut Tape, x: Tensor, w: Tensor, y: Tensor, product: Product) {
         }
     } else {
         tape.run(linear_any::Tn { x, w, y }, any(params), product.any_grid());
+    }
+}
+
+/// As [`tn`], to a gradient that is held packed: the sums stand as f32 first, some rows of Y at a time, so that every form of
+/// the product serves.
+fn tn_packed(tape: &mut Tape, [x, w, y]: [Tensor; 3], [ldx, ldw, _]: [usize; 3], product: Product) {
+    let Product { m, n, k, accumulate, .. } = product;
+    assert_eq!((y.len(), y.offset), (m * n, 0), "matmul: a part of {y:?}");
+    if accumulate == 0 {
+        tape.clear(y);
+    }
+    let rows = (SUMS / n / GROUP).max(1) * GROUP;
+    let sums = tape.transient(rows.min(m), n);
+    let rounding = tape.rounding();
+    for first in (0..m).step_by(rows) {
+        let sums = Tensor { rows: rows.min(m - first), ..sums };
+        tn(tape, x.from(first), w, sums, Product::dense(sums.rows, n, k).strides(ldx, ldw, n));
+        packed::add(tape, [sums, y], first * n / 4, rounding);
     }
 }

@@ -3,6 +3,7 @@
 
 mod add;
 mod attention;
+mod blend;
 mod cache;
 mod column_sum;
 mod dora;
@@ -25,6 +26,7 @@ mod widen;
 
 pub use add::add;
 pub use attention::{Heads, Scores, attention, attention_forward};
+pub use blend::blend;
 pub use cache::append;
 pub use dora::{Decomposed, dora};
 pub use dropout::Dropout;

@@ -1,4 +1,5 @@
-//! Products with a frozen matrix that is held packed, and rows of such a table: widened inside of the kernel that reads it.
+//! Products with a matrix that is held packed, and rows of such a table: widened inside of the kernel that reads it. Sums that
+//! go to a packed gradient.
 //!
 //! One kernel a format, of the same bindings and immediates: those of `linear` and `embedding`.
 
@@ -6,12 +7,12 @@ use crate::{
     gpu::{
         Kernel,
         kernels::{
-            embedding, embedding_bf16, embedding_f16, embedding_nf4, embedding_q4, embedding_q8, linear, linear_bf16,
-            linear_f16, linear_nf4, linear_q4, linear_q8,
+            embedding, embedding_bf16, embedding_f16, embedding_gradient_bf16, embedding_nf4, embedding_q4,
+            embedding_q8, gradient_bf16, linear, linear_bf16, linear_f16, linear_nf4, linear_q4, linear_q8,
         },
     },
     tape::{Grid, Tape},
-    tensor::{Format, Tensor},
+    tensor::{Format, Tensor, size},
 };
 
 /// The kernels of one format.
@@ -23,10 +24,10 @@ struct Kernels {
 }
 
 /// # Panics
-/// For numbers of four bytes, whose kernels are `linear`'s own.
+/// For numbers of four bytes, whose kernels are `linear`'s own, and for codes.
 fn kernels(format: Format) -> Kernels {
     match format {
-        Format::F32 => panic!("f32 is not packed"),
+        Format::F32 | Format::Codes => panic!("{format:?} has no products"),
         Format::Bf16 => Kernels {
             nt: &linear_bf16::NT,
             nt_row: &linear_bf16::NT_ROW,
@@ -81,4 +82,21 @@ pub(super) fn nn(tape: &mut Tape, [x, w, y]: [Tensor; 3], params: linear::Params
 pub(super) fn rows(tape: &mut Tape, [tokens, table, y]: [Tensor; 3], params: embedding::Params) {
     let grid = Grid::items(y.len() / 4, 64);
     tape.run_kernel(kernels(table.format).rows, vec![tokens, table, y], &params, grid);
+}
+
+/// Adds `sums` to a packed gradient, from its `first`-th four numbers on, rounded as [`Tape::rounding`] says.
+pub(super) fn add(tape: &mut Tape, [sums, gradient]: [Tensor; 2], first: usize, (keys, salt): (Tensor, u32)) {
+    assert_eq!(gradient.format, Format::Bf16, "sums go to no gradient held otherwise");
+    let params = gradient_bf16::Params { n: size(sums.len() / 4), first: size(first), salt };
+    tape.run(gradient_bf16::Add { sums4: sums, gradient, keys }, params, Grid::items(sums.len() / 4, 64));
+}
+
+/// As the backward of `embedding`, to a packed gradient.
+pub(super) fn add_rows(tape: &mut Tape, [tokens, order, dy4, dtable]: [Tensor; 4], params: embedding::Params) {
+    assert_eq!(dtable.format, Format::Bf16, "rows go to no gradient held otherwise");
+    let (keys, salt) = tape.rounding();
+    let embedding::Params { tokens: count_of, cols, first, count, scale } = params;
+    let params = embedding_gradient_bf16::Params { tokens: count_of, cols, first, count, scale, salt };
+    let launch = embedding_gradient_bf16::Backward { tokens, order, dy4, dtable, keys };
+    tape.run(launch, params, Grid::plane(tokens.len(), dtable.cols.div_ceil(4 * 64)));
 }

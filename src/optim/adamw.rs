@@ -1,9 +1,10 @@
 //! AdamW (Loshchilov & Hutter 2019), as torch.optim.AdamW with one parameter group: decay applies to every tensor.
 
+use super::groups::{Group, Width};
 use crate::{
-    gpu::kernels::adamw as kernels,
+    gpu::kernels::{adamw as kernels, adamw_bf16},
     tape::{Grid, Tape},
-    tensor::{Role, Store, Tensor, size},
+    tensor::{Format, Role, Store, Tensor, size},
 };
 
 /// What changes from step to step, as the kernels read it.
@@ -29,6 +30,8 @@ pub struct Scalars {
     pub hard: f64,
     /// By how much a teacher's target logit is lowered.
     pub lowered: f64,
+    /// Where the randomness of rounding starts.
+    pub seed: u64,
 }
 
 impl Default for Scalars {
@@ -45,6 +48,7 @@ impl Default for Scalars {
             temperature: 1.0,
             hard: 1.0,
             lowered: 0.0,
+            seed: 0,
         }
     }
 }
@@ -70,8 +74,17 @@ impl Scalars {
         row[kernels::TEMPERATURE] = self.temperature as f32;
         row[kernels::HARD] = self.hard as f32;
         row[kernels::LOWERED] = self.lowered as f32;
+        row[kernels::ROUNDING] = (mixed(self.seed, step) >> 40) as f32;
         row
     }
+}
+
+/// Another number for every step of every seed (the end of SplitMix64, Steele, Lea & Flood 2014).
+fn mixed(seed: u64, step: u64) -> u64 {
+    let mut z = seed.wrapping_add((step + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 /// Declares the tensor that holds [`Scalars::row`].
@@ -79,42 +92,9 @@ pub fn schedule_tensor(store: &mut Store) -> Tensor {
     store.declare("schedule", Role::Inputs, 1, kernels::SCALARS)
 }
 
-/// Weights, gradients and both moments of some parameters that lie side by side.
-#[derive(Clone, Copy)]
-struct Group {
-    weight: Tensor,
-    grad: Tensor,
-    moments: [Tensor; 2],
-}
-
-impl Group {
-    /// Both as one, if in all four places the second is as far behind the first.
-    fn join(self, next: Self, store: &Store) -> Option<Self> {
-        let weight = store.span(self.weight, next.weight)?;
-        let grad = store.span(self.grad, next.grad)?;
-        let moment = |i: usize| store.span(self.moments[i], next.moments[i]);
-        let moments = [moment(0)?, moment(1)?];
-        let alike = [grad, moments[0], moments[1]].iter().all(|tensor| tensor.len() == weight.len());
-        alike.then_some(Self { weight, grad, moments })
-    }
-
-    /// `parameters` in as few groups as can be.
-    fn of(parameters: &[Self], store: &Store) -> Vec<Self> {
-        let mut groups: Vec<Self> = Vec::new();
-        for &parameter in parameters {
-            let joined = groups.last().and_then(|last| last.join(parameter, store));
-            match (joined, groups.last_mut()) {
-                (Some(joined), Some(last)) => *last = joined,
-                _ => groups.extend(parameter.join(parameter, store)),
-            }
-        }
-        groups
-    }
-}
-
 /// The optimizer's state over a set of parameters.
 pub struct AdamW {
-    moments: Vec<[Tensor; 2]>,
+    parameters: Vec<Group>,
     groups: Vec<Group>,
     partials: Tensor,
     norm: Tensor,
@@ -125,27 +105,24 @@ pub struct AdamW {
 const SQUARES: usize = 4 * kernels::LANES * kernels::BLOCK;
 
 impl AdamW {
-    /// Declares moments for `(weight, gradient)` pairs. `schedule` is read at every step.
-    pub fn declare(store: &mut Store, pairs: &[(Tensor, Tensor)], schedule: Tensor) -> Self {
-        // All first moments and then all second ones, so that each kind lies side by side.
-        let mut declare = |name| -> Vec<Tensor> {
-            pairs.iter().map(|(weight, _)| store.declare(name, Role::Optimizer, weight.rows, weight.cols)).collect()
-        };
-        let [first, second] = ["moment1", "moment2"].map(&mut declare);
-        let moments: Vec<[Tensor; 2]> = first.into_iter().zip(second).map(Into::into).collect();
-        let parameters = pairs.iter().zip(&moments);
-        let parameters: Vec<Group> =
-            parameters.map(|(&(weight, grad), &moments)| Group { weight, grad, moments }).collect();
+    /// Declares moments of this width for `(weight, gradient)` pairs. `schedule` is read at every step.
+    pub fn declare(store: &mut Store, pairs: &[(Tensor, Tensor)], schedule: Tensor, width: Width) -> Self {
+        let parameters = Group::declare(store, pairs, width);
         let groups = Group::of(&parameters, store);
         let blocks: usize = groups.iter().map(|group| group.grad.len().div_ceil(SQUARES)).sum();
         let partials = store.declare("norm partials", Role::Inputs, 1, blocks.max(1));
         let norm = store.declare("gradient norm", Role::Inputs, 1, 2);
-        Self { moments, groups, partials, norm, schedule }
+        Self { parameters, groups, partials, norm, schedule }
     }
 
     /// Moments of each parameter, in the order of the pairs.
     pub fn moments(&self) -> impl Iterator<Item = [Tensor; 2]> {
-        self.moments.iter().copied()
+        self.parameters.iter().map(|parameter| parameter.moments)
+    }
+
+    /// What the moments of each parameter are scaled by, `[blocks, 2]`, where they are codes.
+    pub fn scales(&self) -> impl Iterator<Item = Option<Tensor>> {
+        self.parameters.iter().map(|parameter| parameter.scales)
     }
 
     /// `[norm, scale]` of the last step's gradient, before clipping; a negative scale: it or one before was not finite and
@@ -160,22 +137,20 @@ impl AdamW {
         let params = |n: usize, first: usize| kernels::Params { n: size(n), first: size(first) };
         let mut first = 0;
         for &Group { grad, .. } in &self.groups {
-            let launch = kernels::SquareSum { grad4: grad, partials };
-            tape.run(launch, params(grad.len() / 4, first), Grid::items(grad.len(), SQUARES));
+            let kernel = if grad.format == Format::F32 { &kernels::SQUARE_SUM } else { &adamw_bf16::SQUARE_SUM };
+            let grid = Grid::items(grad.len(), SQUARES);
+            tape.run_kernel(kernel, vec![grad, partials], &params(grad.len() / 4, first), grid);
             first += grad.len().div_ceil(SQUARES);
         }
         let clip = kernels::Clip { partials, schedule, norm };
         tape.run(clip, params(partials.len(), 0), Grid::linear(1));
-        for &Group { weight, grad, moments: [moment1, moment2] } in &self.groups {
-            let launch = kernels::Step {
-                grad4: grad,
-                schedule,
-                weight4: weight,
-                moment1_4: moment1,
-                moment2_4: moment2,
-                clipped: norm,
-            };
-            tape.run(launch, params(grad.len() / 4, 0), Grid::items(grad.len() / 4, 64));
+        for group in &self.groups {
+            let Group { weight, grad, moments: [moment1, moment2], .. } = *group;
+            let mut bindings = vec![grad, schedule, weight, moment1, moment2, norm];
+            bindings.extend(group.scales);
+            // Of moments that are codes, a workgroup steps a block: 64 fours as well.
+            let grid = Grid::items(grad.len() / 4, 64);
+            tape.run_kernel(group.kernel(), bindings, &params(grad.len() / 4, group.first), grid);
             tape.clear(grad); // cheaper than from within the kernel on software drivers, and the same to a GPU's memory
         }
     }

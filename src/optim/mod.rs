@@ -2,7 +2,9 @@
 //! itself.
 
 mod adamw;
+mod groups;
 mod schedule;
 
 pub use adamw::{AdamW, Scalars, schedule_tensor};
+pub use groups::Width;
 pub use schedule::{Decay, Schedule};

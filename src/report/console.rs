@@ -192,10 +192,13 @@ fn numbers(step: &Step) -> (String, String) {
     let first = format!("  loss {:.4}  lr {:.2e}", step.loss, step.lr);
     let mut last = format!("  grad {:.3}", step.grad_norm);
     if let Some(mix) = &step.mix {
-        last += &format!(
-            "  margin {:.2}  H strong {:.3} weak {:.3}",
-            step.strong.margin, step.strong.entropy_strong, mix.entropy_weak
-        );
+        last += &format!("  margin {:.2}  H ", step.margin);
+        last += &match (&step.strong, &mix.weak) {
+            (Some(strong), Some(weak)) => {
+                format!("strong {:.3} weak {:.3}", strong.entropy_strong, weak.entropy_weak)
+            }
+            _ => format!("{:.3}", mix.entropy),
+        };
         last += &mix.lambda.map_or_else(String::new, |lambda| format!("  lambda {lambda:.2}"));
     }
     (first, last)
@@ -221,7 +224,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::report::{MixStep, StrongStep};
+    use crate::report::{MixStep, StrongStep, WeakStep};
 
     #[derive(Clone, Default)]
     struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -262,8 +265,13 @@ mod tests {
             seconds: 0.5,
             peak_bytes: 0,
             planned_bytes: 0,
-            strong: StrongStep { entropy_strong: 1.0, margin: -0.5, ..StrongStep::default() },
-            mix: Some(MixStep { lambda: Some(0.5), entropy_weak: 2.0, ..MixStep::default() }),
+            margin: -0.5,
+            strong: Some(StrongStep { entropy_strong: 1.0, ..StrongStep::default() }),
+            mix: Some(MixStep {
+                lambda: Some(0.5),
+                weak: Some(WeakStep { entropy_weak: 2.0, ..WeakStep::default() }),
+                ..MixStep::default()
+            }),
             probed: None,
         };
         let facts = [("model", "tiny".to_owned()), ("device", "none".to_owned())];

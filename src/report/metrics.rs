@@ -69,16 +69,11 @@ fn cut(path: &Path, next_step: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{MixStep, Probed, StrongStep};
+    use crate::report::{MixStep, Probed, StrongStep, WeakStep};
 
     fn step(step: u64) -> Step {
-        let strong = StrongStep {
-            entropy_strong: 1.0,
-            margin: -0.5,
-            target_logit: 3.0,
-            other_logit: -1.0,
-            grad_non_target_alone: 0.25,
-        };
+        let strong =
+            StrongStep { entropy_strong: 1.0, target_logit: 3.0, other_logit: -1.0, grad_non_target_alone: 0.25 };
         Step {
             step,
             loss: 1.5,
@@ -88,7 +83,8 @@ mod tests {
             seconds: 0.5,
             peak_bytes: 96,
             planned_bytes: 100,
-            strong,
+            margin: -0.5,
+            strong: Some(strong),
             mix: None,
             probed: None,
         }
@@ -109,12 +105,14 @@ mod tests {
         let mix = MixStep {
             lambda: Some(0.5),
             entropy: 1.25,
-            entropy_weak: 2.0,
-            target_logit_weak: 2.0,
-            other_logit_weak: 0.0,
             grad_non_target: 0.5,
-            amplification: 2.0,
-            shielding: Some(0.25),
+            weak: Some(WeakStep {
+                entropy_weak: 2.0,
+                target_logit_weak: 2.0,
+                other_logit_weak: 0.0,
+                amplification: 2.0,
+                shielding: Some(0.25),
+            }),
         };
         let probed = Probed {
             distractor_logit_start: 4.0,
@@ -124,14 +122,14 @@ mod tests {
         };
         let (mix, probed) = (Some(mix), Some(probed));
         metrics.write(&Step { loss: f64::NAN, grad_norm: f64::INFINITY, mix, probed, ..step(2) }).unwrap();
-        let strong = r#""entropy_strong":1.0,"margin":-0.5,"target_logit":3.0,"other_logit":-1.0,"grad_non_target_alone":0.25"#;
+        let strong = r#""margin":-0.5,"entropy_strong":1.0,"target_logit":3.0,"other_logit":-1.0,"grad_non_target_alone":0.25"#;
         let memory = r#""peak_bytes":96,"planned_bytes":100"#;
         let lines = [
             format!(
                 r#"{{"step":1,"loss":1.5,"grad_norm":0.25,"lr":0.00001,"tokens":640,"seconds":0.5,{memory},{strong}}}"#
             ),
             format!(
-                r#"{{"step":2,"loss":null,"grad_norm":null,"lr":0.00001,"tokens":640,"seconds":0.5,{memory},{strong},"lambda":0.5,"entropy":1.25,"entropy_weak":2.0,"target_logit_weak":2.0,"other_logit_weak":0.0,"grad_non_target":0.5,"amplification":2.0,"shielding":0.25,"probed":{{"distractor_logit_start":4.0,"distractor_logit":3.0,"distractor_fall":0.25,"mean_logit_drift":-0.5}}}}"#
+                r#"{{"step":2,"loss":null,"grad_norm":null,"lr":0.00001,"tokens":640,"seconds":0.5,{memory},{strong},"lambda":0.5,"entropy":1.25,"grad_non_target":0.5,"entropy_weak":2.0,"target_logit_weak":2.0,"other_logit_weak":0.0,"amplification":2.0,"shielding":0.25,"probed":{{"distractor_logit_start":4.0,"distractor_logit":3.0,"distractor_fall":0.25,"mean_logit_drift":-0.5}}}}"#
             ),
         ];
         assert_eq!(fs::read_to_string(&path).unwrap(), lines.join("\n") + "\n");

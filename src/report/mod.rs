@@ -128,9 +128,11 @@ pub struct Step {
     pub peak_bytes: u64,
     /// The most that was planned.
     pub planned_bytes: u64,
-    /// What is told of the model that learns.
+    /// Target logit minus the largest other one, in what the loss is taken of.
+    pub margin: f64,
+    /// What is told of the model that learns; `None` where its logits exist in a mixture only.
     #[serde(flatten)]
-    pub strong: StrongStep,
+    pub strong: Option<StrongStep>,
     /// What only a loss with a second set of logits has.
     #[serde(flatten)]
     pub mix: Option<MixStep>,
@@ -144,8 +146,6 @@ pub struct Step {
 pub struct StrongStep {
     /// Its predictive entropy, in nats.
     pub entropy_strong: f64,
-    /// Target logit minus the largest other one, in what the loss is taken of.
-    pub margin: f64,
     /// Target logit.
     pub target_logit: f64,
     /// Mean of the others.
@@ -162,14 +162,22 @@ pub struct MixStep {
     pub lambda: Option<f64>,
     /// Predictive entropy of the mixture, in nats.
     pub entropy: f64,
+    /// Norm of the gradient of the loss on the strong model's logits other than the target's.
+    pub grad_non_target: f64,
+    /// What is told of the second set of logits; `None` where it exists in a mixture only.
+    #[serde(flatten)]
+    pub weak: Option<WeakStep>,
+}
+
+/// The second set of logits: means over a step's target tokens.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct WeakStep {
     /// Predictive entropy of the weak model or teacher, in nats.
     pub entropy_weak: f64,
     /// Its target logit.
     pub target_logit_weak: f64,
     /// Mean of its other logits.
     pub other_logit_weak: f64,
-    /// Norm of the gradient of the loss on the strong model's logits other than the target's.
-    pub grad_non_target: f64,
     /// `grad_non_target` over `lambda grad_non_target_alone`: by how much the second set of logits amplifies that gradient.
     pub amplification: f64,
     /// Share of the weak model in the mixture's logit margin (target minus mean of the others): how far it shields the

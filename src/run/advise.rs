@@ -53,6 +53,11 @@ fn proposals(config: &Config, longest: usize) -> impl Iterator<Item = Proposal> 
     if config.quantize == Quantize::None {
         all.extend(formats.map(|(flags, quantize)| with(flags, &|config| config.quantize = quantize)));
     }
+    for bits in [16, 8] {
+        if config.optimizer_bits > bits && !config.trains_adapter() {
+            all.push(with(&format!("--optimizer-bits {bits}"), &|config| config.optimizer_bits = bits));
+        }
+    }
     let mut length = longest.next_power_of_two() / 2;
     while length >= SHORTEST {
         all.push(with(&format!("--max-length {length}"), &|config| config.max_length = length));

@@ -8,6 +8,7 @@ use crate::{
     fit::{self, Bounds, Choice},
     gpu::{Gpu, tune::Wrong},
     model::{self, Held},
+    optim::Width,
     tensor::Format,
 };
 
@@ -90,7 +91,9 @@ pub fn arrange(
 ) -> Result<Choice, Error> {
     let choose = |config: &Config, Models { adapter, loss, others }, batches: &[Vec<&Example>]| {
         let (strong, train, max_binding) = (strong.clone(), true, limits.max_binding);
-        let spec = Spec { strong, adapter, others, loss, train, tokens: 0, recompute: 0, logits: 0, max_binding };
+        let width = width(config);
+        let (tokens, recompute, logits) = (0, 0, 0); // chosen below
+        let spec = Spec { strong, adapter, others, loss, train, tokens, recompute, logits, width, max_binding };
         let spec = trust::heed(&limits.wrong, quantized(config, spec)?)?;
         can_learn(&spec)?;
         let bounds = bounds(config, limits);
@@ -106,6 +109,15 @@ pub fn arrange(
         }
         other => other,
     })
+}
+
+/// How the settings want what learns held.
+fn width(config: &Config) -> Width {
+    match config.optimizer_bits {
+        8 => Width::Bits8,
+        16 => Width::Bits16,
+        _ => Width::Bits32,
+    }
 }
 
 /// Whatever learns whole must have numbers that can move.

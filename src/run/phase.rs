@@ -25,7 +25,7 @@ use crate::{
     engine::{Engine, Loss, Side, Spec},
     fit::{self, Choice},
     gpu::MemoryUse,
-    optim::{Decay, Scalars, Schedule},
+    optim::{Decay, Scalars, Schedule, Width},
     report::{Event, Report, bytes},
     score::{self, Scored},
     train::{self as training, Means, Outcome, Phase},
@@ -140,7 +140,7 @@ pub fn train(
     let gpu = context.gpu;
     let limits = Limits { logits, ..Limits::of(gpu) };
     trust::tell(context, &limits.wrong)?;
-    let choice = arrange(config, &strong.config, recipe.models(strong), &batches, &limits)?;
+    let choice = arrange(config, &strong.config, recipe.models(config, strong), &batches, &limits)?;
     let planned = choice.blueprint.footprint().total();
     let mut how = choice.describe();
     if streams(&choice.spec) {
@@ -188,6 +188,7 @@ pub fn train(
             eps: config.adamw.eps,
             weight_decay: config.weight_decay,
             clip: config.clip,
+            seed: config.seed,
             ..recipe.scalars
         },
         identity,
@@ -271,6 +272,7 @@ fn identity(
         "warmup": config.warmup,
         "weight_decay": config.weight_decay,
         "clip": config.clip,
+        "optimizer_bits": config.optimizer_bits,
         "adamw": config.adamw,
         "seed": config.seed,
         "shuffle": config.shuffle,
@@ -333,6 +335,7 @@ fn measuring<'g>(
         tokens: 0,
         recompute: 0,
         logits: 0,
+        width: Width::Bits32,
         max_binding: gpu.max_binding(),
     };
     let limits = Limits::of(gpu);

@@ -120,14 +120,15 @@ impl Recipe {
     }
 
     /// The models of the phase, as an engine takes them.
-    pub(super) fn models(&self, strong: &Source) -> Models {
+    pub(super) fn models(&self, config: &Config, strong: &Source) -> Models {
         let other = |&Companion { ref source, share, learns, supply }: &Companion| Other {
             learns,
             share,
             supply,
             ..other(source, strong)
         };
-        Models { adapter: strong.layout(), loss: self.loss, others: self.others.iter().map(other).collect() }
+        let others = self.others.iter().map(other).collect();
+        Models { adapter: strong.layout(), loss: sparing(self.loss, config), others }
     }
 
     /// Everything of it that decides the result, by name.
@@ -210,7 +211,16 @@ pub fn outline(config: &Config, strong: &model::Config) -> Result<Models, Error>
             (Loss::Mix(source), others.map(|(other, share)| Other { learns, share, supply, ..other }).collect())
         }
     };
-    Ok(Models { adapter, loss, others })
+    Ok(Models { adapter, loss: sparing(loss, config), others })
+}
+
+/// The loss that costs least where nobody asks for statistics of each model alone.
+fn sparing(loss: Loss, config: &Config) -> Loss {
+    let asked = config.diagnostics > 0 || config.lambda_schedule == LambdaSchedule::Adaptive;
+    match loss {
+        Loss::Mix(method::Source::Real) if !asked => Loss::Mix(method::Source::Blended),
+        loss => loss,
+    }
 }
 
 /// Checks that the logits of two models are of the same tokens; that there are as many of them does not tell.

@@ -23,6 +23,6 @@ pub fn single(context: &mut Context<'_>, config: &Config) -> Result<Option<Train
     let order = phase::choose_order(config, &dataset.examples, rows.as_deref())?;
     let recipe = Recipe::open(context, config, &strong)?;
     let (name, examples) = (config.method.to_string(), &dataset.examples);
-    phase::train(context, config, &name, &strong, &recipe, examples, order, out, config.dtype, config.resume)
+    phase::train(context, config, &name, &strong, &recipe, examples, order, out, config.written(), config.resume)
         .map(Some)
 }

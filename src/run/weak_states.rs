@@ -14,6 +14,7 @@ use crate::{
     data::{Example, pack, sampler::Epochs},
     engine::{Blueprint, Engine, Loss, Side, Spec, Supply},
     fit,
+    optim::Width,
     report::{Event, bytes, count},
     score::GROUP,
     train::fingerprint,
@@ -112,6 +113,7 @@ fn spec(context: &Context<'_>, config: &Config, source: &Source) -> Spec {
         tokens: 0,
         recompute: 0,
         logits: 0,
+        width: Width::Bits32,
         max_binding: context.gpu.max_binding(),
     }
 }

@@ -160,7 +160,7 @@ fn make(out: &Path, name: &str) -> Result<PathBuf, Error> {
 
 /// Writes the strong model into the run's own folder.
 fn export(config: &Config, strong: &Source, out: &Path) -> Result<(), Error> {
-    let dtype = match config.dtype {
+    let dtype = match config.written() {
         config::Dtype::Auto => Source::open(config.model()?)?.files(config::Dtype::Auto).dtype,
         chosen => strong.files(chosen).dtype,
     };

@@ -1,4 +1,4 @@
-//! How the numbers of a tensor are held: as f32, or packed, for frozen matrices.
+//! How the numbers of a tensor are held: as f32, or packed.
 //!
 //! Packed numbers stand row by row, the first in the lowest bits of the first word; behind them, where a format has
 //! groups, a word for every 64 numbers: a scale as f32, or scale and offset as halves.
@@ -48,6 +48,8 @@ pub enum Format {
     Q4,
     /// 4 bits: a quantile of the normal distribution times the largest of its group.
     Nf4,
+    /// 8 bits: a whole number from 0 to 255, whose meaning its kernel knows.
+    Codes,
 }
 
 /// A run of numbers as a format holds it.
@@ -65,7 +67,7 @@ impl Format {
         match self {
             Self::F32 => 32,
             Self::Bf16 | Self::F16 => 16,
-            Self::Q8 => 8,
+            Self::Q8 | Self::Codes => 8,
             Self::Q4 | Self::Nf4 => 4,
         }
     }
@@ -98,6 +100,7 @@ impl Format {
             Self::Bf16 => half::bf16::MAX.to_f32(),
             Self::F16 => f16::MAX.to_f32(),
             Self::Q8 | Self::Q4 => f16::MAX.to_f32() * UNIT,
+            Self::Codes => 255.0,
         }
     }
 
@@ -119,6 +122,11 @@ impl Format {
             Self::F32 => Packed { words: values.iter().map(|x| x.to_bits()).collect(), groups: Vec::new() },
             Self::Bf16 => two(|x| half::bf16::from_f32(x).to_bits()),
             Self::F16 => two(|x| f16::from_f32(x).to_bits()),
+            Self::Codes => {
+                let words =
+                    values.chunks(4).map(|four| four.iter().rev().fold(0, |word, x| word << 8 | u32::from(*x as u8)));
+                Packed { words: words.collect(), groups: Vec::new() }
+            }
             Self::Q8 | Self::Q4 | Self::Nf4 => {
                 let mut packed = Packed::default();
                 for group in values.chunks(GROUP) {
@@ -144,6 +152,7 @@ impl Format {
             .map(|(i, code)| match self {
                 Self::F32 => f32::from_bits(code),
                 Self::Bf16 => f32::from_bits(code << 16),
+                Self::Codes => code as f32,
                 Self::F16 => f16::from_bits(code as u16).to_f32(),
                 Self::Q8 | Self::Q4 => {
                     let [scale, offset] = [group(i), group(i) >> 16].map(|bits| half(bits as u16));
@@ -228,6 +237,7 @@ mod tests {
             Format::Q8 => step(255.0) / 2.0 + rounding,
             Format::Q4 => step(15.0) / 2.0 + rounding,
             Format::Nf4 => largest * 0.153,
+            Format::Codes => 0.0,
         }
     }
 
@@ -282,5 +292,12 @@ mod tests {
             let want: Vec<f32> = (0..64).map(|i| (8 + i % 8) as f32 * scale + offset).collect();
             assert_eq!(Format::Q4.unpack(&packed), want, "{scale} {offset}");
         }
+    }
+
+    #[test]
+    fn codes_are_whole_numbers_whatever_comes() {
+        let values = [0.0, 1.0, 254.0, 255.0, 3e38, -7.0, f32::NAN, 12.9];
+        let got = Format::Codes.unpack(&Format::Codes.pack(&values));
+        assert_eq!(got, [0.0, 1.0, 254.0, 255.0, 255.0, 0.0, 0.0, 12.0]);
     }
 }

@@ -182,7 +182,8 @@ impl<'a, 'g> Course<'a, 'g> {
             seconds: (self.last - before).as_secs_f64(),
             peak_bytes: self.engine.peak(),
             planned_bytes: self.phase.planned,
-            strong: means.strong(vocab),
+            margin: means.margin(),
+            strong: (self.engine.loss() != Loss::Mix(Source::Blended)).then(|| means.strong(vocab)),
             mix: mix(self.engine.loss(), &means, scalars.lambda, vocab),
             probed,
         })
@@ -196,8 +197,11 @@ fn mix(loss: Loss, means: &Means, lambda: f64, vocab: usize) -> Option<MixStep> 
         Loss::Distill => Some(means.mix(None, vocab)),
         // No kernel computes what needs none.
         Loss::Mix(Source::Uniform) => {
-            Some(MixStep { entropy_weak: (vocab as f64).ln(), ..means.mix(Some(lambda), vocab) })
+            let mut mix = means.mix(Some(lambda), vocab);
+            mix.weak.iter_mut().for_each(|weak| weak.entropy_weak = (vocab as f64).ln());
+            Some(mix)
         }
+        Loss::Mix(Source::Blended) => Some(means.blend(Some(lambda))),
         Loss::Mix(_) => Some(means.mix(Some(lambda), vocab)),
     }
 }

@@ -6,7 +6,7 @@ use crate::{
         ENTROPY, ENTROPY_STRONG, ENTROPY_WEAK, LOSS, MARGIN, MEAN, MEAN_WEAK, PULL, PULL_ALONE, STATS, TARGET,
         TARGET_WEAK,
     },
-    report::{MixStep, StrongStep},
+    report::{MixStep, StrongStep, WeakStep},
 };
 
 /// Weighted sums of statistics; with weights that sum to 1, means.
@@ -34,11 +34,15 @@ impl Means {
         self.0[PULL] / (lambda * self.0[PULL_ALONE])
     }
 
+    /// Target logit minus the largest other one.
+    pub fn margin(&self) -> f64 {
+        self.0[MARGIN]
+    }
+
     /// What is told of the strong model; `vocab` logits each.
     pub fn strong(&self, vocab: usize) -> StrongStep {
         StrongStep {
             entropy_strong: self.0[ENTROPY_STRONG],
-            margin: self.0[MARGIN],
             target_logit: self.0[TARGET],
             other_logit: others(self.0[TARGET], self.0[MEAN], vocab),
             grad_non_target_alone: self.0[PULL_ALONE],
@@ -47,18 +51,24 @@ impl Means {
 
     /// What is told of a step with a second set of logits, which has the share `1 - lambda`; `None`: they are a teacher's.
     pub fn mix(&self, lambda: Option<f64>, vocab: usize) -> MixStep {
+        MixStep { weak: Some(self.weak(lambda, vocab)), ..self.blend(lambda) }
+    }
+
+    /// As [`Self::mix`], where only the mixture's logits exist.
+    pub fn blend(&self, lambda: Option<f64>) -> MixStep {
+        MixStep { lambda, entropy: self.0[ENTROPY], grad_non_target: self.0[PULL], weak: None }
+    }
+
+    fn weak(&self, lambda: Option<f64>, vocab: usize) -> WeakStep {
         let margin = |target: usize, mean: usize| self.0[target] - others(self.0[target], self.0[mean], vocab);
         let shielding = |lambda: f64| {
             let (strong, weak) = (lambda * margin(TARGET, MEAN), (1.0 - lambda) * margin(TARGET_WEAK, MEAN_WEAK));
             weak / (strong + weak)
         };
-        MixStep {
-            lambda,
-            entropy: self.0[ENTROPY],
+        WeakStep {
             entropy_weak: self.0[ENTROPY_WEAK],
             target_logit_weak: self.0[TARGET_WEAK],
             other_logit_weak: others(self.0[TARGET_WEAK], self.0[MEAN_WEAK], vocab),
-            grad_non_target: self.0[PULL],
             amplification: self.amplification(lambda.unwrap_or(1.0)),
             shielding: lambda.map(shielding),
         }

@@ -112,11 +112,19 @@ fn a_weak_model_that_is_the_base_costs_nothing() {
         desk.ok(&format!("{run} --out {weak}-mix"));
         // A copy of the base is another model, with the same numbers.
         if weak == "base" {
+            // Their logits are mixed where statistics of each are wanted, else the hidden states before the shared head.
+            let run = format!("{run} --diagnostics 9");
+            desk.ok(&format!("{run} --out view"));
             desk.ok(&format!("{} --freeze-weak --out copy", run.replace("--weak base", "--weak m")));
-            assert!(desk.bytes("base-mix/adapter_model.safetensors") == desk.bytes("copy/adapter_model.safetensors"));
+            assert!(desk.bytes("view/adapter_model.safetensors") == desk.bytes("copy/adapter_model.safetensors"));
+            let [blended, mixed] =
+                ["base-mix", "view"].map(|run| desk.column(&format!("{run}/metrics.jsonl"), "loss"));
+            for (blended, mixed) in blended.iter().zip(&mixed) {
+                assert!((blended / mixed - 1.0).abs() < 1e-5, "{blended} and {mixed}");
+            }
         }
         let rows = desk.rows(&format!("{weak}-mix/metrics.jsonl"));
-        assert!(rows.len() == ROWS / 4 && rows[0]["entropy_weak"].is_f64());
+        assert!(rows.len() == ROWS / 4 && rows[0]["entropy"].is_f64());
     }
 }
 

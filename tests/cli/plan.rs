@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -125,7 +125,7 @@ fn formats_that_would_fit_are_named_and_not_taken() {
     let whole = peak(&plan(&desk, "--model wide --max-length 64 --batch-size 1 --recompute on"));
     let told =
         blind(&desk, &format!("plan --model wide --max-length 64 --batch-size 1 --memory {}", whole - 100_000));
-    assert!(told.stderr.contains("it would fit with --lora-rank 16 ("), "{}", told.stderr);
+    assert!(told.stderr.contains("it would fit with --optimizer-bits 16 ("), "{}", told.stderr);
 }
 
 #[test]
@@ -181,4 +181,30 @@ fn a_run_takes_the_memory_that_was_planned() {
     let told = desk.line(&format!("train {flags} --out less --recompute off --memory {}", planned - 1));
     assert_eq!(told.code, Some(1), "{}", told.stderr);
     assert!(!desk.has("less"), "a refused run leaves nothing");
+}
+
+/// What Qwen3 may take at most in 8 bits, GiB: one row of 2,048 tokens.
+#[test]
+fn real_models_in_8_bits_stay_within_their_bounds() {
+    let root = std::env::var_os("UNDERDOG_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
+    let configs = root.join("hf_configs");
+    if !configs.is_dir() {
+        // Past the test harness, which swallows what passing tests print.
+        let test = "real_models_in_8_bits_stay_within_their_bounds";
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: wants {}", configs.display());
+        return;
+    }
+    let desk = Desk::new();
+    for (file, most) in [("Qwen--Qwen3-0.6B", 4.0), ("Qwen--Qwen3-1.7B", 11.0), ("Qwen--Qwen3-4B-2507", 24.0)] {
+        let config = fs::read_to_string(configs.join(format!("{file}.json"))).unwrap();
+        desk.write("real/config.json", &config);
+        let planned = |bits: u32| {
+            let flags = "--model real --recompute on --tokens-per-pass 2048 --optimizer-bits";
+            peak(&plan(&desk, &format!("{flags} {bits}"))) as f64 / f64::from(1 << 30)
+        };
+        let [full, half, quarter] = [32, 16, 8].map(planned);
+        assert!(quarter <= most, "{file}: {quarter:.2} GiB, at most {most}");
+        assert!(half < 0.54 * full && quarter < 0.8 * half, "{file}: {full:.2}, {half:.2} and {quarter:.2} GiB");
+    }
 }

@@ -16,8 +16,8 @@ pub(crate) const STEP: [&str; 13] = [
     "seconds",
     "peak_bytes",
     "planned_bytes",
-    "entropy_strong",
     "margin",
+    "entropy_strong",
     "target_logit",
     "other_logit",
     "grad_non_target_alone",
@@ -26,10 +26,10 @@ pub(crate) const STEP: [&str; 13] = [
 pub(crate) const MIX: [&str; 8] = [
     "lambda",
     "entropy",
+    "grad_non_target",
     "entropy_weak",
     "target_logit_weak",
     "other_logit_weak",
-    "grad_non_target",
     "amplification",
     "shielding",
 ];

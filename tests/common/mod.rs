@@ -107,6 +107,8 @@ pub(crate) enum Input<'a> {
     Packed(&'a Mat, Format),
     /// A parameter: its gradient is added to the second matrix.
     Param(&'a Mat, &'a Mat),
+    /// Likewise, held in this format, and so is its gradient.
+    PackedParam(&'a Mat, &'a Mat, Format),
     /// The result of an earlier op: its gradient is first written, then added to.
     Activation(&'a Mat),
     /// Indices, `[rows, cols]`.
@@ -158,6 +160,9 @@ pub(crate) fn run_on(
 ) -> Outcome {
     let mut bench = Bench::default();
     let mut tape = Tape::new();
+    let keys = bench.store.declare("keys", Role::Inputs, 1, 1);
+    bench.words.push((keys, vec![77]));
+    tape.round_by(keys);
     let tensors: Vec<Tensor> = inputs.iter().map(|input| bench.declare(&mut tape, input)).collect();
     let y = record(&mut tape, &tensors);
     let out = bench.store.declare("y", Role::Inputs, y.rows, y.cols);
@@ -193,7 +198,9 @@ impl Bench {
     }
 
     fn declare(&mut self, tape: &mut Tape, input: &Input<'_>) -> Tensor {
-        let gradient = |store: &mut Store, x: Tensor| store.declare("gradient", Role::Gradients, x.rows, x.cols);
+        let gradient = |store: &mut Store, x: Tensor| {
+            store.declare_packed("gradient", Role::Gradients, x.rows, x.cols, x.format)
+        };
         match *input {
             Input::Frozen(mat) => {
                 self.gradients.push(None);
@@ -209,8 +216,9 @@ impl Bench {
                 self.words.push((tensor, values.to_vec()));
                 tensor
             }
-            Input::Param(mat, prior) => {
-                let x = self.upload(mat);
+            Input::Param(mat, prior) => self.declare(tape, &Input::PackedParam(mat, prior, Format::F32)),
+            Input::PackedParam(mat, prior, format) => {
+                let x = self.upload_as(mat, format);
                 let dx = gradient(&mut self.store, x);
                 tape.train(x, dx);
                 self.gradients.push(Some((dx, prior.f32())));
@@ -241,7 +249,7 @@ impl Bench {
             }
             memory.write(gpu, out, 0, &vec![f32::NAN; out.len()]);
             program.run_rows(gpu, rows).expect("run");
-            let read = |tensor: Tensor| memory.read::<f32>(gpu, tensor).expect("read");
+            let read = |tensor: Tensor| memory.read_numbers(gpu, tensor).expect("read");
             let gradients = self.gradients.iter().map(|g| g.as_ref().map(|(dx, _)| read(*dx)));
             Outcome { value: read(out), gradients: gradients.collect() }
         })

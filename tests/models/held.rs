@@ -9,6 +9,7 @@ use underdog::{
     method::Source,
     model::{Config, Held, Layout},
     ops::head_loss::{ENTROPY_WEAK, LOSS},
+    optim::Width,
     tensor::Format,
 };
 
@@ -37,6 +38,7 @@ fn engine(held: Held, seen: Held) -> Engine<'static> {
         tokens: TOKENS,
         recompute: 0,
         logits: LOGITS,
+        width: Width::Bits32,
         max_binding: gpu().max_binding(),
     };
     let engine = Blueprint::new(&spec).unwrap().build(gpu()).unwrap();
@@ -101,6 +103,7 @@ fn footprint(held: Held) -> u64 {
         tokens: TOKENS,
         recompute: 0,
         logits: LOGITS,
+        width: Width::Bits32,
         max_binding: gpu().max_binding(),
     };
     Blueprint::new(&spec).unwrap().footprint().weights

@@ -13,7 +13,7 @@ use underdog::{
         self,
         head_loss::{Head, LOSS, Second, head_loss},
     },
-    optim::schedule_tensor,
+    optim::{Width, schedule_tensor},
     plan::Plan,
     tape::Tape,
     tensor::{Memory, Role, Store},
@@ -43,6 +43,7 @@ fn states(name: &str, examples: &[Example], batches: &[Batch]) -> Vec<Vec<f32>> 
         tokens: batches[0].tokens.len(),
         recompute: 0,
         logits: LOGITS,
+        width: Width::Bits32,
         max_binding: gpu().max_binding(),
     };
     let mut engine = Blueprint::new(&spec).unwrap().build(gpu()).unwrap();

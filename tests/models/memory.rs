@@ -9,6 +9,7 @@ use underdog::{
     gpu::{Gpu, MemoryUse},
     method::Source,
     model::{Config, Held, Layout},
+    optim::Width,
     tensor::Format,
 };
 
@@ -46,6 +47,7 @@ fn spec(shape: (&str, usize)) -> Spec {
         tokens: shape.1,
         recompute: 0,
         logits: LOGITS,
+        width: Width::Bits32,
         max_binding: 128 << 20,
     }
 }
@@ -116,6 +118,8 @@ fn what_is_planned_is_what_is_taken() {
             ("sft, one block computed twice", Spec { recompute: 1, ..spec(shape) }),
             ("sft, all computed twice, few logits", Spec { recompute: usize::MAX, ..wide }),
             ("joint", joint(shape)),
+            ("16 bits", Spec { width: Width::Bits16, ..spec(shape) }),
+            ("8 bits, joint", Spec { width: Width::Bits8, ..joint(shape) }),
             ("adapter on bfloat16, weak base, computed twice", Spec { recompute: 2, ..on_base(shape, Format::Bf16) }),
             ("scored", Spec { train: false, ..spec(shape) }),
         ]

@@ -253,7 +253,7 @@ fn check_means(checks: &mut Checks, golden: &Golden, means: &Means, lambda: Opti
     let strong = means.strong(vocab);
     let mut found = vec![
         (strong.entropy_strong, mean("entropy_strong")),
-        (strong.margin, mean("margin")),
+        (means.margin(), mean("margin")),
         (strong.target_logit, mean("target_logit")),
         (strong.other_logit, other("")),
         (strong.grad_non_target_alone, mean("pull_alone")),
@@ -262,17 +262,18 @@ fn check_means(checks: &mut Checks, golden: &Golden, means: &Means, lambda: Opti
     ];
     if let Some(lambda) = lambda {
         let mix = means.mix(Some(lambda), vocab);
+        let told = mix.weak.unwrap();
         let strong = lambda * (mean("target_logit") - other(""));
         let weak = (1.0 - lambda) * (mean("target_logit_weak") - other("_weak"));
         assert_eq!(mix.lambda, Some(lambda));
         found.extend([
             (mix.entropy, mean("entropy")),
-            (mix.entropy_weak, mean("entropy_weak")),
-            (mix.target_logit_weak, mean("target_logit_weak")),
-            (mix.other_logit_weak, other("_weak")),
+            (told.entropy_weak, mean("entropy_weak")),
+            (told.target_logit_weak, mean("target_logit_weak")),
+            (told.other_logit_weak, other("_weak")),
             (mix.grad_non_target, mean("pull")),
-            (mix.amplification, mean("pull") / mean("pull_alone") / lambda),
-            (mix.shielding.unwrap(), weak / (strong + weak)),
+            (told.amplification, mean("pull") / mean("pull_alone") / lambda),
+            (told.shielding.unwrap(), weak / (strong + weak)),
         ]);
     }
     let (found, want): (Vec<f64>, Vec<f64>) = found.into_iter().unzip();

@@ -18,7 +18,7 @@ use underdog::{
     method::{Draw, Row, Source},
     model::{Adapter, Config, Layout, Model},
     ops::head_loss::{self, LOSS},
-    optim::{Scalars, schedule_tensor},
+    optim::{Scalars, Width, schedule_tensor},
     plan::Plan,
     tape::Tape,
     tensor::{Memory, Role, Store},
@@ -39,6 +39,7 @@ pub(crate) const SCALARS: Scalars = Scalars {
     temperature: 1.0,
     hard: 1.0,
     lowered: 0.0,
+    seed: SEED,
 };
 
 /// Of all golden curves.
@@ -246,6 +247,7 @@ impl Arm {
             tokens,
             recompute: 0,
             logits: LOGITS,
+            width: Width::Bits32,
             max_binding: gpu().max_binding(),
         }
     }

@@ -1,7 +1,7 @@
 //! AdamW against torch's order of operations in f64, over ten steps.
 
 use underdog::{
-    optim::{AdamW, Scalars, schedule_tensor},
+    optim::{AdamW, Scalars, Width, schedule_tensor},
     plan::Plan,
     tape::Tape,
     tensor::{Memory, Role, Store, Tensor},
@@ -64,7 +64,7 @@ impl Device {
         let schedule = schedule_tensor(&mut store);
         let pairs: Vec<_> =
             weights.iter().map(|w| roles.map(|role| store.declare("w", role, w.rows, w.cols)).into()).collect();
-        let optimizer = AdamW::declare(&mut store, &pairs, schedule);
+        let optimizer = AdamW::declare(&mut store, &pairs, schedule, Width::Bits32);
         let mut tape = Tape::new();
         optimizer.record(&mut tape);
         let recording = tape.finish();

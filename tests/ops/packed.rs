@@ -9,7 +9,7 @@ use underdog::{
 use crate::{
     check::Oracle,
     common::{Input, Mat, Rng, compare, run, run_on},
-    linear::{Linear, matmul_nn},
+    linear::{Linear, matmul_nn, matmul_tn},
 };
 
 const FORMATS: [Format; 5] = [Format::Bf16, Format::F16, Format::Q8, Format::Q4, Format::Nf4];
@@ -119,6 +119,85 @@ fn packed_rows() {
             let want = Mat::new(52, cols, want);
             compare(&format!("{format:?}"), &outcome.value, &want, 1.2e-7)
                 .unwrap_or_else(|failure| panic!("{failure}"));
+        }
+    }
+}
+
+/// Within a rounding by chance of what was added, and near it on average.
+fn check_added(what: &str, got: &[f32], want: &Mat) {
+    let largest = want.largest();
+    let mut sum = 0.0;
+    for (i, (got, want)) in got.iter().zip(&want.data).enumerate() {
+        let error = f64::from(*got) - want;
+        let most = want.abs() / 128.0 + 4e-6 * largest;
+        assert!(error.abs() <= most, "{what}, number {i}: got {got}, want {want}, allowed {most:.1e}");
+        sum += error / want.abs().max(1e-3 * largest);
+    }
+    // Roundings are off by half a unit or less, a unit being 1 / 128 of a number at most.
+    let mean = (sum / got.len() as f64).abs();
+    let allowed = 5.0 * 0.5 / 128.0 / (got.len() as f64).sqrt() + 1e-5;
+    assert!(mean < allowed, "{what}: off by {mean:.1e} on average, allowed {allowed:.1e}");
+}
+
+#[test]
+fn packed_gradients_of_products() {
+    // The last is summed in parts, which no rows of its own tell apart.
+    for (t, n, k) in [(1, 4, 64), (9, 132, 128), (127, 260, 320), (33, 36, 1088), (5, 8400, 1024)] {
+        let mut rng = Rng((t + n + k) as u64);
+        let (x, w) = (rng.mat(t, k, 0.2, 1.0), rng.mat(n, k, 0.1, 0.5));
+        let (dy, prior) = (rng.mat(t, n, 0.1, 1.0), held(&rng.mat(n, k, 0.0, 3.0), Format::Bf16));
+        let inputs = [Input::Activation(&x), Input::PackedParam(&w, &prior, Format::Bf16)];
+        let outcome = run(&inputs, Some(&dy), |tape, x| ops::linear(tape, x[0], x[1], None));
+        let dw = matmul_tn(&dy, &x);
+        let want = Mat::new(n, k, dw.data.iter().zip(&prior.data).map(|(a, b)| a + b).collect());
+        let got = outcome.gradients[1].clone().unwrap_or_default();
+        check_added(&format!("dW [{n}, {k}] over {t}"), &got, &want);
+        let dx = outcome.gradients[0].clone().unwrap_or_default();
+        compare("dx", &dx, &matmul_nn(&dy, &held(&w, Format::Bf16)), 4e-6)
+            .unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
+#[test]
+fn small_sums_are_not_lost_in_packed_gradients() {
+    // A thousandth is a quarter of what bfloat16 tells from 1.
+    let (n, k) = (256, 256);
+    let (x, w, dy) = (Mat::new(1, k, vec![1.0; k]), Mat::zeros(n, k), Mat::new(1, n, vec![f64::from(1e-3f32); n]));
+    let prior = Mat::new(n, k, vec![1.0; n * k]);
+    let inputs = [Input::Frozen(&x), Input::PackedParam(&w, &prior, Format::Bf16)];
+    let outcome = run(&inputs, Some(&dy), |tape, x| ops::linear(tape, x[0], x[1], None));
+    let got = outcome.gradients[1].clone().unwrap_or_default();
+    let mean = got.iter().map(|x| f64::from(*x)).sum::<f64>() / got.len() as f64;
+    // One in eight goes up by 1 / 128: five deviations of the mean of 65,536.
+    assert!((mean - 1.001).abs() < 5.0 * 0.34 / 128.0 / 256.0, "{mean}");
+}
+
+#[test]
+fn packed_gradients_of_rows() {
+    for (shards, cols, count) in [(vec![7], 64, 1), (vec![64, 64, 4], 192, 300)] {
+        let rows: usize = shards.iter().sum();
+        let mut rng = Rng(cols as u64);
+        let tables: Vec<Mat> = shards.iter().map(|n| rng.mat(*n, cols, 0.0, 1.0)).collect();
+        let priors: Vec<Mat> = shards.iter().map(|n| held(&rng.mat(*n, cols, 0.0, 3.0), Format::Bf16)).collect();
+        let tokens = rng.indices(count, rows);
+        let mut order: Vec<u32> = (0..count as u32).collect();
+        order.sort_by_key(|t| tokens[*t as usize]);
+        let dy = rng.mat(count, cols, 0.1, 1.0);
+        let mut inputs = vec![Input::Index(&tokens, 1, count), Input::Index(&order, 1, count)];
+        let params = tables.iter().zip(&priors);
+        inputs.extend(params.map(|(table, prior)| Input::PackedParam(table, prior, Format::Bf16)));
+        let outcome = run(&inputs, Some(&dy), |tape, x| ops::embedding(tape, x[0], x[1], &x[2..], 1.5));
+        let mut first = 0;
+        for (i, prior) in priors.iter().enumerate() {
+            let mut want = prior.clone();
+            for (t, token) in tokens.iter().enumerate() {
+                if let Some(row) = (*token as usize).checked_sub(first).filter(|row| *row < want.rows) {
+                    want.row_mut(row).iter_mut().zip(dy.row(t)).for_each(|(sum, d)| *sum += 1.5 * d);
+                }
+            }
+            first += prior.rows;
+            let got = outcome.gradients[2 + i].clone().unwrap_or_default();
+            check_added(&format!("shard {i} of {shards:?}"), &got, &want);
         }
     }
 }

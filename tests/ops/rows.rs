@@ -1,6 +1,9 @@
 //! Ops that work element by element or row by row: rms_norm, rope, both in one, gated_mlp, add.
 
-use underdog::ops::{self, Activation, Norm};
+use underdog::{
+    ops::{self, Activation, Norm},
+    optim::Scalars,
+};
 
 use crate::{
     check::{Case, Cases, Oracle},
@@ -334,6 +337,46 @@ fn add() {
             indices: Vec::new(),
             seeds_itself: None,
             record: &|tape, x, _| ops::add(tape, x[0], x[1]),
+        };
+        cases.check(&case, &x);
+    }
+    cases.finish();
+}
+
+/// Inputs: x, w.
+struct Blend {
+    factor: f64,
+}
+
+impl Oracle for Blend {
+    fn forward(&self, x: &[Mat]) -> Mat {
+        let mut y = x[0].clone();
+        y.data.iter_mut().zip(&x[1].data).for_each(|(y, w)| *y += self.factor * w);
+        y
+    }
+
+    fn backward(&self, _: &[Mat], dy: &Mat) -> Vec<Mat> {
+        let mut dw = dy.clone();
+        dw.data.iter_mut().for_each(|dw| *dw *= self.factor);
+        vec![dy.clone(), dw]
+    }
+}
+
+#[test]
+fn blend() {
+    let mut cases = Cases::new("blend", 4e-7);
+    for (t, c, lambda, share) in
+        [(1, 1, 0.5, 1.0), (127, 5, 0.3, 0.25), (3, 1757, 1.0, 1.0), (40, 64, 0.9, 2.0 / 3.0)]
+    {
+        let mut rng = Rng((t + 2 * c) as u64);
+        let x = [rng.mat(t, c, 0.0, 1.0), rng.mat(t, c, 0.5, 2.0)];
+        let row = Scalars { lambda, ..Scalars::default() }.row(0).map(f32::to_bits);
+        let case = Case {
+            name: format!("[{t}, {c}], lambda {lambda}, share {share}"),
+            oracle: &Blend { factor: f64::from(share as f32) * (1.0 - lambda) / lambda },
+            indices: vec![(row.to_vec(), 1, row.len())],
+            seeds_itself: None,
+            record: &|tape, x, schedule| ops::blend(tape, x[0], x[1], share as f32, schedule[0]),
         };
         cases.check(&case, &x);
     }

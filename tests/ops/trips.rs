@@ -10,7 +10,7 @@ use underdog::{
         self, Activation, Decomposed, Dropout, Heads, Norm, Scores,
         head_loss::{self, Head, STATS, Second, Targets, head_loss},
     },
-    optim::{AdamW, Scalars, schedule_tensor},
+    optim::{AdamW, Scalars, Width, schedule_tensor},
     plan::Plan,
     tape::{Command, Grid, Tape},
     tensor::{Format, Memory, Role, Store, Tensor},
@@ -41,6 +41,8 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
     match kernel.name {
         "add.forward"
         | "add.accumulate"
+        | "blend.forward"
+        | "blend.backward"
         | "cache.append"
         | "ceiling.copy"
         | "ceiling.touch"
@@ -66,8 +68,12 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         | "text_positions.forward"
         | "scale.forward"
         | "widen.forward"
+        | "gradient_bf16.add"
+        | "adamw_bf16.step"
+        | "adamw_moments_bf16.step"
         | "adamw.step" => 0,
-        "adamw.square_sum" => adamw::BLOCK + REDUCE,
+        "adamw_codes.step" | "adamw_moments_codes.step" => kernels::adamw_codes::FOURS,
+        "adamw.square_sum" | "adamw_bf16.square_sum" => adamw::BLOCK + REDUCE,
         "adamw.clip" => of::<adamw::Params>(params).n.div_ceil(32) as usize + REDUCE,
         "attention.forward" | "attention.backward_delta" | "attention.backward_q" | "attention.backward_kv" => {
             let p = of::<attention::Params>(params);
@@ -91,6 +97,7 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
             (p.cols.div_ceil(32) + p.rank.div_ceil(32)) as usize + REDUCE
         }
         "embedding.backward" => of::<embedding::Params>(params).tokens as usize,
+        "embedding_gradient_bf16.backward" => of::<kernels::embedding_gradient_bf16::Params>(params).tokens as usize,
         "head_loss.stats_single" | "head_loss.stats_mix" => {
             of::<head_loss::Params>(params).vocab.div_ceil(1024) as usize + 3 * REDUCE
         }
@@ -231,6 +238,8 @@ fn largest(store: &mut Store, tape: &mut Tape) {
     head_loss::logits(tape, head(hidden.slice_rows(0, 100)), logits);
     let odd_back = trained(tape, 63, 64 * 128);
     let odd_hidden = ops::linear(tape, attended, odd_back, None);
+    let other_hidden = ops::linear(tape, attended, odd_back, None);
+    let odd_hidden = ops::blend(tape, odd_hidden, other_hidden, 1.0, targets.schedule);
     let odd_table = shards(tape, &mut trained, 63);
     let odd_head = Head { hidden: odd_hidden, weight: &odd_table, softcap: None };
     head_loss(tape, odd_head, &Second::None, targets, LONGEST);
@@ -255,7 +264,20 @@ fn largest(store: &mut Store, tape: &mut Tape) {
 
     let pairs: Vec<_> = (0..2).map(|_| (trained(tape, 4000, 1_000_000), trained(tape, 4000, 1_000_000))).collect();
     let schedule = schedule_tensor(store);
-    AdamW::declare(store, &pairs, schedule).record(tape);
+    for width in [Width::Bits32, Width::Bits16, Width::Bits8] {
+        AdamW::declare(store, &pairs, schedule, width).record(tape);
+    }
+    let mut halves = || store.declare_packed("w", Role::Weights, LONGEST, 64, Format::Bf16);
+    let halves = [(halves(), halves())];
+    for width in [Width::Bits16, Width::Bits8] {
+        AdamW::declare(store, &halves, schedule, width).record(tape);
+    }
+    let [(table, gradient)] = halves;
+    tape.round_by(row);
+    tape.train(table, gradient);
+    let (found, y) = (ops::embedding(tape, row, row, &[table], 1.0), ops::linear(tape, narrow, table, None));
+    tape.gradient(found);
+    tape.gradient(y);
 
     for format in [Format::Bf16, Format::F16, Format::Q8, Format::Q4, Format::Nf4] {
         let mut frozen = |rows, cols| store.declare_packed("w", Role::Weights, rows, cols, format);

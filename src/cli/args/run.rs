@@ -291,6 +291,10 @@ pub struct RunFlags {
     /// Largest global norm of the gradient; 0 turns clipping off
     #[arg(long, value_name = "X", help_heading = OPTIMIZER)]
     pub clip: Option<f64>,
+    /// Bits of the numbers that learn. 16: weights and gradients of a model in bfloat16, and both moments; 8: moments in 8
+    /// bits. An adapter's own weights stay f32
+    #[arg(long, value_name = "32|16|8", help_heading = OPTIMIZER)]
+    pub optimizer_bits: Option<u64>,
     /// The GPU: its index in `underdog devices`, or a part of its name [default: the best one]
     #[arg(long, value_name = "NAME", help_heading = MACHINE)]
     pub device: Option<String>,
@@ -307,7 +311,7 @@ pub struct RunFlags {
     /// Tokens computed at once; 0 chooses by memory. The result does not depend on it
     #[arg(long, value_name = "N", help_heading = MACHINE)]
     pub tokens_per_pass: Option<u64>,
-    /// Number format of the final model; auto is the source's
+    /// Number format of the final model; auto is the source's, or bf16 with --optimizer-bits below 32
     #[arg(long, value_name = "FORMAT", help_heading = SAVING)]
     pub dtype: Option<Dtype>,
     /// Steps between looks at a few fixed examples: what became of the strongest wrong tokens; 0 for none

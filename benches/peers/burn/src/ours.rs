@@ -13,7 +13,7 @@ use underdog::{
     method::Draw,
     model::Config,
     ops::{families, head_loss::LOSS},
-    optim::Scalars,
+    optim::{Scalars, Width},
     run::effort,
 };
 
@@ -39,6 +39,7 @@ impl<'g> Ours<'g> {
             tokens: workload.tokens,
             recompute: 0,
             logits: LOGITS,
+            width: Width::Bits32,
             max_binding: gpu.max_binding(),
         };
         let blueprint = Blueprint::new(&spec)?;
