@@ -245,7 +245,7 @@ impl Folder {
             let mut file = File::open(path).map_err(io(path, "read"))?;
             file.seek(SeekFrom::Start(stored.start)).map_err(io(path, "read"))?;
             let mut bytes = Vec::new();
-            file.take(LOOKED_AT).read_to_end(&mut bytes).map_err(io(path, "read"))?;
+            file.take(LOOKED_AT.min(stored.bytes() as u64)).read_to_end(&mut bytes).map_err(io(path, "read"))?;
             hash.update(name.as_bytes());
             hash.update(&bytes);
         }

@@ -22,7 +22,7 @@ pub(super) fn run(args: &PlanArgs, json: bool) -> Result<(), Error> {
     let models = run::outline(&config, &strong)?;
     let steps = steps(&config, &strong)?;
     let batches: Vec<Vec<&Example>> = steps.iter().map(|step| step.iter().collect()).collect();
-    let limits = limits(&config);
+    let limits = limits(&config)?;
     let choice = run::arrange(&config, &strong, models, &batches, &limits)?;
     let Choice { spec, blueprint, .. } = &choice;
     let footprint = blueprint.footprint();
@@ -80,15 +80,19 @@ fn told(Costs { rows, recompute, logits }: Costs) -> String {
     let lines: Vec<String> = lines.map(|(what, cost)| format!("{what} +{:.1}%", cost * 100.0)).collect();
     match lines.as_slice() {
         [] => "the fastest arrangement fits\n".into(),
-        lines => format!("to fit the memory, a step takes longer, by estimate: {}\n", lines.join(", ")),
+        lines => format!("beside the fastest arrangement a step takes longer, by estimate: {}\n", lines.join(", ")),
     }
 }
 
 /// Those of the device that a run would take; where memory is given or no device is here, those of common GPUs.
-fn limits(config: &Config) -> Limits {
-    let here = if config.memory.is_none() { Gpu::open(config.device.as_deref()).ok() } else { None };
-    let available = here.and_then(|gpu| gpu.available());
-    Limits { max_binding: MAX_BINDING, available, ..Limits::default() }
+fn limits(config: &Config) -> Result<Limits, Error> {
+    let common = Limits { max_binding: MAX_BINDING, ..Limits::default() };
+    Ok(match (&config.device, Gpu::open(config.device.as_deref())) {
+        _ if config.memory.is_some() => common,
+        (_, Ok(gpu)) => Limits { max_binding: MAX_BINDING, ..Limits::of(&gpu) },
+        (None, Err(_)) => common,
+        (Some(_), Err(error)) => return Err(error.into()),
+    })
 }
 
 /// The examples of the first optimizer steps; without data, full batches of the longest examples there may be.

@@ -82,11 +82,11 @@ pub enum Quantize {
     #[serde(rename = "none")]
     #[value(name = "none")]
     None,
-    /// 8 bits a number, with a scale and an offset for every 64; embedding and head in bfloat16.
+    /// 8 bits a number, with a scale and an offset for every 64.
     #[serde(rename = "8bit")]
     #[value(name = "8bit")]
     Bits8,
-    /// 4 bits, likewise.
+    /// 4 bits, likewise; embedding and head in 8.
     #[serde(rename = "4bit")]
     #[value(name = "4bit")]
     Bits4,

@@ -5,6 +5,11 @@ use super::{ByteSize, Config, LambdaSchedule, Method, Quantize, WeakSource};
 const NEW_ADAPTER: &str = "is of a new adapter, which wants lora_rank; leave it out or give that";
 
 impl Config {
+    /// Whether its settings go together.
+    pub fn is_sound(&self) -> bool {
+        self.first_fault().is_none()
+    }
+
     /// The first setting that cannot be, as its key and what is allowed.
     pub(super) fn first_fault(&self) -> Option<(&'static str, &'static str)> {
         let Self { curriculum, adamw, method, .. } = self;

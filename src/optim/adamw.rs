@@ -150,7 +150,9 @@ impl AdamW {
             bindings.extend(group.scales);
             // Of moments that are codes, a workgroup steps a block: 64 fours as well.
             let grid = Grid::items(grad.len() / 4, 64);
-            tape.run_kernel(group.kernel(), bindings, &params(grad.len() / 4, group.first), grid);
+            // Of the first, only what it adds to draws matters, modulo 2^32.
+            let params = kernels::Params { n: size(grad.len() / 4), first: group.first as u32 };
+            tape.run_kernel(group.kernel(), bindings, &params, grid);
             tape.clear(grad); // cheaper than from within the kernel on software drivers, and the same to a GPU's memory
         }
     }

@@ -79,6 +79,7 @@ impl Console {
             }
             Event::Memory { planned, peak, reserved } => {
                 let held = reserved
+                    .filter(|held| held > peak)
                     .map_or_else(String::new, |held| format!(", {} with the allocator's blocks", bytes(held)));
                 self.say(&format!("device memory: peak {} (planned {}{held})", bytes(*peak), bytes(*planned)));
             }

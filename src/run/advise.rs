@@ -2,7 +2,7 @@
 
 use super::{Error, Models, outline};
 use crate::{
-    config::{Config, Quantize},
+    config::{Config, Overlength, Quantize, Recompute},
     data::Example,
     fit::Choice,
     model,
@@ -37,7 +37,8 @@ pub(super) fn advice(
         Some(format!("{flags} ({})", bytes(choice.blueprint.footprint().total())))
     };
     let longest = batches.iter().flatten().map(|example| example.ids.len()).max().unwrap_or(0);
-    let named: Vec<String> = proposals(config, longest).filter_map(fitting).take(NAMED).collect();
+    let allowed = proposals(config, longest).filter(|proposal| proposal.config.is_sound());
+    let named: Vec<String> = allowed.filter_map(fitting).take(NAMED).collect();
     (!named.is_empty()).then(|| format!("it would fit with {}, or give more --memory", named.join(", with ")))
 }
 
@@ -49,6 +50,16 @@ fn proposals(config: &Config, longest: usize) -> impl Iterator<Item = Proposal> 
         Proposal { flags: flags.into(), config }
     };
     let mut all = Vec::new();
+    // What changes a result by rounding alone comes first.
+    if config.recompute != Recompute::Auto {
+        all.push(with("--recompute auto", &|config| config.recompute = Recompute::Auto));
+    }
+    if config.tokens_per_pass > 0 {
+        all.push(with("--tokens-per-pass 0", &|config| config.tokens_per_pass = 0));
+        all.push(with("--tokens-per-pass 0 --recompute auto", &|config| {
+            (config.tokens_per_pass, config.recompute) = (0, Recompute::Auto);
+        }));
+    }
     let formats = [("--quantize 8bit", Quantize::Bits8), ("--quantize 4bit", Quantize::Bits4)];
     if config.quantize == Quantize::None {
         all.extend(formats.map(|(flags, quantize)| with(flags, &|config| config.quantize = quantize)));
@@ -59,7 +70,7 @@ fn proposals(config: &Config, longest: usize) -> impl Iterator<Item = Proposal> 
         }
     }
     let mut length = longest.next_power_of_two() / 2;
-    while length >= SHORTEST {
+    while length >= SHORTEST && config.overlength == Overlength::Truncate {
         all.push(with(&format!("--max-length {length}"), &|config| config.max_length = length));
         length /= 2;
     }

@@ -7,7 +7,7 @@ use crate::{
     engine::{self, Other, Spec, Supply},
     fit::{self, Bounds, Choice},
     gpu::{Gpu, tune::Wrong},
-    model::{self, Held},
+    model::{self, Held, Layout},
     optim::Width,
     tensor::Format,
 };
@@ -41,7 +41,7 @@ pub struct Limits {
 
 impl Limits {
     /// Those of a device.
-    pub(super) fn of(gpu: &Gpu) -> Self {
+    pub fn of(gpu: &Gpu) -> Self {
         Self { max_binding: gpu.max_binding(), available: gpu.available(), logits: None, wrong: trust::wrong(gpu) }
     }
 }
@@ -104,7 +104,10 @@ pub fn arrange(
     };
     choose(config, models, batches).map_err(|error| match error {
         Error::Engine(engine::Error::Memory { needed, available, least, advice }) => {
-            let advice = advise::advice(config, strong, batches, choose).unwrap_or(advice);
+            // A run that goes on may change none of what is proposed.
+            let proposed =
+                if limits.logits.is_some() { None } else { advise::advice(config, strong, batches, choose) };
+            let advice = proposed.unwrap_or(advice);
             engine::Error::Memory { needed, available, least, advice }.into()
         }
         other => other,
@@ -122,8 +125,14 @@ fn width(config: &Config) -> Width {
 
 /// Whatever learns whole must have numbers that can move.
 fn can_learn(spec: &Spec) -> Result<(), Error> {
-    let others = spec.others.iter().filter(|other| other.learns).map(|other| (&other.config, &other.adapter));
-    if others.chain([(&spec.strong, &spec.adapter)]).any(|(model, adapter)| model.quantised && adapter.is_none()) {
+    let mut others = spec.others.iter().filter(|other| other.learns).map(|other| (&other.config, &other.adapter));
+    let cannot = |(model, adapter): (&model::Config, &Option<Layout>)| model.quantised && adapter.is_none();
+    if others.any(cannot) {
+        let reason = "the weak model is quantised and cannot learn: its numbers have no room to move. Add --freeze-weak, or take \
+            the unquantised model";
+        return Err(Error::User(reason.into()));
+    }
+    if cannot((&spec.strong, &spec.adapter)) {
         let reason = "a quantised model cannot be trained itself: its numbers have no room to move. Train an adapter on it \
             with --lora-rank, or take the unquantised model";
         return Err(Error::User(reason.into()));

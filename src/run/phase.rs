@@ -144,7 +144,7 @@ pub fn train(
     let planned = choice.blueprint.footprint().total();
     let mut how = choice.describe();
     if streams(&choice.spec) {
-        how += ", the layers of the weak model or teacher read in every pass (with --cache-weak, once)";
+        how += ", the layers of the weak model or teacher read in every pass";
     }
     context.report.event(&Event::Note(&format!("{name}: {how}, {} of device memory planned", bytes(planned))))?;
     let blueprint = choice.blueprint;

@@ -12,7 +12,7 @@ use crate::{
     checkpoint::{States, StatesOf, StatesWriter},
     config::Config,
     data::{Example, pack, sampler::Epochs},
-    engine::{Blueprint, Engine, Loss, Side, Spec, Supply},
+    engine::{self, Blueprint, Engine, Loss, Side, Spec, Supply},
     fit::{self, Bounds, ROW_ALIGN},
     optim::Width,
     report::{Event, bytes, count},
@@ -30,6 +30,8 @@ pub(super) fn seen<'a>(
     if config.diagnostics > 0 {
         return examples.iter().collect();
     }
+    // Every epoch has the same samples.
+    let steps = steps.min(epochs.per_epoch() as u64);
     let seen: BTreeSet<usize> = (0..steps).flat_map(|step| epochs.batch(step)).collect();
     seen.into_iter().map(|i| &examples[i]).collect()
 }
@@ -96,7 +98,8 @@ pub(super) fn keep(
 /// # Errors
 /// If a file cannot be removed.
 pub(super) fn forget(recipe: &Recipe, out: &Path) -> Result<(), Error> {
-    let files = (0..recipe.others.len()).map(|i| file(out, i)).filter(|path| path.exists());
+    let kept = recipe.others.iter().enumerate().filter(|(_, other)| other.supply == Supply::Kept);
+    let files = kept.map(|(i, _)| file(out, i)).filter(|path| path.exists());
     for path in files {
         std::fs::remove_file(&path).map_err(|e| Error::User(format!("cannot remove {}: {e}", path.display())))?;
     }
@@ -135,7 +138,16 @@ fn plan(context: &Context<'_>, config: &Config, spec: &Spec, groups: &[Vec<&Exam
     // The bits of states depend on the length of rows, which must be the same when a stopped run goes on.
     let longest = groups.iter().flatten().map(|example| example.ids.len()).max().unwrap_or(1);
     let bounds = Bounds { tokens: Some(longest.next_multiple_of(ROW_ALIGN)), ..arrange::bounds(config, &limits) };
-    Ok(fit::choose(&spec, groups, bounds)?.blueprint)
+    let chosen = fit::choose(&spec, groups, bounds).map_err(|error| match error {
+        engine::Error::Memory { needed, available, least, .. } => {
+            let advice =
+                "that is the pass that makes the hidden states of a weak model or teacher; leave --cache-weak out"
+                    .into();
+            engine::Error::Memory { needed, available, least, advice }
+        }
+        other => other,
+    })?;
+    Ok(chosen.blueprint)
 }
 
 /// Computes what is not written yet.

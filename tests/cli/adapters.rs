@@ -253,6 +253,26 @@ fn an_adapter_knows_its_base() {
         desk.refuses(line, 1, &wanted);
     }
     desk.ok("eval --data data.jsonl --model m --adapter run");
+    // The same tensors in another order are the same base.
+    let whole = desk.bytes("m/model.safetensors");
+    let tensors = safetensors::SafeTensors::deserialize(&whole).unwrap();
+    let turned = |name: &str| name.bytes().rev().collect::<Vec<u8>>();
+    let mut found: Vec<_> = tensors.tensors();
+    found.sort_by_key(|(name, _)| std::cmp::Reverse(turned(name)));
+    // Written by hand, since the library sorts by name.
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, view) in &found {
+        let from = data.len();
+        data.extend_from_slice(view.data());
+        let entry = json!({ "dtype": "F32", "shape": view.shape(), "data_offsets": [from, data.len()] });
+        assert_eq!(view.dtype(), safetensors::Dtype::F32);
+        header.insert(name.clone(), entry);
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat();
+    assert_ne!(bytes, whole);
+    std::fs::write(desk.path().join("m/model.safetensors"), bytes).unwrap();
+    desk.ok("eval --data data.jsonl --model m --adapter run");
     desk.remove("run/base.fingerprint");
     desk.ok("eval --data data.jsonl --model sft --adapter run");
 }

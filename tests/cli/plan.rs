@@ -128,6 +128,23 @@ fn formats_that_would_fit_are_named_and_not_taken() {
     assert!(told.stderr.contains("it would fit with --optimizer-bits 16 ("), "{}", told.stderr);
 }
 
+/// 2^34 numbers are more than four times what 32 bits count.
+#[test]
+fn the_largest_models_are_planned() {
+    let desk = Desk::new();
+    let mut large = shape();
+    for (field, value) in
+        [("hidden_size", 5120), ("num_hidden_layers", 64), ("intermediate_size", 25_600), ("vocab_size", 151_936)]
+    {
+        large[field] = value.into();
+    }
+    desk.write("large/config.json", &large.to_string());
+    let flags = "--model large --max-length 64 --batch-size 1";
+    assert!(peak(&plan(&desk, flags)) > 16 << 34);
+    let told = blind(&desk, &format!("plan {flags} --memory 8GiB"));
+    assert!(told.code == Some(1) && told.stderr.contains("at least"), "{}", told.stderr);
+}
+
 #[test]
 fn every_dense_config_is_planned() {
     let folder = std::env::var_os("UNDERDOG_DATA")
