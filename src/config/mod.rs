@@ -16,7 +16,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use bytes::ByteSize;
 pub use choices::{
-    Autotune, CurriculumRule, Dtype, LambdaSchedule, LrScheduler, Method, Overlength, Quantize, Recompute, WeakSource,
+    Autotune, CurriculumRule, Dtype, LambdaSchedule, LrScheduler, Method, Overlength, Precision, Quantize, Recompute,
+    WeakSource,
 };
 pub use layers::{Error, Layers, Origin};
 
@@ -124,6 +125,8 @@ pub struct Config {
     /// Bits of the numbers that learn: 32, 16 or 8. Below 32, weights of a model and their gradients are bfloat16; with 8,
     /// moments have 8 bits.
     pub optimizer_bits: u32,
+    /// What the factors of products may be rounded to.
+    pub precision: Precision,
     /// Where all randomness starts.
     pub seed: u64,
     /// Whether each epoch has an order of its own.
@@ -231,6 +234,7 @@ impl Default for Config {
             weight_decay: 0.0,
             clip: 1.0,
             optimizer_bits: 32,
+            precision: Precision::F32,
             seed: 42,
             shuffle: true,
             dtype: Dtype::Auto,

@@ -279,6 +279,7 @@ impl Blueprint {
             results,
             profile: None,
             tokens,
+            scales_loss: false,
         })
     }
 }

@@ -265,7 +265,7 @@ mod tests {
                 weak: Some(WeakStep { entropy_weak: 2.0, ..WeakStep::default() }),
                 ..MixStep::default()
             }),
-            probed: None,
+            ..Step::default()
         };
         let facts = [("model", "tiny".to_owned()), ("device", "none".to_owned())];
         let got = shown(&[

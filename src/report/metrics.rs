@@ -83,8 +83,7 @@ mod tests {
             seconds: 0.5,
             margin: -0.5,
             strong: Some(strong),
-            mix: None,
-            probed: None,
+            ..Step::default()
         }
     }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     checkpoint, config,
-    config::{Config, LrScheduler, Quantize, Recompute},
+    config::{Config, LrScheduler, Precision, Quantize, Recompute},
     curriculum::CurriculumRow,
     data::{
         self, Dataset, Example,
@@ -24,7 +24,7 @@ use crate::{
     engine::{self, Blueprint, Engine, Loss, Other, Side, Spec, Supply},
     fit::{self, Bounds},
     model::{self, Held},
-    optim::{Decay, Scalars, Schedule, Width},
+    optim::{Decay, LOSS_SCALING, Scalars, Schedule, Width},
     report::{Event, Report, bytes},
     score::{self, Scored},
     tensor::Format,
@@ -307,6 +307,7 @@ pub fn train(
             weight_decay: config.weight_decay,
             clip: config.clip,
             seed: config.seed,
+            growth: if config.precision == Precision::F16 { LOSS_SCALING.1 } else { 0 },
             ..recipe.scalars
         },
         identity,
@@ -387,6 +388,7 @@ fn identity(
         "weight_decay": config.weight_decay,
         "clip": config.clip,
         "optimizer_bits": config.optimizer_bits,
+        "precision": config.precision,
         "adamw": config.adamw,
         "seed": config.seed,
         "shuffle": config.shuffle,

@@ -55,7 +55,7 @@ fn every_flag_of_a_run_reaches_its_setting() {
         --save-every 3 --keep 1 --resume --weak-share 1 --held-out h --weak-source shuffled --lambda-schedule linear \
         --lambda-end 0.9 --amplification 3 --label-smoothing 0.1 --temperature 3 --hard-share 0.1 --undial-beta 3 \
         --noise-alpha 3 --diagnostics 4 --lora-rank 4 --lora-alpha 3 --lora-dropout 0.1 --target-modules q_proj --rslora \
-        --train-layers 0 --modules-to-save lm_head --quantize 4bit --optimizer-bits 8";
+        --train-layers 0 --modules-to-save lm_head --quantize 4bit --optimizer-bits 8 --precision f16";
     let config = train(flags).unwrap();
     let default = serde_json::to_value(Config::default()).unwrap();
     let got = serde_json::to_value(&config).unwrap();
