@@ -61,7 +61,7 @@ fn forward(
     }
 
     let mut tape = Tape::new();
-    let hidden = model.hidden(&mut tape, inputs, None, false);
+    let hidden = model.hidden(&mut tape, inputs, None, 0);
     logits(&mut tape, model.head(hidden), to);
     let plan = Plan::new(tape.finish());
 

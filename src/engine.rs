@@ -18,7 +18,7 @@ mod blueprint;
 mod error;
 mod supply;
 
-pub use blueprint::{Blueprint, Footprint, Loss, Other, Spec, Supply};
+pub use blueprint::{Blueprint, Footprint, LOGITS, Loss, Other, Spec, Supply};
 pub use error::Error;
 use supply::Feed;
 
@@ -41,6 +41,7 @@ pub struct Engine<'g> {
     results: Readback,
     profile: Option<Profile>,
     tokens: usize,
+    logits: u64,
     /// Whether [`Engine::scale_loss`] was asked for.
     scales_loss: bool,
 }
@@ -90,6 +91,16 @@ impl<'g> Engine<'g> {
     /// Tokens of a packed row.
     pub fn tokens(&self) -> usize {
         self.tokens
+    }
+
+    /// Bytes of logits of one model that exist at a time: the order of sums depends on it.
+    pub fn logits(&self) -> u64 {
+        self.logits
+    }
+
+    /// The most device memory there was at a time, in bytes, since that is measured.
+    pub fn peak(&self) -> u64 {
+        self.gpu.peak()
     }
 
     /// One of the models.

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 pub mod curriculum;
 pub mod data;
+pub mod doctor;
 pub mod engine;
 pub mod eval;
 pub mod fit;

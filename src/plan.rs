@@ -18,6 +18,8 @@ pub struct Plan {
     commands: Vec<Command>,
     slots: Vec<u64>,
     slot_of: HashMap<u32, usize>,
+    /// Bytes of slots that were made for what forward leaves to backward.
+    kept: u64,
 }
 
 /// The slots of plans of which none runs while another does.
@@ -55,10 +57,17 @@ struct Life {
     last: usize,
 }
 
+impl Life {
+    /// Whether it lasts from before command `at` into what comes from there on.
+    fn spans(&self, at: usize) -> bool {
+        self.first < at && at <= self.last
+    }
+}
+
 impl Plan {
     /// Plans the memory of a recording.
     pub fn new(recording: Recording) -> Self {
-        let commands = live(recording.commands);
+        let (commands, forward) = live(recording.commands, recording.forward);
         let mut lives: HashMap<u32, Life> = HashMap::new();
         for (at, command) in commands.iter().enumerate() {
             command.touches(|tensor, _, _| {
@@ -73,8 +82,13 @@ impl Plan {
                 }
             });
         }
-        let (slots, slot_of) = assign(lives.into_values().collect());
-        Self { commands, slots, slot_of }
+        let Assigned { slots, slot_of, kept } = assign(lives.into_values().collect(), forward);
+        Self { commands, slots, slot_of, kept }
+    }
+
+    /// Bytes of what forward leaves to backward; the rest of [`Self::bytes`] is workspace.
+    pub fn kept(&self) -> u64 {
+        self.kept
     }
 
     /// Bytes of all slots: what the computation needs beside the store.
@@ -136,11 +150,13 @@ impl Plan {
     }
 }
 
-/// The commands that something reads the result of: another live command, or whoever owns the store.
-fn live(commands: Vec<Command>) -> Vec<Command> {
+/// The commands that something reads the result of: another live command, or whoever owns the store. And how many of them
+/// are among the first `forward`.
+fn live(commands: Vec<Command>, mut forward: usize) -> (Vec<Command>, usize) {
     let mut read: HashSet<Place> = HashSet::new();
     let mut kept: Vec<Command> = Vec::with_capacity(commands.len());
-    for command in commands.into_iter().rev() {
+    let before = forward;
+    for (at, command) in commands.into_iter().enumerate().rev() {
         let mut wanted = false;
         command.touches(|tensor, _, writes| {
             wanted |= writes && (matches!(tensor.place, Place::Store(_)) || read.contains(&tensor.place));
@@ -152,26 +168,37 @@ fn live(commands: Vec<Command>) -> Vec<Command> {
                 }
             });
             kept.push(command);
+        } else if at < before {
+            forward -= 1;
         }
     }
     kept.reverse();
-    kept
+    (kept, forward)
 }
 
-/// Greedy by size: each tensor, largest first, takes the smallest slot that is free for all of its life.
-fn assign(mut lives: Vec<Life>) -> (Vec<u64>, HashMap<u32, usize>) {
+struct Assigned {
+    slots: Vec<u64>,
+    slot_of: HashMap<u32, usize>,
+    kept: u64,
+}
+
+/// Greedy by size: each tensor, largest first, takes the smallest slot that is free for all of its life. Backward begins at
+/// command `backward`.
+fn assign(mut lives: Vec<Life>, backward: usize) -> Assigned {
     lives.sort_by_key(|life| (std::cmp::Reverse(life.bytes), life.first, life.tensor));
     let mut slots: Vec<(u64, Vec<(usize, usize)>)> = Vec::new();
     let mut slot_of = HashMap::with_capacity(lives.len());
+    let mut kept = 0;
     for life in lives {
         let free = |taken: &[(usize, usize)]| taken.iter().all(|(f, l)| life.last < *f || *l < life.first);
         // Slots are in order of falling size, so the last free one wastes least.
         let slot = slots.iter().rposition(|(_, taken)| free(taken)).unwrap_or_else(|| {
             slots.push((life.bytes, Vec::new()));
+            kept += if life.spans(backward) { life.bytes } else { 0 };
             slots.len() - 1
         });
         slots[slot].1.push((life.first, life.last));
         slot_of.insert(life.tensor, slot);
     }
-    (slots.into_iter().map(|(bytes, _)| bytes).collect(), slot_of)
+    Assigned { slots: slots.into_iter().map(|(bytes, _)| bytes).collect(), slot_of, kept }
 }

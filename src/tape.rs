@@ -113,6 +113,8 @@ pub struct Recording {
     pub commands: Vec<Command>,
     /// Elements of `Place::Tape(i)`.
     pub transients: Vec<usize>,
+    /// How many commands come before those of the reverse walk.
+    pub forward: usize,
 }
 
 struct Node {
@@ -151,6 +153,8 @@ pub struct Tape {
     /// How many unconsumed gradients share a tensor (see [`Backward::alias`]).
     holders: HashMap<Place, u32>,
     from: usize,
+    /// Commands recorded before the reverse walk began.
+    forward: Option<usize>,
     keys: Option<Tensor>,
     salt: u32,
 }
@@ -304,6 +308,7 @@ impl Tape {
 
     /// Walks the tape in reverse from the gradients that losses have seeded.
     pub fn backward(&mut self) {
+        self.forward.get_or_insert(self.commands.len());
         for entry in std::mem::take(&mut self.entries).into_iter().rev() {
             match entry {
                 Entry::Node(node) => self.backward_node(&node),
@@ -353,7 +358,8 @@ impl Tape {
 
     /// Ends recording.
     pub fn finish(self) -> Recording {
-        Recording { commands: self.commands, transients: self.transients }
+        let forward = self.forward.unwrap_or(self.commands.len());
+        Recording { commands: self.commands, transients: self.transients, forward }
     }
 }
 

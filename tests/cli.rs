@@ -6,6 +6,8 @@ mod adapters;
 mod cached;
 #[path = "cli/compare.rs"]
 mod compare;
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[path = "cli/methods.rs"]
 mod methods;
 #[path = "cli/mistakes.rs"]

@@ -35,8 +35,9 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ("generate", &[PARTS, LOOPS, PURE]),
     ("fit", &[PARTS, LOOPS, PURE]),
     ("bench", &[PARTS, &["engine"], &["report"]]),
-    ("run", &[PARTS, LOOPS, PURE, &["config"]]),
-    ("cli", &[PARTS, LOOPS, PURE, &["config", "run", "bench"]]),
+    ("doctor", &[PARTS, &["engine", "bench", "report"]]),
+    ("run", &[PARTS, LOOPS, PURE, &["config", "doctor"]]),
+    ("cli", &[PARTS, LOOPS, PURE, &["config", "run", "bench", "doctor"]]),
     ("lib", &[]),
     ("main", &[&["cli"]]),
 ];

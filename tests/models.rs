@@ -9,12 +9,16 @@ mod adapters;
 mod families;
 #[path = "models/generation.rs"]
 mod generation;
+#[path = "models/half.rs"]
+mod half;
 #[path = "models/held.rs"]
 mod held;
 #[path = "models/invariance.rs"]
 mod invariance;
 #[path = "models/kept.rs"]
 mod kept;
+#[path = "models/memory.rs"]
+mod memory;
 #[path = "models/methods.rs"]
 mod methods;
 #[path = "models/mixes.rs"]

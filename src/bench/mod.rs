@@ -34,6 +34,14 @@ pub use suite::{Options, Suite, run};
 
 use crate::{engine, gpu};
 
+/// Checks an op of each kind against the CPU, and a training step against itself.
+///
+/// # Errors
+/// If the device fails.
+pub fn check(gpu: &gpu::Gpu) -> Result<Vec<Check>, Error> {
+    checks::run(gpu)
+}
+
 /// What can stop the suite.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

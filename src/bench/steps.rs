@@ -14,7 +14,7 @@ use crate::{
         pack::{self, Batch},
         random::StepKey,
     },
-    engine::{self, Blueprint, Engine, Footprint, Loss, Other, Side, Spec, Supply, TokenStats},
+    engine::{self, Blueprint, Engine, Footprint, LOGITS, Loss, Other, Side, Spec, Supply, TokenStats},
     gpu::Gpu,
     method::{Draw, Source},
     model::{self, Held, Layout, config::Init},
@@ -24,6 +24,8 @@ use crate::{
 
 /// Random weights that are uploaded at a time: a prime number of groups, so that rows differ.
 const PART: usize = 16_381 * GROUP;
+/// What computes every block twice, memory or not.
+const TWICE: &str = "sft recompute";
 /// Of the adapters.
 const RANK: usize = 16;
 
@@ -37,6 +39,8 @@ pub struct StepCase {
     adapter: Option<Layout>,
     /// Whether a weak model is mixed in: one that learns too, or the base of the adapter.
     joint: bool,
+    /// Whether all blocks are computed twice, memory or not.
+    recompute: bool,
     /// Where its hidden states come from.
     supply: Supply,
     pub(super) tier: Tier,
@@ -50,6 +54,7 @@ pub fn cases() -> Vec<StepCase> {
         let Ok(config) = shape.config() else { continue };
         for (joint, what, linear, supply) in [
             (false, "sft", None, Supply::Pass),
+            (false, TWICE, None, Supply::Pass),
             (true, "wmss joint", None, Supply::Pass),
             (false, "sft lora16", Some(Format::Bf16), Supply::Pass),
             (true, "wmss lora16 weak=base", Some(Format::Bf16), Supply::Pass),
@@ -69,7 +74,8 @@ pub fn cases() -> Vec<StepCase> {
             let config = model::Config { held, ..config.clone() };
             let wanted = AdapterConfig { rank: RANK, alpha: 2.0 * RANK as f64, ..AdapterConfig::default() };
             let adapter = linear.and_then(|_| Layout::resolve(&wanted, &config).ok());
-            cases.push(StepCase { name, shape, config, adapter, joint, supply, tier });
+            let recompute = what == TWICE;
+            cases.push(StepCase { name, shape, config, adapter, joint, recompute, supply, tier });
         }
     }
     cases
@@ -106,7 +112,7 @@ impl StepCase {
     ///
     /// # Errors
     /// If something exceeds a binding.
-    pub fn blueprint(&self, max_binding: u64, recompute: bool) -> Result<Blueprint, engine::Error> {
+    pub fn blueprint(&self, max_binding: u64, recompute: usize) -> Result<Blueprint, engine::Error> {
         let base = self.adapter.is_some();
         let supply = self.supply;
         let other = Other { learns: !base, shares_base: base, supply, ..Other::frozen(self.config.clone()) };
@@ -118,6 +124,7 @@ impl StepCase {
             train: true,
             tokens: self.shape.tokens,
             recompute,
+            logits: LOGITS,
             width: Width::Bits32,
             max_binding,
         })
@@ -166,7 +173,9 @@ impl StepCase {
     pub fn load<'g>(&self, gpu: &'g Gpu, memory: Option<u64>) -> Result<Trainer<'g>, Error> {
         let most = [memory, gpu.available()].into_iter().flatten().min();
         let mut least = None;
-        for recompute in [false, true] {
+        let all = self.config.layers;
+        let choices = if self.recompute { &[all][..] } else { &[0, all] };
+        for &recompute in choices {
             let blueprint = self.blueprint(gpu.max_binding(), recompute)?;
             let footprint = blueprint.footprint();
             if most.is_some_and(|most| footprint.total() > most) {
@@ -174,13 +183,18 @@ impl StepCase {
                 continue;
             }
             match blueprint.build(gpu) {
-                Err(engine::Error::Gpu(crate::gpu::Error::OutOfMemory { .. })) if !recompute => gpu.flush()?,
-                built => return self.trainer(built?, footprint, recompute),
+                Err(engine::Error::Gpu(crate::gpu::Error::OutOfMemory { .. }))
+                    if recompute == 0 && !self.recompute =>
+                {
+                    gpu.flush()?
+                }
+                built => return self.trainer(built?, footprint, recompute > 0),
             }
         }
         let (needed, available) = least.unwrap_or_default();
         let [needed, available] = [needed, available].map(crate::report::bytes);
-        Err(engine::Error::Memory { needed, available, advice: "not measured".into() }.into())
+        let least = "computed twice".into();
+        Err(engine::Error::Memory { needed, available, least, advice: "not measured".into() }.into())
     }
 
     fn trainer<'g>(

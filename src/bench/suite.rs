@@ -247,7 +247,7 @@ impl Run<'_> {
         if self.options.names_model(case.model()) {
             budget.limit = f64::INFINITY;
         }
-        if let Ok(blueprint) = case.blueprint(self.gpu.max_binding(), false) {
+        if let Ok(blueprint) = case.blueprint(self.gpu.max_binding(), 0) {
             self.tune(blueprint.work(), blueprint.footprint().total())?;
         }
         let mut trainer = match case.load(self.gpu, self.options.memory) {

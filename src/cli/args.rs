@@ -31,6 +31,7 @@ const AFTER_HELP: &str = "\
 First steps:
   underdog demo                                  the whole method on a built-in task, nothing needed
   underdog devices                               which GPU would be used, and why
+  underdog doctor                                whether this machine computes what it should
   underdog data --model DIR --data FILE          what the model will see of your data
   underdog plan --model DIR                      the memory a run needs, before it runs
   underdog bench                                 how fast this machine trains
@@ -119,6 +120,9 @@ pub enum Verb {
     Demo(DemoArgs),
     /// List the GPUs, and say which one would be used and why
     Devices(DevicesArgs),
+    /// Check in about a minute what this machine can train and how: driver, kernels, number formats, memory
+    #[command(after_help = "Prints a report to paste into an issue. Runs on this device do without what is wrong.")]
+    Doctor(DevicesArgs),
     /// Make a model folder with random weights
     #[command(after_help = "Example:\n  underdog init --config config.json --tokenizer DIR --seed 1 --out tiny")]
     Init(InitArgs),

@@ -7,6 +7,7 @@ mod curriculum;
 mod data;
 mod demo;
 mod devices;
+mod doctor;
 mod eval;
 mod generate;
 mod init;
@@ -74,6 +75,7 @@ fn run(cli: &Cli, stop: &AtomicBool) -> Result<(), Error> {
     match &cli.verb {
         Verb::Demo(args) => demo::run(args, json, stop),
         Verb::Devices(args) => devices::run(args, json),
+        Verb::Doctor(args) => doctor::run(args, json, stop),
         Verb::Init(args) => init::run(args, json),
         Verb::Train(args) => train::run(args, json, stop),
         Verb::Score(args) => score::run(args, json, stop),

@@ -6,9 +6,11 @@ use super::args::PlanArgs;
 use crate::{
     config::Config,
     data::{Example, sampler::Epochs, tokenizer::Tokenizer},
+    fit::{Choice, Costs},
+    gpu::Gpu,
     model::{self, config::Parameter},
     report::{self, Console, Report, Table, bytes, count},
-    run::{self, Error},
+    run::{self, Error, Limits},
 };
 
 /// Bytes that a binding may span on common GPUs; a device with less splits tables, which costs nothing.
@@ -20,47 +22,73 @@ pub(super) fn run(args: &PlanArgs, json: bool) -> Result<(), Error> {
     let models = run::outline(&config, &strong)?;
     let steps = steps(&config, &strong)?;
     let batches: Vec<Vec<&Example>> = steps.iter().map(|step| step.iter().collect()).collect();
-    let memory = config.memory.map(|size| size.0);
-    let (spec, blueprint) = run::blueprint(&config, &strong, models, &batches, (MAX_BINDING, memory))?;
+    let limits = limits(&config);
+    let choice = run::arrange(&config, &strong, models, &batches, &limits)?;
+    let Choice { spec, blueprint, .. } = &choice;
     let footprint = blueprint.footprint();
     let [pass, update] = blueprint.dispatches();
     let passes = batches.iter().map(|batch| crate::data::pack(batch, spec.tokens).map_or(0, |rows| rows.len()));
     let passes = passes.sum::<usize>() as f64 / batches.len().max(1) as f64;
     let parameters = strong.parameters().iter().map(Parameter::count).sum::<usize>();
+    let (costs, recomputed) = (choice.costs()?, choice.recomputed()?);
     if json {
+        let line = |(blocks, bytes, slower): &(usize, u64, f64)| json!({ "blocks": blocks, "peak_bytes": bytes, "slower": slower });
         return Ok(report::json(&json!({
             "parameters": parameters,
             "peak_bytes": footprint.total(),
+            "available_bytes": config.memory.map_or(limits.available, |size| Some(size.0)),
             "parts": footprint,
             "tokens_per_pass": spec.tokens,
             "passes_per_step": passes,
             "recompute": spec.recompute,
+            "logits_bytes": spec.logits,
+            "costs": costs,
+            "recomputed": recomputed.iter().map(line).collect::<Vec<_>>(),
             "dispatches": { "pass": pass, "update": update },
         }))?);
     }
     let mut table = Table::new(["device memory", ""]);
-    for (name, size) in [
-        ("weights", footprint.weights),
-        ("gradients", footprint.gradients),
-        ("optimizer", footprint.optimizer),
-        ("weak model or teacher", footprint.weak),
-        ("inputs", footprint.inputs),
-        ("activations", footprint.activations),
-        ("peak", footprint.total()),
-    ] {
+    for (name, size) in footprint.parts().into_iter().chain([("peak", footprint.total())]) {
         table.row([name.to_owned(), bytes(size)]);
     }
-    let mut recompute = if spec.recompute { "computed twice" } else { "kept" }.to_owned();
-    if run::streams(&spec) {
-        recompute += ", layers of the weak model or teacher read in every pass";
+    let mut times = Table::new(["blocks computed twice", "peak", "a step takes"]);
+    for (blocks, peak, slower) in &recomputed {
+        let mark = if *blocks == spec.recompute { " (chosen)" } else { "" };
+        times.row([format!("{blocks}{mark}"), bytes(*peak), format!("+{:.0}%", slower * 100.0)]);
     }
+    let available = match (config.memory, limits.available) {
+        (Some(given), _) => format!("{} as given", bytes(given.0)),
+        (None, Some(there)) => format!("{}: what this device has, less a reserve", bytes(there)),
+        (None, None) => "not known, so nothing is held back; say with --memory".into(),
+    };
     report::text(&format!(
-        "{} parameters, rows of {} tokens, {passes:.1} passes a step, activations {recompute}\n\n{}",
+        "{} parameters, {}{}, {passes:.1} passes a step\nmemory there is: {available}\n\n{}\n{}\n{}",
         count(parameters as u64),
-        count(spec.tokens as u64),
-        table.render()
+        choice.describe(),
+        if run::streams(spec) { ", layers of the weak model or teacher read in every pass" } else { "" },
+        table.render(),
+        times.render(),
+        told(costs),
     ))?;
     Ok(())
+}
+
+/// What was chosen for the sake of memory costs.
+fn told(Costs { rows, recompute, logits }: Costs) -> String {
+    let lines = [("shorter rows", rows), ("blocks computed twice", recompute), ("fewer logits at a time", logits)];
+    let lines = lines.into_iter().filter(|(_, cost)| *cost > 0.0005);
+    let lines: Vec<String> = lines.map(|(what, cost)| format!("{what} +{:.1}%", cost * 100.0)).collect();
+    match lines.as_slice() {
+        [] => "the fastest arrangement fits\n".into(),
+        lines => format!("to fit the memory, a step takes longer, by estimate: {}\n", lines.join(", ")),
+    }
+}
+
+/// Those of the device that a run would take; where memory is given or no device is here, those of common GPUs.
+fn limits(config: &Config) -> Limits {
+    let here = if config.memory.is_none() { Gpu::open(config.device.as_deref()).ok() } else { None };
+    let available = here.and_then(|gpu| gpu.available());
+    Limits { max_binding: MAX_BINDING, available, ..Limits::default() }
 }
 
 /// The examples of the first optimizer steps; without data, full batches of the longest examples there may be.

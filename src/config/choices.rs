@@ -74,18 +74,6 @@ pub enum Precision {
     F16,
 }
 
-/// Gradient checkpointing: compute a block's activations a second time instead of keeping them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Recompute {
-    /// Only where the memory asks for it.
-    Auto,
-    /// Always.
-    On,
-    /// Never.
-    Off,
-}
-
 /// How kernels are chosen for the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]

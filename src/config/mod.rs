@@ -9,6 +9,7 @@ mod bytes;
 mod choices;
 mod faults;
 mod layers;
+mod recompute;
 
 use std::path::{Path, PathBuf};
 
@@ -16,10 +17,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use bytes::ByteSize;
 pub use choices::{
-    Autotune, CurriculumRule, Dtype, LambdaSchedule, LrScheduler, Method, Overlength, Precision, Quantize, Recompute,
-    WeakSource,
+    Autotune, CurriculumRule, Dtype, LambdaSchedule, LrScheduler, Method, Overlength, Precision, Quantize, WeakSource,
 };
 pub use layers::{Error, Layers, Origin};
+pub use recompute::Recompute;
 
 /// Learning rate of an adapter where none is given: ten times that of a whole model.
 const ADAPTER_LR: f64 = 1e-4;
@@ -142,7 +143,7 @@ pub struct Config {
     pub autotune: Autotune,
     /// How the matrices of models that do not learn are held.
     pub quantize: Quantize,
-    /// Gradient checkpointing.
+    /// Gradient checkpointing: `auto`, `on`, `off`, or the number of blocks that are computed twice.
     pub recompute: Recompute,
     /// Tokens computed at once; 0 chooses by memory. The result does not depend on it.
     pub tokens_per_pass: usize,

@@ -2,9 +2,9 @@
 
 use super::{Engine, Error, Side, supply::Planned};
 use crate::{
-    gpu::{Extents, Gpu, Kernel, Readback},
+    gpu::{Extents, Gpu, Kernel, Readback, Upload},
     method::{Beside, Distill, Method, Mix, Row, Settings, Sft, Source, States},
-    model::{self, Adapter, Config, Held, Layout, Model},
+    model::{self, Adapter, Config, Held, Layout, Model, Weights},
     ops::{MAX_TERMS, head_loss},
     optim::{AdamW, Scalars, Width, schedule_tensor},
     plan::{Plan, Slots},
@@ -12,8 +12,8 @@ use crate::{
     tensor::{Memory, Role, Store, Tensor},
 };
 
-/// Logits of a chunk of tokens that exist at a time, in bytes.
-const LOGITS_BYTES: u64 = 96 << 20;
+/// Logits of one model that exist at a time, in bytes, where there is room for them.
+pub const LOGITS: u64 = 96 << 20;
 /// Results on their way to the host at a time: statistics and norm of a step of one pass, and of the next.
 const RESULTS: usize = 4;
 
@@ -92,8 +92,10 @@ pub struct Spec {
     pub train: bool,
     /// Tokens of a packed row.
     pub tokens: usize,
-    /// Compute activations again in backward instead of keeping them.
-    pub recompute: bool,
+    /// Blocks of each model whose activations are computed again in backward instead of being kept.
+    pub recompute: usize,
+    /// Logits of one model that exist at a time, in bytes; those of [`crate::ops::head_loss::chunk_rows`] at least.
+    pub logits: u64,
     /// How what learns is held.
     pub width: Width,
     /// Bytes that one binding of the device may span.
@@ -113,14 +115,33 @@ pub struct Footprint {
     pub weak: u64,
     /// One packed row, tables and statistics.
     pub inputs: u64,
-    /// Activations and workspaces, sharing memory over time.
+    /// What forward leaves to backward.
     pub activations: u64,
+    /// What lives within one of them only: logits of a chunk, activations that are computed again, gradients of
+    /// activations. They share memory over time.
+    pub workspaces: u64,
+    /// What bytes go through on their way to and from the device.
+    pub staging: u64,
 }
 
 impl Footprint {
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.weights + self.gradients + self.optimizer + self.weak + self.inputs + self.activations
+        self.parts().iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Its lines, named for people.
+    pub fn parts(&self) -> [(&'static str, u64); 8] {
+        [
+            ("weights", self.weights),
+            ("gradients", self.gradients),
+            ("optimizer", self.optimizer),
+            ("weak model or teacher", self.weak),
+            ("inputs", self.inputs),
+            ("activations", self.activations),
+            ("workspaces", self.workspaces),
+            ("staging", self.staging),
+        ]
     }
 }
 
@@ -140,6 +161,7 @@ pub struct Blueprint {
     update: Option<Plan>,
     reset: Plan,
     tokens: usize,
+    logits: u64,
 }
 
 impl Blueprint {
@@ -164,7 +186,7 @@ impl Blueprint {
         let strong = declare(&mut store, spec, &row, Side::Strong, None)?;
         let others = (0..spec.others.len()).map(|i| declare(&mut store, spec, &row, Side::Other(i), Some(&strong)));
         let others = others.collect::<Result<Vec<Model>, _>>()?;
-        let chunk = head_loss::chunk_rows(spec.tokens, spec.strong.vocab, LOGITS_BYTES.min(spec.max_binding));
+        let chunk = head_loss::chunk_rows(spec.tokens, spec.strong.vocab, spec.logits.min(spec.max_binding));
         let settings = Settings { recompute: spec.recompute, chunk };
         let planned = |(model, other): (&Model, &Other)| Planned::new(&mut store, model, other.supply, row.inputs);
         let sources: Vec<Planned> = others.iter().zip(&spec.others).map(planned).collect();
@@ -213,20 +235,42 @@ impl Blueprint {
             adamw.record(&mut tape);
             Plan::new(tape.finish())
         });
-        let tokens = spec.tokens;
-        Ok(Self { store, strong, others, row, loss, sources, states, adamw, pass, update, reset, tokens })
+        let Spec { tokens, logits, .. } = *spec;
+        Ok(Self { store, strong, others, row, loss, sources, states, adamw, pass, update, reset, tokens, logits })
     }
 
     /// The device memory that [`Self::build`] takes.
     pub fn footprint(&self) -> Footprint {
+        let others = self.update.iter().chain([&self.reset]);
         Footprint {
             weights: self.store.bytes(Role::Weights),
             gradients: self.store.bytes(Role::Gradients),
             optimizer: self.store.bytes(Role::Optimizer),
             weak: self.store.bytes(Role::Weak),
-            inputs: self.store.bytes(Role::Inputs) + RESULTS as u64 * self.row.targets.stats.bytes(),
-            activations: Slots::bytes(&self.passes()),
+            inputs: self.store.bytes(Role::Inputs),
+            activations: self.pass.kept(),
+            workspaces: Slots::bytes(&self.passes()) - self.pass.kept() + others.map(Plan::bytes).sum::<u64>(),
+            staging: self.staging(),
         }
+    }
+
+    /// The ring of results, and the most of what else there is at a time: weights or tables on their way in, rows of passes
+    /// that are not done, weights on their way out.
+    fn staging(&self) -> u64 {
+        let models = || [&self.strong].into_iter().chain(&self.others);
+        let stored = models().flat_map(|model| [Some(&*model.weights), model.adapter.as_ref().map(|a| &a.weights)]);
+        let bytes = |weights: &Weights| weights.iter().flat_map(|stored| &stored.shards).map(Tensor::bytes).sum();
+        let loaded = stored.flatten().map(bytes).max().unwrap_or(0);
+        let tables = models().flat_map(Model::rotary_tensors).map(|table| table.bytes()).sum();
+        let trained = models().flat_map(Model::trained).map(|(weight, _)| weight.bytes()).max().unwrap_or(0);
+        let given: u64 = self.sources.iter().map(Planned::written).sum();
+        let rows = (RESULTS as u64 + 1) * (self.row.upload_bytes() + given);
+        let states = self.states.map_or(0, |states| states.bytes());
+        let read = Gpu::read_staging(trained.max(states));
+        let passing = [Upload::staging(loaded), tables, rows, read];
+        let streamed: u64 = self.sources.iter().zip(&self.others).map(|(source, model)| source.staging(model)).sum();
+        let ring = Readback::staging(RESULTS, self.row.targets.stats.bytes());
+        ring + streamed + passing.into_iter().max().unwrap_or(0)
     }
 
     /// The plans of a pass, which run one after another.
@@ -239,6 +283,11 @@ impl Blueprint {
         [self.passes().iter().map(|plan| plan.len()).sum(), self.update.as_ref().map_or(0, Plan::len)]
     }
 
+    /// The dispatches of one pass: without their memory.
+    pub fn pass_work(&self) -> impl Iterator<Item = (&'static Kernel, Extents)> {
+        self.passes().into_iter().flat_map(Plan::dispatches)
+    }
+
     /// The dispatches of one pass and one update, for [`crate::gpu::tune`]: before anything is allocated.
     pub fn work(&self) -> impl Iterator<Item = (&'static Kernel, Extents)> {
         self.passes().into_iter().chain(&self.update).flat_map(Plan::dispatches)
@@ -249,6 +298,7 @@ impl Blueprint {
     /// # Errors
     /// If the device has no room.
     pub fn build(self, gpu: &Gpu) -> Result<Engine<'_>, Error> {
+        gpu.flush()?; // what was dropped before is gone now
         let memory = Memory::allocate(gpu, &self.store)?;
         for model in [&self.strong].into_iter().chain(&self.others) {
             for (tensor, values) in model.rotary_tables() {
@@ -256,13 +306,14 @@ impl Blueprint {
             }
         }
         memory.write(gpu, self.row.targets.schedule, 0, &Scalars::default().row(0));
+        gpu.flush()?;
         let slots = Slots::allocate(gpu, &self.passes())?;
         let pass = self.pass.load_over(gpu, &memory, &slots);
         let feeds = self.sources.iter().map(|planned| planned.load(gpu, &memory, &slots)).collect();
         let update = self.update.as_ref().map(|plan| plan.load(gpu, &memory)).transpose()?;
         let reset = self.reset.load(gpu, &memory)?;
         let results = Readback::new(gpu, RESULTS, self.row.targets.stats.bytes());
-        let Self { strong, others, row, loss, states, adamw, tokens, .. } = self;
+        let Self { strong, others, row, loss, states, adamw, tokens, logits, .. } = self;
         Ok(Engine {
             gpu,
             memory,
@@ -279,6 +330,7 @@ impl Blueprint {
             results,
             profile: None,
             tokens,
+            logits,
             scales_loss: false,
         })
     }

@@ -30,12 +30,14 @@ pub enum Error {
         family: &'static str,
     },
     /// Even the smallest arrangement is larger than the memory.
-    #[error("this needs {needed} and there are {available}: {advice}")]
+    #[error("this needs {needed} at least ({least}) and there are {available}: {advice}")]
     Memory {
-        /// Bytes, for people.
+        /// Bytes of the smallest arrangement, for people.
         needed: String,
-        /// Bytes, for people.
+        /// Bytes that there are, for people.
         available: String,
+        /// What the smallest arrangement is.
+        least: String,
         /// The cheapest change that would help.
         advice: String,
     },

@@ -90,6 +90,17 @@ impl Planned {
         }
     }
 
+    /// Bytes that a pass writes through the queue for it.
+    pub(super) fn written(&self) -> u64 {
+        if let Self::Kept(words) = self { words.bytes() } else { 0 }
+    }
+
+    /// Bytes of the pieces through which layers of a model come.
+    pub(super) fn staging(&self, model: &Model) -> u64 {
+        let streams = matches!(self, Self::Streamed { .. });
+        if streams { Upload::staging_parts(model.config.layers, model.layer_bytes()) } else { 0 }
+    }
+
     /// Makes its programs.
     pub(super) fn load<'g>(&self, gpu: &'g Gpu, memory: &Memory, slots: &Slots) -> Feed<'g> {
         let load = |plan: &Plan| plan.load_over(gpu, memory, slots);

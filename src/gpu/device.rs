@@ -10,6 +10,7 @@ use super::{
     experimental,
     kernel::Kernel,
     memory::Made,
+    meter::Meter,
     trusted,
 };
 
@@ -206,6 +207,9 @@ fn cooperative(adapter: &wgpu::Adapter) -> Vec<Cooperative> {
     known.map(|p| Cooperative { size: p.m_size, half: p.ab_type == F16 }).collect()
 }
 
+/// Bytes of a block that small buffers share; the least that wgpu's allocator takes.
+const BLOCK: u64 = 4 << 20;
+
 /// A kernel's name and its overrides, as bits.
 type PipelineKey = (&'static str, Vec<(&'static str, u64)>);
 
@@ -220,16 +224,25 @@ pub(super) struct Pipeline {
     pub(super) layout: wgpu::BindGroupLayout,
 }
 
+/// Commands that were handed to the device.
+#[derive(Clone, Debug)]
+pub(super) struct Submission {
+    index: wgpu::SubmissionIndex,
+    /// In the order of submissions, from 1.
+    number: u64,
+}
+
 /// An open device.
 pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
-    info: wgpu::AdapterInfo,
+    pub(super) info: wgpu::AdapterInfo,
     cooperative: Vec<Cooperative>,
     pub(super) choices: Mutex<Choices>,
     modules: Mutex<HashMap<&'static str, wgpu::ShaderModule>>,
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     made: Mutex<Made>,
+    pub(super) meter: Arc<Meter>,
     failure: Arc<Mutex<Option<String>>>,
 }
 
@@ -248,6 +261,8 @@ impl Gpu {
             required_features: wgpu::Features::IMMEDIATES | (adapter.features() & WANTED),
             required_limits: adapter.limits(),
             experimental_features: experimental::enabled(),
+            // Blocks for small buffers only, so that what is reserved stays close to what was asked for.
+            memory_hints: wgpu::MemoryHints::Manual { suballocated_device_memory_block_size: BLOCK..BLOCK },
             ..Default::default()
         };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
@@ -273,6 +288,7 @@ impl Gpu {
             modules: Mutex::default(),
             pipelines: Mutex::default(),
             made: Mutex::default(),
+            meter: Arc::default(),
             failure,
         })
     }
@@ -331,18 +347,6 @@ impl Gpu {
         limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
     }
 
-    /// Bytes that may be allocated, where that can be known: a software driver has what the system has, less a tenth, and
-    /// would be killed beyond it instead of reporting. wgpu does not tell what other devices have.
-    pub fn available(&self) -> Option<u64> {
-        if !self.is_cpu() {
-            return None;
-        }
-        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-        let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-        let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some(kib * 1024 / 10 * 9)
-    }
-
     /// What was made on this device so far.
     pub fn made(&self) -> Made {
         *lock(&self.made)
@@ -352,10 +356,17 @@ impl Gpu {
         what(&mut lock(&self.made));
     }
 
+    /// Hands commands to the device, behind everything so far.
+    pub(super) fn submit(&self, commands: impl IntoIterator<Item = wgpu::CommandBuffer>) -> Submission {
+        Submission { index: self.queue.submit(commands), number: self.meter.submit() }
+    }
+
     /// Waits for a submission (or all), then reports the first failure since the device was opened.
-    pub(super) fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<(), Error> {
-        let poll = wgpu::PollType::Wait { submission_index: submission, timeout: None };
+    pub(super) fn wait(&self, submission: Option<Submission>) -> Result<(), Error> {
+        let (index, number) = submission.map(|submission| (submission.index, submission.number)).unzip();
+        let poll = wgpu::PollType::Wait { submission_index: index, timeout: None };
         let polled = self.device.poll(poll);
+        self.meter.done(number);
         match (lock(&self.failure).clone(), polled) {
             (Some(first), _) => Err(Error::Device(first)),
             (None, Err(e)) => Err(Error::Device(e.to_string())),

@@ -1,11 +1,20 @@
 //! Device memory: making it, and moving bytes to and from it.
 
-use super::device::{Error, Gpu};
+use std::sync::Arc;
+
+use super::{
+    device::{Error, Gpu},
+    meter::Counted,
+};
+
+/// Bytes that [`Gpu::read`] fetches at a time.
+const READ: u64 = 8 << 20;
 
 /// A range of device memory. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Buffer {
     pub(super) raw: wgpu::Buffer,
+    _counted: Arc<Counted>,
 }
 
 impl Buffer {
@@ -29,7 +38,7 @@ pub struct Made {
 impl Gpu {
     /// Allocates zeroed memory.
     pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer, Error> {
-        let size = bytes.max(4).next_multiple_of(16);
+        let size = allocated(bytes);
         self.count(|made| made.buffers += 1);
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let invalid = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -41,43 +50,62 @@ impl Gpu {
         });
         let failed = pollster::block_on(invalid.pop());
         match pollster::block_on(scope.pop()).or(failed) {
-            None => Ok(Buffer { raw }),
+            None => Ok(Buffer { raw, _counted: self.meter.count(size) }),
             Some(reason) => Err(Error::OutOfMemory { label: label.into(), bytes: size, reason: reason.to_string() }),
         }
     }
 
     /// Copies `data` to `buffer` at `offset` bytes (a multiple of 4), before anything submitted later.
     pub fn write(&self, buffer: &Buffer, offset: u64, data: &[u8]) {
+        self.meter.write(data.len() as u64);
         self.queue.write_buffer(&buffer.raw, offset, data);
     }
 
     /// Submits pending writes and waits until their staging memory is free again.
     pub fn flush(&self) -> Result<(), Error> {
-        self.queue.submit([]);
+        self.submit([]);
         self.wait(None)
     }
 
     /// Reads a range back. Waits for everything submitted so far.
     pub fn read(&self, buffer: &Buffer, offset: u64, bytes: u64) -> Result<Vec<u8>, Error> {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging = self.staging("readback", bytes, usage);
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(&buffer.raw, offset, &staging, 0, bytes);
-        self.queue.submit([encoder.finish()]);
-        staging.slice(..bytes).map_async(wgpu::MapMode::Read, |_| {});
-        self.wait(None)?;
-        let view = staging.slice(..bytes).get_mapped_range();
-        Ok(view.map_err(|e| Error::Device(e.to_string()))?.to_vec())
+        let Buffer { raw: staging, _counted } = &self.staging("readback", bytes.min(READ), usage);
+        let mut read = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default());
+        for start in (0..bytes).step_by(READ as usize) {
+            let part = READ.min(bytes - start);
+            let mut encoder = self.device.create_command_encoder(&Default::default());
+            encoder.copy_buffer_to_buffer(&buffer.raw, offset + start, staging, 0, part);
+            self.submit([encoder.finish()]);
+            staging.slice(..part).map_async(wgpu::MapMode::Read, |_| {});
+            self.wait(None)?;
+            let view = staging.slice(..part).get_mapped_range();
+            read.extend_from_slice(&view.map_err(|e| Error::Device(e.to_string()))?);
+            staging.unmap();
+        }
+        Ok(read)
+    }
+
+    /// Bytes of staging memory that [`Self::read`] takes.
+    pub fn read_staging(bytes: u64) -> u64 {
+        allocated(bytes.min(READ))
     }
 
     /// Memory that the host can map.
-    pub(super) fn staging(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+    pub(super) fn staging(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Buffer {
         self.count(|made| made.buffers += 1);
-        self.device.create_buffer(&wgpu::BufferDescriptor {
+        let size = allocated(bytes);
+        let raw = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
-            size: bytes.max(4).next_multiple_of(16),
+            size,
             usage,
             mapped_at_creation: false,
-        })
+        });
+        Buffer { raw, _counted: self.meter.count(size) }
     }
+}
+
+/// Bytes of a buffer for so many.
+pub(super) fn allocated(bytes: u64) -> u64 {
+    bytes.max(4).next_multiple_of(16)
 }

@@ -3,10 +3,12 @@
 //! The only room that names `wgpu`. It knows nothing of tensors, models or training.
 
 mod alternative;
+mod available;
 mod device;
 mod experimental;
 pub mod kernel;
 mod memory;
+mod meter;
 mod profile;
 mod program;
 mod readback;
@@ -18,6 +20,7 @@ pub use alternative::{Alternative, Cooperative, Extents, Family, Form, Trial};
 pub use device::{AdapterSummary, Error, Gpu, Identity, adapters};
 pub use kernel::{Kernel, Launch, kernels};
 pub use memory::{Buffer, Made};
+pub use meter::MemoryUse;
 pub use profile::{Profile, Spent};
 pub use program::{BatchTime, Program, Slice, Step};
 pub use readback::{Readback, Ticket};

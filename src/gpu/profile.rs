@@ -11,7 +11,6 @@ use std::{
 
 use super::{
     device::{Error, Gpu},
-    memory::Buffer,
     program::{Prepared, Slice},
     readback::Readback,
 };
@@ -66,7 +65,7 @@ impl Profile {
                 let start = Instant::now();
                 let mut encoder = gpu.device.create_command_encoder(&Default::default());
                 step.record(&mut encoder, None);
-                gpu.wait(Some(gpu.queue.submit([encoder.finish()])))?;
+                gpu.wait(Some(gpu.submit([encoder.finish()])))?;
                 self.spent.entry(step.name()).or_default().add(start.elapsed());
                 Ok(())
             });
@@ -96,7 +95,7 @@ impl Timer {
         });
         let size = u64::from(2 * STEPS * wgpu::QUERY_SIZE);
         let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
-        let resolved = Slice { buffer: Buffer { raw: gpu.staging("timestamps", size, usage) }, offset: 0, size };
+        let resolved = Slice { buffer: gpu.staging("timestamps", size, usage), offset: 0, size };
         let period = f64::from(gpu.queue.get_timestamp_period());
         Self { queries, resolved, readback: Readback::new(gpu, 1, size), period }
     }
@@ -109,7 +108,7 @@ impl Timer {
         }
         let count = steps.len() as u32 * 2;
         encoder.resolve_query_set(&self.queries, 0..count, &self.resolved.buffer.raw, 0);
-        gpu.queue.submit([encoder.finish()]);
+        gpu.submit([encoder.finish()]);
         let ticket = self.readback.queue(gpu, &self.resolved)?;
         let bytes = self.readback.fetch(gpu, ticket)?;
         let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);

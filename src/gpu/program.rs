@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    device::{Error, Gpu, Pipeline},
+    device::{Error, Gpu, Pipeline, Submission},
     kernel::Kernel,
     memory::Buffer,
     profile::Profile,
@@ -80,6 +80,8 @@ pub(super) struct Dispatch {
     params: Vec<u8>,
     grid: [u32; 3],
     from: usize,
+    /// What the group binds, which counts as there as long as this is.
+    _memory: Vec<Buffer>,
 }
 
 /// Steps with their pipelines and bind groups, made once and replayed.
@@ -143,7 +145,7 @@ impl Program {
         gpu: &Gpu,
         rows: usize,
         after: impl Fn(&mut wgpu::CommandEncoder),
-    ) -> Result<Option<wgpu::SubmissionIndex>, Error> {
+    ) -> Result<Option<Submission>, Error> {
         self.runs += 1;
         let measured = self.runs == MEASURED_RUN;
         if measured {
@@ -170,7 +172,7 @@ impl Program {
             if left == 0 {
                 after(&mut encoder);
             }
-            in_flight.push_back(gpu.queue.submit([encoder.finish()]));
+            in_flight.push_back(gpu.submit([encoder.finish()]));
         }
         let submission = in_flight.back().cloned();
         if measured {
@@ -193,7 +195,7 @@ impl Program {
         }
         let commands = encoder.finish();
         let recording = start.elapsed();
-        gpu.wait(Some(gpu.queue.submit([commands])))?;
+        gpu.wait(Some(gpu.submit([commands])))?;
         Ok(BatchTime { recording, total: start.elapsed() })
     }
 
@@ -303,7 +305,8 @@ fn prepare(gpu: &Gpu, step: Step) -> Prepared {
                 layout: &pipeline.layout,
                 entries: &entries,
             });
-            Prepared::Dispatch(Dispatch { name: kernel.name, pipeline, group, params, grid, from })
+            let memory = bindings.into_iter().map(|slice| slice.buffer).collect();
+            Prepared::Dispatch(Dispatch { name: kernel.name, pipeline, group, params, grid, from, _memory: memory })
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    device::{Error, Gpu},
+    device::{Error, Gpu, Submission},
+    memory::{Buffer, allocated},
     program::Slice,
 };
 
@@ -20,14 +21,14 @@ pub struct Readback {
 }
 
 struct Slot {
-    staging: wgpu::Buffer,
+    staging: Buffer,
     queued: Option<Queued>,
 }
 
 struct Queued {
     ticket: u64,
     bytes: u64,
-    submission: Option<wgpu::SubmissionIndex>,
+    submission: Option<Submission>,
 }
 
 impl Readback {
@@ -38,9 +39,14 @@ impl Readback {
         Self { slots: slots.collect(), count: 0, held: BTreeMap::new() }
     }
 
+    /// Bytes of device memory that [`Self::new`] takes.
+    pub fn staging(slots: usize, bytes: u64) -> u64 {
+        slots.max(1) as u64 * allocated(bytes)
+    }
+
     /// Records the copy of `from` with `encoder`; call [`Self::submitted`] with what became of it.
     pub(super) fn copy(&self, encoder: &mut wgpu::CommandEncoder, from: &Slice) {
-        let to = &self.slots[self.at(self.count)].staging;
+        let to = &self.slots[self.at(self.count)].staging.raw;
         encoder.copy_buffer_to_buffer(&from.buffer.raw, from.offset, to, 0, from.size);
     }
 
@@ -55,10 +61,10 @@ impl Readback {
     }
 
     /// The copy recorded last is part of `submission`.
-    pub(super) fn submitted(&mut self, bytes: u64, submission: Option<wgpu::SubmissionIndex>) -> Ticket {
+    pub(super) fn submitted(&mut self, bytes: u64, submission: Option<Submission>) -> Ticket {
         let (at, ticket) = (self.at(self.count), self.count);
         let slot = &mut self.slots[at];
-        slot.staging.slice(..bytes).map_async(wgpu::MapMode::Read, |_| {});
+        slot.staging.raw.slice(..bytes).map_async(wgpu::MapMode::Read, |_| {});
         slot.queued = Some(Queued { ticket, bytes, submission });
         self.count += 1;
         Ticket(ticket)
@@ -69,7 +75,7 @@ impl Readback {
         self.make_room(gpu)?;
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         self.copy(&mut encoder, from);
-        Ok(self.submitted(from.size, Some(gpu.queue.submit([encoder.finish()]))))
+        Ok(self.submitted(from.size, Some(gpu.submit([encoder.finish()]))))
     }
 
     /// The bytes of a result, each of which can be had once. Waits for them, not for what was submitted later.
@@ -86,7 +92,7 @@ impl Readback {
 
     fn take(&self, gpu: &Gpu, at: usize, queued: &Queued) -> Result<Vec<u8>, Error> {
         gpu.wait(queued.submission.clone())?;
-        let staging = &self.slots[at].staging;
+        let staging = &self.slots[at].staging.raw;
         let view = staging.slice(..queued.bytes).get_mapped_range().map_err(|e| Error::Device(e.to_string()))?;
         let bytes = view.to_vec();
         drop(view);

@@ -2,12 +2,12 @@
 //! filled. A write through the queue would take fresh memory every time, whose pages cost more than the copy.
 
 use super::{
-    device::{Error, Gpu},
+    device::{Error, Gpu, Submission},
     memory::Buffer,
 };
 
 /// Bytes of a piece.
-const PIECE: u64 = 4 << 20;
+const PIECE: u64 = 2 << 20;
 /// Pieces: one is filled while others are copied.
 const PIECES: usize = 4;
 
@@ -21,12 +21,12 @@ pub struct Upload<'g> {
 }
 
 struct Piece {
-    staging: wgpu::Buffer,
+    staging: Buffer,
     /// Bytes in use.
     filled: u64,
     copies: Vec<Copied>,
     /// What reads it still.
-    submission: Option<wgpu::SubmissionIndex>,
+    submission: Option<Submission>,
 }
 
 struct Copied {
@@ -40,6 +40,16 @@ impl<'g> Upload<'g> {
     /// Nothing written yet.
     pub fn new(gpu: &'g Gpu) -> Self {
         Self { gpu, pieces: Vec::new(), at: 0 }
+    }
+
+    /// Bytes of the pieces that writing so many takes.
+    pub fn staging(bytes: u64) -> u64 {
+        Self::staging_parts(1, bytes)
+    }
+
+    /// The same where as many are written again and again, `parts` times, each with a [`Self::send`] behind it.
+    pub fn staging_parts(parts: usize, bytes: u64) -> u64 {
+        (parts as u64 * bytes.div_ceil(PIECE)).min(PIECES as u64) * PIECE
     }
 
     /// Copies `data` (a multiple of 4 bytes) to `buffer` at `offset` bytes, before anything submitted after the end.
@@ -86,7 +96,7 @@ impl<'g> Upload<'g> {
 impl Piece {
     fn new(gpu: &Gpu) -> Result<Self, Error> {
         let staging = gpu.staging("upload", PIECE, wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC);
-        staging.map_async(wgpu::MapMode::Write, .., |_| {});
+        staging.raw.map_async(wgpu::MapMode::Write, .., |_| {});
         // Mappings take effect when something waits.
         gpu.wait(None)?;
         Ok(Self { staging, filled: 0, copies: Vec::new(), submission: None })
@@ -94,7 +104,7 @@ impl Piece {
 
     fn fill(&mut self, to: &Buffer, offset: u64, data: &[u8]) -> Result<(), Error> {
         let (from, bytes) = (self.filled, data.len() as u64);
-        let view = self.staging.get_mapped_range_mut(from..from + bytes);
+        let view = self.staging.raw.get_mapped_range_mut(from..from + bytes);
         view.map_err(|e| Error::Device(e.to_string()))?.copy_from_slice(data);
         // A mapped range begins at a multiple of 8.
         self.filled = (from + bytes).next_multiple_of(wgpu::MAP_ALIGNMENT);
@@ -110,13 +120,13 @@ impl Piece {
     }
 
     fn send(&mut self, gpu: &Gpu) {
-        self.staging.unmap();
+        self.staging.raw.unmap();
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         for Copied { to, offset, from, bytes } in self.copies.drain(..) {
-            encoder.copy_buffer_to_buffer(&self.staging, from, &to, offset, bytes);
+            encoder.copy_buffer_to_buffer(&self.staging.raw, from, &to, offset, bytes);
         }
-        self.submission = Some(gpu.queue.submit([encoder.finish()]));
-        self.staging.map_async(wgpu::MapMode::Write, .., |_| {});
+        self.submission = Some(gpu.submit([encoder.finish()]));
+        self.staging.raw.map_async(wgpu::MapMode::Write, .., |_| {});
         self.filled = 0;
     }
 }

@@ -38,8 +38,8 @@ pub trait Method {
 /// Choices that change memory and time, never the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Keep only the input of each block for backward, and compute the rest again.
-    pub recompute: bool,
+    /// Of so many blocks, the first of each model, keep only the input for backward, and compute the rest again.
+    pub recompute: usize,
     /// Tokens whose logits exist at a time.
     pub chunk: usize,
 }
@@ -104,6 +104,14 @@ impl Row {
         let noise = Noise { keys: declare("keys", 1, tokens), amplitudes: declare("amplitudes", 1, tokens) };
         let (picked, slots) = (declare("picked", 1, tokens), declare("slots", 1, tokens));
         Self { inputs, noise, picked, slots, targets }
+    }
+
+    /// Bytes that a pass copies to the device: the tensors of [`Self::upload`], those that are watched, and the scalars.
+    pub fn upload_bytes(&self) -> u64 {
+        let Self { inputs, noise, picked, slots, targets } = self;
+        let row = [inputs.tokens, inputs.order, inputs.positions, inputs.spans, inputs.ends, noise.keys];
+        let row = row.into_iter().chain([noise.amplitudes, *picked, *slots, targets.ids, targets.weights]);
+        row.chain([targets.offsets, targets.watched, targets.schedule]).map(|tensor| tensor.bytes()).sum()
     }
 
     /// Copies a batch to the device. Returns the positions that predict a target: the loss head sees only these, and its

@@ -171,6 +171,12 @@ impl Model {
         self.parameters().flat_map(Stored::trained).collect()
     }
 
+    /// The rotary tables.
+    pub fn rotary_tensors(&self) -> Vec<Tensor> {
+        let tables = [Some(&self.tables), self.local_tables.as_ref()];
+        tables.into_iter().flatten().flat_map(|tables| tables.tensors).collect()
+    }
+
     /// The rotary tables and their values.
     pub fn rotary_tables(&self) -> Vec<(Tensor, Vec<f32>)> {
         let Config { rotary_dim, rope, local_rope, long_rope, .. } = &self.config;
@@ -180,9 +186,10 @@ impl Model {
         tables
     }
 
-    /// Final hidden states `[T, C]`, after the last norm. `noise` is put on the embeddings; `recompute` keeps only each
-    /// block's input for backward.
-    pub fn hidden(&self, tape: &mut Tape, inputs: Inputs, noise: Option<Noise>, recompute: bool) -> Tensor {
+    /// Final hidden states `[T, C]`, after the last norm. `noise` is put on the embeddings; of the first `recompute`
+    /// blocks only the input is kept for backward: at the end of forward, where most is held, and in the last blocks'
+    /// backward nothing of theirs is there yet.
+    pub fn hidden(&self, tape: &mut Tape, inputs: Inputs, noise: Option<Noise>, recompute: usize) -> Tensor {
         self.trained().into_iter().for_each(|(weight, gradient)| tape.train(weight, gradient));
         let rotary = self.text_rotary(tape, inputs);
         let attend = |tape: &mut Tape, layer: usize, q, k, v| {
@@ -202,7 +209,7 @@ impl Model {
             ops::attention_forward(tape, [q, keys, values], self.heads(), self.scores(layer), inputs.spans)
         };
         let rotary = self.rotary(&self.tables, inputs.positions);
-        self.forward(tape, inputs, None, rotary, false, attend)
+        self.forward(tape, inputs, None, rotary, 0, attend)
     }
 
     /// What turns these hidden states `[T, C]` into logits `[T, V]`.
@@ -265,7 +272,7 @@ impl Model {
         inputs: Inputs,
         noise: Option<Noise>,
         rotary: Rotary,
-        recompute: bool,
+        recompute: usize,
         mut attend: impl FnMut(&mut Tape, usize, Tensor, Tensor, Tensor) -> Tensor,
     ) -> Tensor {
         let local = self.local_tables.as_ref().map_or(rotary, |tables| self.rotary(tables, inputs.positions));
@@ -277,7 +284,7 @@ impl Model {
             let rotary = if self.config.windows[layer].is_some() { local } else { rotary };
             let mut block =
                 |tape: &mut Tape| self.block(tape, layer, x, rotary, |tape, q, k, v| attend(tape, layer, q, k, v));
-            x = if recompute { tape.recompute(block) } else { block(tape) };
+            x = if layer < recompute { tape.recompute(block) } else { block(tape) };
         }
         self.last_norm(tape, x)
     }

@@ -63,6 +63,12 @@ impl Model {
         self.norm(tape, x, "model.norm")
     }
 
+    /// Bytes of a layer's parameters, where one of them is there at a time.
+    pub fn layer_bytes(&self) -> u64 {
+        let layer = self.weights.iter().filter(|stored| stored.parameter.name.starts_with(FIRST));
+        layer.flat_map(|stored| &stored.shards).map(Tensor::bytes).sum()
+    }
+
     /// Reads the values of a layer from the model's folder.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use anstream::adapter::strip_str;
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::format::{count, duration};
+use super::format::{bytes, count, duration};
 use super::{Event, Step};
 
 const HEAD: Style = Style::new().bold();
@@ -76,6 +76,11 @@ impl Console {
                 self.clear();
                 let comma = if summary.is_empty() { "" } else { ", " };
                 self.say(&format!("{HEAD}{name}{HEAD:#} done in {}{comma}{summary}", duration(*seconds)));
+            }
+            Event::Memory { planned, peak, reserved } => {
+                let held = reserved
+                    .map_or_else(String::new, |held| format!(", {} with the allocator's blocks", bytes(held)));
+                self.say(&format!("device memory: peak {} (planned {}{held})", bytes(*peak), bytes(*planned)));
             }
             Event::Profiled(profile) => self.say(profile.render().trim_end()),
             Event::Note(text) => self.say(text),
@@ -258,6 +263,8 @@ mod tests {
             lr: 2e-5,
             tokens: 640,
             seconds: 0.5,
+            peak_bytes: 0,
+            planned_bytes: 0,
             margin: -0.5,
             strong: Some(StrongStep { entropy_strong: 1.0, ..StrongStep::default() }),
             mix: Some(MixStep {

@@ -81,6 +81,8 @@ mod tests {
             lr: 1e-5,
             tokens: 640,
             seconds: 0.5,
+            peak_bytes: 96,
+            planned_bytes: 100,
             margin: -0.5,
             strong: Some(strong),
             ..Step::default()
@@ -120,10 +122,13 @@ mod tests {
         let (mix, probed) = (Some(mix), Some(probed));
         metrics.write(&Step { loss: f64::NAN, grad_norm: f64::INFINITY, mix, probed, ..step(2) }).unwrap();
         let strong = r#""margin":-0.5,"entropy_strong":1.0,"target_logit":3.0,"other_logit":-1.0,"grad_non_target_alone":0.25"#;
+        let memory = r#""peak_bytes":96,"planned_bytes":100"#;
         let lines = [
-            format!(r#"{{"step":1,"loss":1.5,"grad_norm":0.25,"lr":0.00001,"tokens":640,"seconds":0.5,{strong}}}"#),
             format!(
-                r#"{{"step":2,"loss":null,"grad_norm":null,"lr":0.00001,"tokens":640,"seconds":0.5,{strong},"lambda":0.5,"entropy":1.25,"grad_non_target":0.5,"entropy_weak":2.0,"target_logit_weak":2.0,"other_logit_weak":0.0,"amplification":2.0,"shielding":0.25,"probed":{{"distractor_logit_start":4.0,"distractor_logit":3.0,"distractor_fall":0.25,"mean_logit_drift":-0.5}}}}"#
+                r#"{{"step":1,"loss":1.5,"grad_norm":0.25,"lr":0.00001,"tokens":640,"seconds":0.5,{memory},{strong}}}"#
+            ),
+            format!(
+                r#"{{"step":2,"loss":null,"grad_norm":null,"lr":0.00001,"tokens":640,"seconds":0.5,{memory},{strong},"lambda":0.5,"entropy":1.25,"grad_non_target":0.5,"entropy_weak":2.0,"target_logit_weak":2.0,"other_logit_weak":0.0,"amplification":2.0,"shielding":0.25,"probed":{{"distractor_logit_start":4.0,"distractor_logit":3.0,"distractor_fall":0.25,"mean_logit_drift":-0.5}}}}"#
             ),
         ];
         assert_eq!(fs::read_to_string(&path).unwrap(), lines.join("\n") + "\n");

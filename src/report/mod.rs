@@ -92,6 +92,15 @@ pub enum Event<'a> {
         /// What came of it, in a few words; may be empty.
         summary: &'a str,
     },
+    /// The device memory that a phase took, in bytes.
+    Memory {
+        /// As planned.
+        planned: u64,
+        /// The most there was at a time.
+        peak: u64,
+        /// What wgpu's allocator held for it, where it tells.
+        reserved: Option<u64>,
+    },
     /// Where the device's time went in some steps.
     Profiled(&'a Profile),
     /// Something worth knowing.
@@ -115,6 +124,10 @@ pub struct Step {
     pub tokens: u64,
     /// Seconds this step took.
     pub seconds: f64,
+    /// The most device memory there was at a time so far, in bytes.
+    pub peak_bytes: u64,
+    /// The most that was planned.
+    pub planned_bytes: u64,
     /// Target logit minus the largest other one, in what the loss is taken of.
     pub margin: f64,
     /// What is told of the model that learns; `None` where its logits exist in a mixture only.

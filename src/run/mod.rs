@@ -1,6 +1,8 @@
 //! From settings to phases: opens model folders and data, claims the run's folder, fits the memory, and runs the engine.
 //! Everything that can be wrong with a user's files is found here, before any long work.
 
+mod advise;
+mod arrange;
 mod choose;
 mod compare;
 mod demo;
@@ -12,18 +14,20 @@ mod recipe;
 mod single;
 mod source;
 mod task;
+mod trust;
 mod tuning;
 mod weak_states;
 mod wmss;
 
 use std::sync::atomic::AtomicBool;
 
+pub use arrange::{Limits, arrange, streams};
 pub use compare::{Arm, Comparison, ComparisonRow, Equal, compare};
 pub use demo::{DemoRow, demo};
 pub use folder::{Standing, standing};
 pub use init::init;
 pub use merge::merge;
-pub use phase::{Evaluation, Trained, blueprint, choose_order, dataset, evaluate, score, streams, train};
+pub use phase::{Evaluation, Trained, choose_order, dataset, evaluate, score, train};
 pub use recipe::{Companion, Models, Recipe, outline};
 pub use single::single;
 pub use source::{Source, Tuned, open_adapter};

@@ -5,15 +5,16 @@ use std::{collections::HashMap, path::Path};
 use serde_json::json;
 
 use super::{
-    Context, Error, Models, Recipe, Source,
+    Context, Error, Recipe, Source,
+    arrange::{Limits, arrange, bounds, quantized, streams},
     folder::{self, Standing},
-    outline, recipe,
+    recipe,
     source::Tuned,
-    tuning, weak_states,
+    trust, tuning, weak_states,
 };
 use crate::{
     checkpoint, config,
-    config::{Config, LrScheduler, Precision, Quantize, Recompute},
+    config::{Config, LrScheduler, Precision},
     curriculum::CurriculumRow,
     data::{
         self, Dataset, Example,
@@ -21,13 +22,12 @@ use crate::{
         template::Moment,
         tokenizer::Tokenizer,
     },
-    engine::{self, Blueprint, Engine, Loss, Other, Side, Spec, Supply},
-    fit::{self, Bounds},
-    model::{self, Held},
+    engine::{Engine, Loss, Side, Spec},
+    fit::{self, Choice},
+    gpu::MemoryUse,
     optim::{Decay, LOSS_SCALING, Scalars, Schedule, Width},
     report::{Event, Report, bytes},
     score::{self, Scored},
-    tensor::Format,
     train::{self as training, Means, Outcome, Phase},
 };
 
@@ -94,130 +94,12 @@ fn steps(config: &Config, epochs: &Epochs) -> u64 {
     config.max_steps.map_or(all, |most| most.min(all))
 }
 
-pub(super) fn bounds(config: &Config, available: Option<u64>) -> Bounds {
-    Bounds {
-        memory: config.memory.map(|size| size.0).or(available),
-        tokens: (config.tokens_per_pass > 0).then_some(config.tokens_per_pass),
-        recompute: match config.recompute {
-            Recompute::Auto => None,
-            Recompute::On => Some(true),
-            Recompute::Off => Some(false),
-        },
-    }
-}
-
-/// How the settings want the matrices of what does not learn held, where they say it.
-pub(super) fn held(config: &Config) -> Option<Held> {
-    let linear = match config.quantize {
-        Quantize::None => return None,
-        Quantize::Bits8 => Format::Q8,
-        Quantize::Bits4 => Format::Q4,
-    };
-    Some(Held { linear, table: Format::Q8 })
-}
-
-/// With the matrices of what does not learn held as the settings say.
-fn quantized(config: &Config, mut spec: Spec) -> Result<Spec, Error> {
-    let Some(held) = held(config) else { return Ok(spec) };
-    if spec.strong.quantised {
-        let reason = "a model that is quantised already is held as it is; leave `quantize` out";
-        return Err(Error::User(reason.into()));
-    }
-    let layouts = spec.others.iter().map(|other| &other.adapter).chain([&spec.adapter]);
-    if layouts.flatten().any(|layout| layout.config.dora) {
-        let reason =
-            "`quantize` is not built for a DoRA adapter, which needs the lengths of the base's rows; leave it out";
-        return Err(Error::User(reason.into()));
-    }
-    let others = spec.others.iter_mut().map(|other| &mut other.config);
-    others.filter(|config| !config.quantised).for_each(|config| config.held = held);
-    // A model that a run trains whole is measured as it is.
-    if spec.adapter.is_some() || config.out.is_none() {
-        spec.strong.held = held;
-    }
-    Ok(spec)
-}
-
-/// The arrangement a training phase would have on a device that binds `max_binding` bytes and has `available`.
-///
-/// # Errors
-/// If the models do not go together or nothing fits.
-pub fn blueprint(
-    config: &Config,
-    strong: &model::Config,
-    Models { adapter, loss, others }: Models,
-    batches: &[Vec<&Example>],
-    (max_binding, available): (u64, Option<u64>),
-) -> Result<(Spec, Blueprint), Error> {
-    let width = match config.optimizer_bits {
-        8 => Width::Bits8,
-        16 => Width::Bits16,
-        _ => Width::Bits32,
-    };
-    let spec = Spec {
-        strong: strong.clone(),
-        adapter,
-        others,
-        loss,
-        train: true,
-        tokens: 0,
-        recompute: false,
-        width,
-        max_binding,
-    };
-    let spec = quantized(config, spec)?;
-    let others = spec.others.iter().filter(|other| other.learns).map(|other| (&other.config, &other.adapter));
-    if others.chain([(&spec.strong, &spec.adapter)]).any(|(model, adapter)| model.quantised && adapter.is_none()) {
-        let reason = "a quantised model cannot be trained itself: its numbers have no room to move. Train an adapter on it \
-            with --lora-rank, or take the unquantised model";
-        return Err(Error::User(reason.into()));
-    }
-    let bounds = bounds(config, available);
-    match (fit::choose(&spec, batches, bounds), streamed(&spec)) {
-        (Err(engine::Error::Memory { .. }), Some(streamed)) => Ok(fit::choose(&streamed, batches, bounds)?),
-        (chosen, _) => Ok(chosen?),
-    }
-}
-
-/// With the layers of frozen models read in every pass instead of held, if there are any: the last resort, for it costs most.
-fn streamed(spec: &Spec) -> Option<Spec> {
-    let mut streamed = spec.clone();
-    let of_its_own = |other: &&mut Other| {
-        !other.learns && !other.shares_base && other.adapter.is_none() && !other.config.quantised
-    };
-    let others = streamed.others.iter_mut().filter(of_its_own).filter(|other| other.supply == Supply::Pass);
-    let changed = others.map(|other| other.supply = Supply::Streamed).count();
-    (changed > 0).then_some(streamed)
-}
-
-/// Whether layers are read in every pass.
-pub fn streams(spec: &Spec) -> bool {
-    spec.others.iter().any(|other| other.supply == Supply::Streamed)
-}
-
-/// Checks that the largest phase of `config.method` fits the memory, and that its models go together.
-///
-/// # Errors
-/// As [`blueprint`].
-pub(super) fn check_fits(
-    context: &Context<'_>,
-    config: &Config,
-    model: &model::Config,
-    examples: &[Example],
-) -> Result<(), Error> {
-    let longest: Vec<Vec<&Example>> =
-        examples.iter().max_by_key(|example| example.ids.len()).map(|longest| vec![longest]).into_iter().collect();
-    let limits = (context.gpu.max_binding(), context.gpu.available());
-    blueprint(config, model, outline(config, model)?, &longest, limits)?;
-    Ok(())
-}
-
 /// What a trained phase took.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Trained {
     /// Loss of its last step; `None` if there was none left to do.
     pub loss: Option<f64>,
-    /// Device memory, in bytes.
+    /// The most device memory that it took at a time, in bytes.
     pub bytes: u64,
 }
 
@@ -252,21 +134,20 @@ pub fn train(
     let batches: Vec<Vec<&Example>> = looked_at.map(|batch| batch.iter().map(|i| &examples[*i]).collect()).collect();
     let longest = examples.iter().max_by_key(|example| example.ids.len());
     let batches: Vec<_> = batches.into_iter().chain(longest.map(|example| vec![example])).collect();
-    // A resumed run keeps its row length: the order of sums depends on it.
-    let row = from.as_ref().map(training::row_of).transpose()?;
+    // A resumed run keeps the length of rows and its chunks of logits: the order of sums depends on them.
+    let (row, logits) = from.as_ref().map(training::row_of).transpose()?.unzip();
     let config = &Config { tokens_per_pass: row.unwrap_or(config.tokens_per_pass), ..config.clone() };
     let gpu = context.gpu;
-    let limits = (gpu.max_binding(), gpu.available());
-    let (spec, blueprint) = blueprint(config, &strong.config, recipe.models(config, strong), &batches, limits)?;
-    let needed = blueprint.footprint().total();
-    let memory = bytes(needed);
-    let mut how = if spec.recompute { ", activations computed twice" } else { "" }.to_owned();
-    if streams(&spec) {
+    let limits = Limits { logits, ..Limits::of(gpu) };
+    trust::tell(context, &limits.wrong)?;
+    let choice = arrange(config, &strong.config, recipe.models(config, strong), &batches, &limits)?;
+    let planned = choice.blueprint.footprint().total();
+    let mut how = choice.describe();
+    if streams(&choice.spec) {
         how += ", the layers of the weak model or teacher read in every pass (with --cache-weak, once)";
     }
-    context
-        .report
-        .event(&Event::Note(&format!("{name}: rows of {} tokens, {memory} of device memory{how}", spec.tokens)))?;
+    context.report.event(&Event::Note(&format!("{name}: {how}, {} of device memory planned", bytes(planned))))?;
+    let blueprint = choice.blueprint;
 
     let mut states = Vec::new();
     let keeps_states = weak_states::are_kept(recipe);
@@ -276,7 +157,8 @@ pub fn train(
         claim(config, resume, out)?;
         states = weak_states::keep(context, config, recipe, examples, &seen, out)?;
     }
-    tuning::tune(context, config, blueprint.work(), needed)?;
+    tuning::tune(context, config, blueprint.work(), planned)?;
+    gpu.measure_peak();
     let mut engine = blueprint.build(gpu)?;
     load(&mut engine, strong, recipe.others.iter().map(|companion| &companion.source), config.seed)?;
     states.into_iter().for_each(|(side, states)| engine.keep(side, states));
@@ -317,11 +199,15 @@ pub fn train(
         from,
         files: strong.files(dtype),
         profile: context.profile,
+        planned,
     };
-    match training::train(&mut engine, &phase, context.report, context.stop)? {
+    let outcome = training::train(&mut engine, &phase, context.report, context.stop)?;
+    let MemoryUse { peak, reserved, .. } = gpu.memory_use();
+    context.report.event(&Event::Memory { planned, peak, reserved })?;
+    match outcome {
         Outcome::Finished { loss } => {
             weak_states::forget(recipe, out)?;
-            Ok(Trained { loss, bytes: needed })
+            Ok(Trained { loss, bytes: peak })
         }
         Outcome::Interrupted { step } => {
             Err(Error::Interrupted(format!(" after step {step} of {steps}, which is saved")))
@@ -449,12 +335,15 @@ fn measuring<'g>(
         loss,
         train: false,
         tokens: 0,
-        recompute: false,
+        recompute: 0,
+        logits: 0,
         width: Width::Bits32,
         max_binding: gpu.max_binding(),
     };
-    let spec = quantized(config, spec)?;
-    let (_, blueprint) = fit::choose(&spec, &batches, bounds(config, gpu.available()))?;
+    let limits = Limits::of(gpu);
+    trust::tell(context, &limits.wrong)?;
+    let spec = trust::heed(&limits.wrong, quantized(config, spec)?)?;
+    let Choice { blueprint, .. } = fit::choose(&spec, &batches, bounds(config, &limits))?;
     tuning::tune(context, config, blueprint.work(), blueprint.footprint().total())?;
     let mut engine = blueprint.build(gpu)?;
     load(&mut engine, source, others, config.seed)?;

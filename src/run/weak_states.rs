@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Context, Error, Recipe, Source, phase, tuning};
+use super::{Context, Error, Recipe, Source, arrange, phase, trust, tuning};
 use crate::{
     checkpoint::{States, StatesOf, StatesWriter},
     config::Config,
@@ -103,7 +103,7 @@ fn file(out: &Path, other: usize) -> PathBuf {
 /// A forward pass of one model, held as it is beside the strong one.
 fn spec(context: &Context<'_>, config: &Config, source: &Source) -> Spec {
     let mut strong = source.config.clone();
-    strong.held = phase::held(config).filter(|_| !strong.quantised).unwrap_or(strong.held);
+    strong.held = arrange::held(config).filter(|_| !strong.quantised).unwrap_or(strong.held);
     Spec {
         strong,
         adapter: source.layout(),
@@ -111,7 +111,8 @@ fn spec(context: &Context<'_>, config: &Config, source: &Source) -> Spec {
         loss: Loss::States,
         train: false,
         tokens: 0,
-        recompute: false,
+        recompute: 0,
+        logits: 0,
         width: Width::Bits32,
         max_binding: context.gpu.max_binding(),
     }
@@ -122,7 +123,9 @@ fn groups<'a>(seen: &[&'a Example]) -> Vec<Vec<&'a Example>> {
 }
 
 fn plan(context: &Context<'_>, config: &Config, spec: &Spec, groups: &[Vec<&Example>]) -> Result<Blueprint, Error> {
-    Ok(fit::choose(spec, groups, phase::bounds(config, context.gpu.available()))?.1)
+    let limits = arrange::Limits::of(context.gpu);
+    let spec = trust::heed(&limits.wrong, spec.clone())?;
+    Ok(fit::choose(&spec, groups, arrange::bounds(config, &limits))?.blueprint)
 }
 
 /// Computes what is not written yet.

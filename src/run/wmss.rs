@@ -10,7 +10,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Context, Error, Recipe, Source,
+    Context, Error, Recipe, Source, arrange,
     folder::{self, Standing, is_model},
     phase,
     recipe::same_tokens,
@@ -38,7 +38,7 @@ pub fn wmss(context: &mut Context<'_>, config: &Config) -> Result<(), Error> {
     // Before anything is trained, a fresh adapter changes nothing: then the weak model is the base itself.
     let first_weak = config.weak.first().map_or_else(|| start.untrained(), |folder| start.beside(folder))?;
     same_tokens(&first_weak, &start)?;
-    phase::check_fits(context, config, &start.config, examples)?;
+    arrange::check_fits(context, config, &start.config, examples)?;
     folder::claim(config, true)?;
     folder::same_inputs(out, examples, &start)?;
 

@@ -189,6 +189,8 @@ impl<'a, 'g> Course<'a, 'g> {
             lr: scalars.lr,
             tokens,
             seconds: (self.last - before).as_secs_f64(),
+            peak_bytes: self.engine.peak(),
+            planned_bytes: self.phase.planned,
             margin: means.margin(),
             strong: (self.engine.loss() != Loss::Mix(Source::Blended)).then(|| means.strong(vocab)),
             mix: mix(self.engine.loss(), &means, scalars.lambda, vocab),

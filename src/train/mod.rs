@@ -133,6 +133,8 @@ pub struct Phase<'a> {
     pub files: Files,
     /// Time the device by kernel, and write `profile.json` into the run's folder.
     pub profile: bool,
+    /// Device memory that was planned, in bytes.
+    pub planned: u64,
 }
 
 /// Noise on embeddings (NEFTune).
@@ -193,10 +195,18 @@ struct State {
     identity: serde_json::Map<String, serde_json::Value>,
     /// Tokens of a packed row: the order of sums, so the same bits, depends on it.
     tokens: usize,
+    /// Bytes of logits at a time: the same.
+    #[serde(default = "usual_logits")]
+    logits: u64,
     /// Lambda of the next step.
     lambda: f64,
     /// What the probe had at the start.
     baseline: Option<Baseline>,
+}
+
+/// Of checkpoints that do not tell.
+fn usual_logits() -> u64 {
+    engine::LOGITS
 }
 
 impl State {
@@ -210,8 +220,8 @@ impl State {
 ///
 /// # Errors
 /// If its state is not ours.
-pub fn row_of(checkpoint: &Restored) -> Result<usize, Error> {
-    Ok(State::of(checkpoint)?.tokens)
+pub fn row_of(checkpoint: &Restored) -> Result<(usize, u64), Error> {
+    State::of(checkpoint).map(|state| (state.tokens, state.logits))
 }
 
 /// A digest of examples, for [`Phase::identity`].

@@ -39,9 +39,8 @@ pub(super) fn save(
     let optimizer: Vec<Entry> =
         state.iter().map(|(name, tensors)| Entry { name: name.clone(), dims: vec![count(tensors)] }).collect();
     let entries = entries(engine);
-    let json =
-        serde_json::to_value(State { identity: phase.identity.clone(), tokens: engine.tokens(), lambda, baseline })
-            .unwrap_or_default();
+    let (identity, tokens, logits) = (phase.identity.clone(), engine.tokens(), engine.logits());
+    let json = serde_json::to_value(State { identity, tokens, logits, lambda, baseline }).unwrap_or_default();
     let run = checkpoint::Run {
         step,
         contents: phase.files.contents(&entries),

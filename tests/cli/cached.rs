@@ -1,6 +1,8 @@
 //! `--cache-weak`: the hidden states of weak models and teachers are computed once, lie in the run's folder while it needs
 //! them, and are refused where they are of something else or damaged.
 
+use serde_json::Value as Json;
+
 use super::support::{Desk, ROWS};
 
 const RUN: &str = "--data data.jsonl --batch-size 4 --epochs 2 --lr 1e-3";
@@ -164,14 +166,17 @@ fn a_plan_counts_the_head_and_the_states() {
 #[test]
 fn layers_are_read_in_every_pass_where_memory_asks_for_it() {
     let desk = Desk::new();
-    desk.write("deep.json", &desk.read("config.json").replace("\"num_hidden_layers\":1", "\"num_hidden_layers\":6"));
+    let mut deep: Json = serde_json::from_str(&desk.read("config.json")).unwrap();
+    // Layers that outweigh what they come through.
+    (deep["num_hidden_layers"], deep["intermediate_size"]) = (6.into(), 12_288.into());
+    desk.write("deep.json", &deep.to_string());
     desk.ok("init --config deep.json --tokenizer tokenizer --seed 2 --out deep");
     let flags =
         "--method mix --weak deep --freeze-weak --model m --tokens-per-pass 64 --recompute on --max-length 64";
     let peak = |more: &str| desk.json(&format!("plan {flags} {more}"))["peak_bytes"].as_u64().unwrap();
     let held = peak("");
     let memory = format!("--memory {}", held - 1);
-    assert!(peak(&memory) < held - 4 * 4 * 32 * 64, "most of six layers, {held} bytes, are not held");
+    assert!(peak(&memory) < held - 8 * 32 * 12_288, "most of six layers, {held} bytes, are not held");
     let told = desk.ok(&format!("plan {flags} {memory}")).stdout;
     assert!(told.contains("read in every pass"), "{told}");
     assert!(!desk.ok(&format!("plan {flags}")).stdout.contains("read in every pass"));

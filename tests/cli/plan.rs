@@ -88,6 +88,74 @@ fn data_makes_it_exact() {
 }
 
 #[test]
+fn blocks_are_computed_twice_one_by_one_and_cost_time() {
+    let desk = Desk::new();
+    let mut deep = shape();
+    deep["num_hidden_layers"] = 6.into();
+    desk.write("deep/config.json", &deep.to_string());
+    let flags = "--model deep --max-length 512 --batch-size 4 --tokens-per-pass 512";
+    let by = |recompute: &str| plan(&desk, &format!("{flags} --recompute {recompute}"));
+    let (none, two, all) = (by("off"), by("2"), by("on"));
+    assert!(peak(&none) > peak(&two) && peak(&two) > peak(&all), "{none} {two} {all}");
+    assert_eq!([&none, &two, &all].map(|plan| plan["recompute"].as_u64()), [Some(0), Some(2), Some(6)]);
+    // As much memory as two blocks computed twice take is enough for that, and not more is done.
+    let chosen = plan(&desk, &format!("{flags} --memory {}", peak(&two)));
+    assert_eq!((&chosen["recompute"], peak(&chosen)), (&two["recompute"], peak(&two)));
+    let cost = |plan: &Json| plan["costs"]["recompute"].as_f64().unwrap();
+    assert!(cost(&none) == 0.0 && cost(&two) > 0.05 && cost(&all) > 1.5 * cost(&two) && cost(&all) < 0.4, "{all}");
+    let told = blind(&desk, &format!("plan {flags} --memory {}", peak(&two)));
+    for wanted in ["2 of 6 blocks computed twice", "workspaces", "staging", "2 (chosen)", "blocks computed twice +"] {
+        assert!(told.stdout.contains(wanted), "no `{wanted}`: {}", told.stdout);
+    }
+    desk.refuses(&format!("plan {flags} --recompute sometimes"), 2, &["sometimes", "auto, on, off, or a number"]);
+}
+
+#[test]
+fn formats_that_would_fit_are_named_and_not_taken() {
+    let desk = Desk::new();
+    let mut wide = shape();
+    (wide["hidden_size"], wide["torch_dtype"]) = (128.into(), "bfloat16".into());
+    desk.write("wide/config.json", &wide.to_string());
+    let flags = "--model wide --lora-rank 2 --max-length 64 --batch-size 1";
+    let least = peak(&plan(&desk, &format!("{flags} --recompute on --quantize 4bit")));
+    let told = blind(&desk, &format!("plan {flags} --memory {least}"));
+    assert_eq!(told.code, Some(1), "{}", told.stderr);
+    let wanted = ["at least (rows of 64 tokens, activations computed twice)", "it would fit with --quantize 4bit ("];
+    wanted.iter().for_each(|wanted| assert!(told.stderr.contains(wanted), "{}", told.stderr));
+    let whole = peak(&plan(&desk, "--model wide --max-length 64 --batch-size 1 --recompute on"));
+    let told =
+        blind(&desk, &format!("plan --model wide --max-length 64 --batch-size 1 --memory {}", whole - 100_000));
+    assert!(told.stderr.contains("it would fit with --optimizer-bits 16 ("), "{}", told.stderr);
+}
+
+#[test]
+fn every_dense_config_is_planned() {
+    let folder = std::env::var_os("UNDERDOG_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from)
+        .join("hf_configs");
+    let Ok(entries) = fs::read_dir(&folder) else {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: every_dense_config_is_planned: wants {}", folder.display());
+        return;
+    };
+    let desk = Desk::new();
+    let mut planned = 0;
+    for path in
+        entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "json"))
+    {
+        let text = fs::read_to_string(&path).unwrap();
+        let Ok(config) = underdog::model::Config::from_json(&text, &path) else { continue };
+        desk.write("real/config.json", &text);
+        let length = 1024.min(config.max_positions);
+        let flags = format!("--model real --max-length {length} --batch-size 2 --lora-rank 8 --quantize 4bit");
+        let told = plan(&desk, &format!("{flags} --memory 400GiB"));
+        let all = plan(&desk, &format!("{flags} --recompute on"));
+        assert!(peak(&all) <= peak(&told) && peak(&told) <= 400 << 30, "{}: {told}", path.display());
+        planned += 1;
+    }
+    assert!(planned >= 20, "only {planned} configs");
+}
+
+#[test]
 fn memory_is_kept_or_refused() {
     let desk = Desk::new();
     let flags = "--model m --max-length 512 --batch-size 4";
@@ -105,7 +173,11 @@ fn a_run_takes_the_memory_that_was_planned() {
     let desk = Desk::new();
     let flags = "--model m --data data.jsonl --batch-size 4 --max-steps 1 --tokens-per-pass 128";
     let planned = peak(&plan(&desk, flags));
-    desk.ok(&format!("train {flags} --out run --memory {planned}"));
+    let told = desk.ok(&format!("train {flags} --out run --memory {planned}"));
+    assert!(told.stderr.contains("device memory: peak "), "{}", told.stderr);
+    let [taken, said] = ["peak_bytes", "planned_bytes"].map(|field| desk.column("run/metrics.jsonl", field)[0]);
+    assert_eq!(said, planned as f64);
+    assert!(taken <= said && taken >= 0.97 * said, "{taken} of {said}");
     let told = desk.line(&format!("train {flags} --out less --recompute off --memory {}", planned - 1));
     assert_eq!(told.code, Some(1), "{}", told.stderr);
     assert!(!desk.has("less"), "a refused run leaves nothing");

@@ -7,13 +7,15 @@ use super::support::{Desk, ROWS};
 pub(crate) const MODEL_FILES: [&str; 5] =
     ["chat_template.jinja", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
 /// What every step tells.
-pub(crate) const STEP: [&str; 11] = [
+pub(crate) const STEP: [&str; 13] = [
     "step",
     "loss",
     "grad_norm",
     "lr",
     "tokens",
     "seconds",
+    "peak_bytes",
+    "planned_bytes",
     "margin",
     "entropy_strong",
     "target_logit",

@@ -12,6 +12,7 @@ fn every_verb_teaches_itself() {
         ("", "demo devices init train score curriculum wmss compare eval generate data bench plan 130"),
         ("demo", "--out --seed --device --json"),
         ("devices", "--device --json"),
+        ("doctor", "--device --json"),
         ("bench", "--suite --filter --device --memory --out --json compare"),
         ("init", "--config --tokenizer --seed --out"),
         (

@@ -5,7 +5,7 @@ use std::path::Path;
 use underdog::{
     checkpoint::AdapterConfig,
     data::Example,
-    engine::{Blueprint, Engine, Loss, Other, Side, Spec},
+    engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec},
     method::Source,
     model::{Config, Held, Layout},
     ops::head_loss::{ENTROPY_WEAK, LOSS},
@@ -36,7 +36,8 @@ fn engine(held: Held, seen: Held) -> Engine<'static> {
         loss: Loss::Mix(Source::Real),
         train: true,
         tokens: TOKENS,
-        recompute: false,
+        recompute: 0,
+        logits: LOGITS,
         width: Width::Bits32,
         max_binding: gpu().max_binding(),
     };
@@ -100,7 +101,8 @@ fn footprint(held: Held) -> u64 {
         loss: Loss::Sft { noisy: false },
         train: false,
         tokens: TOKENS,
-        recompute: false,
+        recompute: 0,
+        logits: LOGITS,
         width: Width::Bits32,
         max_binding: gpu().max_binding(),
     };

@@ -101,8 +101,11 @@ fn recomputation_and_repetition_give_the_same_bits() {
         let rows = rows(&arm.examples, ROW);
         let once = Trace::run(&arm, &arm.spec(ROW), &rows);
         once.assert_same_bits(&Trace::run(&arm, &arm.spec(ROW), &rows), &format!("{} again", arm.name));
-        let recomputed = Spec { recompute: true, ..arm.spec(ROW) };
-        once.assert_same_bits(&Trace::run(&arm, &recomputed, &rows), &format!("{} recomputed", arm.name));
+        for blocks in [1, usize::MAX] {
+            let recomputed = Spec { recompute: blocks, ..arm.spec(ROW) };
+            let what = format!("{} with {blocks} blocks recomputed", arm.name);
+            once.assert_same_bits(&Trace::run(&arm, &recomputed, &rows), &what);
+        }
     }
 }
 
@@ -152,7 +155,7 @@ fn pass_by_hand(arm: &Arm, batch: &Batch, chunk: usize, max_binding: u64) -> Tra
     let models = || std::iter::once(&strong).chain(&others);
     assert_eq!(shards(&strong) == 2, max_binding < 1 << 20);
     let mut tape = Tape::new();
-    let settings = Settings { recompute: false, chunk };
+    let settings = Settings { recompute: 0, chunk };
     let mut source = Source::Real;
     match arm.loss {
         Loss::Sft { noisy } => Sft { model: &strong, noisy }.record(&mut tape, row, settings),

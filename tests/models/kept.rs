@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use underdog::{
     checkpoint::{States, StatesOf, StatesWriter},
     data::{Example, pack::Batch},
-    engine::{Blueprint, Engine, Loss, Other, Side, Spec, Supply},
+    engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec, Supply},
     method::{Row, Source},
     model::Model,
     ops::{
@@ -41,7 +41,8 @@ fn states(name: &str, examples: &[Example], batches: &[Batch]) -> Vec<Vec<f32>> 
         loss: Loss::States,
         train: false,
         tokens: batches[0].tokens.len(),
-        recompute: false,
+        recompute: 0,
+        logits: LOGITS,
         width: Width::Bits32,
         max_binding: gpu().max_binding(),
     };
@@ -102,7 +103,7 @@ fn pass_by_hand(arm: &Arm, batch: &Batch) -> Vec<(String, Vec<f32>)> {
     let strong = declare(&arm.strong, true);
     let others: Vec<Model> = (0..arm.others.len()).map(|i| declare(of(arm, i), false)).collect();
     let mut tape = Tape::new();
-    let hidden = strong.hidden(&mut tape, row.inputs, None, false);
+    let hidden = strong.hidden(&mut tape, row.inputs, None, 0);
     let hidden = ops::pick(&mut tape, hidden, row.picked, row.slots);
     let given: Vec<_> =
         others.iter().map(|model| store.declare("given", Role::Inputs, tokens, model.config.hidden)).collect();

@@ -13,7 +13,7 @@ use underdog::{
         pack::{Batch, pack},
         random::StepKey,
     },
-    engine::{Blueprint, Engine, Loss, Other, Side, Spec, TokenStats},
+    engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec, TokenStats},
     gpu::Gpu,
     method::{Draw, Row, Source},
     model::{Adapter, Config, Layout, Model},
@@ -246,7 +246,8 @@ impl Arm {
             loss: self.loss,
             train: true,
             tokens,
-            recompute: false,
+            recompute: 0,
+            logits: LOGITS,
             width: Width::Bits32,
             max_binding: gpu().max_binding(),
         }
@@ -429,7 +430,7 @@ pub(crate) fn forward_held(name: &str, config: Config, adapted: Option<&str>, ba
     let mut declare = |cols| store.declare("result", Role::Inputs, tokens, cols);
     let (hidden, logits) = (declare(width), declare(vocab));
     let mut tape = Tape::new();
-    let last = model.hidden(&mut tape, row.inputs, None, false);
+    let last = model.hidden(&mut tape, row.inputs, None, 0);
     tape.copy(last, hidden);
     head_loss::logits(&mut tape, model.head(last), logits);
     let memory = Memory::allocate(gpu, &store).unwrap();

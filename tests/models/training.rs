@@ -9,11 +9,11 @@ use underdog::{
         pack::Batch,
         sampler::{Epochs, Order},
     },
-    engine::{Blueprint, Engine, Side, Spec},
+    engine::{Blueprint, Engine, LOGITS, Side, Spec},
     gpu::Gpu,
     model::Config,
     ops::head_loss::LOSS,
-    optim::{Decay, Schedule},
+    optim::{Decay, Scalars, Schedule},
     report::{self, Console, Report},
     train::{self, Error, Files, Mixing, Noise, Outcome, Phase, fingerprint},
 };
@@ -41,6 +41,7 @@ struct Run<'a> {
     mixing: Mixing,
     diagnostics: u64,
     profile: bool,
+    gpu: &'a Gpu,
 }
 
 impl<'a> Run<'a> {
@@ -59,22 +60,19 @@ impl<'a> Run<'a> {
             mixing: arm.mixing,
             diagnostics: 0,
             profile: false,
+            gpu: gpu(),
         }
     }
 
     /// A process of its own, as it were: a new engine, going on from the newest checkpoint if there is one. With `stop`
     /// it is interrupted in its first step.
-    fn go(&self, stop: bool) -> (Engine<'static>, Result<Outcome, Error>) {
-        self.go_on(gpu(), stop)
-    }
-
-    fn go_on<'g>(&self, gpu: &'g Gpu, stop: bool) -> (Engine<'g>, Result<Outcome, Error>) {
+    fn go(&self, stop: bool) -> (Engine<'a>, Result<Outcome, Error>) {
         let arm = self.arm;
-        let mut engine = arm.engine_on(gpu, &Spec { max_binding: self.max_binding, ..arm.spec(TOKENS) });
+        let mut engine = arm.engine_on(self.gpu, &Spec { max_binding: self.max_binding, ..arm.spec(TOKENS) });
         let (examples, strong) = (&arm.examples, golden_path(&arm.strong));
         let (alpha, padded) = arm.noise;
         let from = checkpoint::latest(self.out).unwrap().found;
-        assert!(from.as_ref().is_none_or(|from| train::row_of(from).unwrap() == TOKENS));
+        assert!(from.as_ref().is_none_or(|from| train::row_of(from).unwrap() == (TOKENS, LOGITS)));
         let phase = Phase {
             name: "test",
             examples,
@@ -102,6 +100,7 @@ impl<'a> Run<'a> {
                     .map(|name| (layout(name, &arm.strong).config, arm.strong.clone(), String::new())),
             },
             profile: self.profile,
+            planned: 0,
         };
         let mut report = Report::new(Console::lines(std::io::sink()));
         let outcome = train::train(&mut engine, &phase, &mut report, &AtomicBool::new(stop));
@@ -208,6 +207,35 @@ fn a_resumed_run_with_an_adaptive_lambda_and_a_probe_has_the_same_bits() {
     assert_eq!(probed, [4, STEPS]);
 }
 
+/// An arm whose loss scale doubles after so many good steps.
+fn growing(growth: u64) -> Arm {
+    let arm: Arm = ("qwen3", None).into();
+    Arm { scalars: Scalars { growth, ..arm.scalars }, ..arm }
+}
+
+#[test]
+fn a_resumed_run_with_a_loss_scale_has_the_same_bits() {
+    let scales = |steps: &[Value]| -> Vec<f64> { steps.iter().map(|s| s["loss_scale"].as_f64().unwrap()).collect() };
+    let steps = interrupted_equals_uninterrupted(growing(2), |run| run);
+    assert_eq!(scales(&steps), [1.0, 1.0, 2.0, 2.0, 4.0, 4.0].map(|times| times * 65_536.0));
+    // Powers of two: but for what is told, it is as if there was no scale.
+    let plain = interrupted_equals_uninterrupted(("qwen3", None), |run| run);
+    let without = |mut step: Value| step.as_object_mut().unwrap().remove("loss_scale").map(|_| step);
+    assert_eq!(steps.into_iter().map(without).collect::<Option<Vec<_>>>().unwrap(), plain);
+
+    let arm = growing(1);
+    let half = crate::half::half_gpu(&arm.spec(TOKENS));
+    let steps = interrupted_equals_uninterrupted(arm, |run| Run { gpu: &half, ..run });
+    let skipped: Vec<bool> = steps.iter().map(|step| step.get("skipped").is_some()).collect();
+    let mut scale = 65_536.0;
+    for (step, (found, skipped)) in scales(&steps).into_iter().zip(&skipped).enumerate() {
+        assert_eq!(found, scale, "step {step}: {steps:?}");
+        assert_eq!(steps[step]["grad_norm"].is_null(), *skipped, "{steps:?}");
+        scale *= if *skipped { 0.5 } else { 2.0 };
+    }
+    assert!(skipped.contains(&true) && !skipped[0], "scales that grow this fast overflow: {steps:?}");
+}
+
 /// The mean over target tokens of the logits of `tokens`, and of all logits, in the model of a folder; without `tokens`, of
 /// each target's strongest other token, which are returned.
 fn logits_of(model: &str, batch: &Batch, tokens: Option<Vec<usize>>) -> ([f64; 2], Vec<usize>) {
@@ -309,7 +337,7 @@ fn more_steps_make_nothing_more_on_the_device() {
     let arm = ("qwen3", Some(("mix_same/weak", false))).into();
     let made = [2, STEPS].map(|steps| {
         let (gpu, out) = (Gpu::open(None).unwrap(), tempfile::tempdir().unwrap());
-        Run { steps, diagnostics: 2, ..Run::of(&arm, out.path()) }.go_on(&gpu, false).1.unwrap();
+        Run { steps, diagnostics: 2, gpu: &gpu, ..Run::of(&arm, out.path()) }.go(false).1.unwrap();
         assert_eq!(metrics(out.path()).len() as u64, steps);
         gpu.made()
     });

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use underdog::{
     data::{Example, pack::Batch, random::StepKey},
-    engine::{Blueprint, Engine, Loss, Other, Side, Spec},
+    engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec},
     method::{Draw, Source},
     model::{Config, Parameter},
     ops::head_loss::LOSS,
@@ -32,7 +32,8 @@ fn engine(width: Width, joint: bool) -> Engine<'static> {
         loss: if joint { Loss::Mix(Source::Real) } else { Loss::Sft { noisy: false } },
         train: true,
         tokens: TOKENS,
-        recompute: false,
+        recompute: 0,
+        logits: LOGITS,
         width,
         max_binding: gpu().max_binding(),
     };
@@ -181,7 +182,8 @@ fn what_learns_takes_what_its_bits_say() {
             loss: Loss::Sft { noisy: false },
             train: true,
             tokens: TOKENS,
-            recompute: false,
+            recompute: 0,
+            logits: LOGITS,
             width,
             max_binding: gpu().max_binding(),
         };

@@ -238,6 +238,8 @@ fn largest(store: &mut Store, tape: &mut Tape) {
     head_loss::logits(tape, head(hidden.slice_rows(0, 100)), logits);
     let odd_back = trained(tape, 63, 64 * 128);
     let odd_hidden = ops::linear(tape, attended, odd_back, None);
+    let other_hidden = ops::linear(tape, attended, odd_back, None);
+    let odd_hidden = ops::blend(tape, odd_hidden, other_hidden, 1.0, targets.schedule);
     let odd_table = shards(tape, &mut trained, 63);
     let odd_head = Head { hidden: odd_hidden, weight: &odd_table, softcap: None };
     head_loss(tape, odd_head, &Second::None, targets, LONGEST);

@@ -309,8 +309,8 @@ pub struct RunFlags {
     /// (quick), or of all of it (full). A resumed run keeps its own
     #[arg(long, value_name = "EFFORT", help_heading = MACHINE)]
     pub autotune: Option<Autotune>,
-    /// Compute activations twice instead of keeping them (gradient checkpointing)
-    #[arg(long, value_name = "WHEN", help_heading = MACHINE)]
+    /// Compute activations twice instead of keeping them (gradient checkpointing): auto, on, off, or of so many blocks
+    #[arg(long, value_name = "BLOCKS", help_heading = MACHINE)]
     pub recompute: Option<Recompute>,
     /// Tokens computed at once; 0 chooses by memory. The result does not depend on it
     #[arg(long, value_name = "N", help_heading = MACHINE)]

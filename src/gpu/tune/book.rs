@@ -184,7 +184,7 @@ pub fn cache_folder() -> Option<PathBuf> {
     }
 }
 
-fn version() -> &'static str {
+pub(super) fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
 }
 
@@ -198,13 +198,19 @@ pub(super) fn sources(family: &Family) -> String {
     digest(all.iter().map(String::as_str))
 }
 
-fn digest<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+pub(super) fn digest<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
     hash.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The text of a file of ours, if there is one that is not too long.
+pub(super) fn text(path: &Path) -> Option<String> {
+    let bytes = fs::metadata(path).ok()?.len();
+    if bytes > MOST_BYTES { None } else { fs::read_to_string(path).ok() }
 }
 
 fn read(path: &Path, device: &Identity) -> Result<Vec<Entry>, Error> {
@@ -225,7 +231,7 @@ fn read(path: &Path, device: &Identity) -> Result<Vec<Entry>, Error> {
     Ok(page.entries)
 }
 
-fn write(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();

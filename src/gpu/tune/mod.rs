@@ -6,9 +6,11 @@
 //! prints nothing.
 
 mod book;
+mod judge;
 mod race;
 mod scratch;
 mod settle;
+mod trust;
 mod verdict;
 
 use std::{
@@ -22,9 +24,11 @@ use serde::{Deserialize, Serialize};
 use super::{Alternative, Error, Extents, Family, Form, Gpu, Kernel, Program};
 
 pub use book::{Book, Entry, Error as BookError, cache_folder};
+pub use judge::{Judged, judge};
 use race::{Pace, race};
 use scratch::{Fills, Scratch};
 pub use settle::{Told, settle};
+pub use trust::{Wrong, keep, wrong};
 use verdict::{Fault, Output, same_bits, same_values};
 
 /// By how much a form must be faster than the portable one.

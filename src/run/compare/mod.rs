@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use arm::Arm;
 pub use table::{Comparison, Row as ComparisonRow};
 
-use super::{Context, Error, Models, Source, folder, outline, phase, recipe::same_tokens, single, tuning};
+use super::{Context, Error, Models, Source, arrange, folder, outline, phase, recipe::same_tokens, single, tuning};
 use crate::{
     config::{Config, CurriculumRule, Method},
     curriculum::{self, EntropyRow, Rule},
@@ -183,7 +183,7 @@ impl Plan<'_> {
                 let text = format!("{}: compare trains whole models; leave the settings of adapters out", arm.name);
                 return Err(Error::User(text));
             }
-            phase::check_fits(context, &config, &self.m0.config, &self.train.examples)?;
+            arrange::check_fits(context, &config, &self.m0.config, &self.train.examples)?;
             for weights in config.weights.iter().filter(|file| !file.starts_with(self.root)) {
                 curriculum::read_curriculum(weights)?;
             }

@@ -5,7 +5,7 @@ use std::{error::Error, path::Path};
 use underdog::{
     config::Autotune,
     data::{Example, pack, random::StepKey},
-    engine::{Blueprint, Engine, Loss, Side, Spec},
+    engine::{Blueprint, Engine, LOGITS, Loss, Side, Spec},
     gpu::{
         Gpu,
         tune::{self, Options, Told},
@@ -37,7 +37,8 @@ impl<'g> Ours<'g> {
             loss: Loss::Sft { noisy: false },
             train: true,
             tokens: workload.tokens,
-            recompute: false,
+            recompute: 0,
+            logits: LOGITS,
             width: Width::Bits32,
             max_binding: gpu.max_binding(),
         };

@@ -1,0 +1,47 @@
+//! `underdog doctor`
+
+use std::sync::atomic::AtomicBool;
+
+use super::{args::DevicesArgs, with_device};
+use crate::{
+    bench,
+    doctor::{self, Error as Fault},
+    gpu::{self, tune},
+    report::{self, Event},
+    run::Error,
+};
+
+pub(super) fn run(args: &DevicesArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
+    let adapter = gpu::adapters(args.device.as_deref())?.into_iter().find(|adapter| adapter.chosen);
+    let findings = with_device(args.device.as_deref(), stop, |context| {
+        let Some(adapter) = adapter else { return Err(gpu::Error::NoAdapter.into()) };
+        let findings = doctor::examine(context.gpu, adapter, context.report, context.stop).map_err(failure)?;
+        if let Some(folder) = tune::cache_folder()
+            && let Err(error) = findings.keep(context.gpu, &folder)
+        {
+            let text = format!("what is wrong is not kept for runs to heed: {error}");
+            context.report.event(&Event::Warning(&text))?;
+        }
+        Ok(findings)
+    })?;
+    if json {
+        report::json(&findings)?;
+    } else {
+        report::text(&findings.render())?;
+    }
+    match findings.has_faults() {
+        false => Ok(()),
+        true if findings.is_broken() => Err(Error::User("this device computes wrong numbers".into())),
+        true => Err(Error::User("some of what this device offers is wrong; runs do without it".into())),
+    }
+}
+
+fn failure(error: Fault) -> Error {
+    match error {
+        Fault::Gpu(error) | Fault::Bench(bench::Error::Gpu(error)) => error.into(),
+        Fault::Engine(error) | Fault::Bench(bench::Error::Engine(error)) => error.into(),
+        Fault::Shape(error) => error.into(),
+        Fault::Interrupted => Error::Interrupted("; nothing was found out".into()),
+        Fault::Bench(other) => Error::User(other.to_string()),
+    }
+}
