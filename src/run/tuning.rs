@@ -6,9 +6,10 @@ use std::{
     sync::atomic::Ordering,
 };
 
-use super::{Context, Error, folder};
+use super::{Context, Error, folder, trust};
 use crate::{
     config::{Autotune, Config, Precision},
+    doctor,
     gpu::{
         Extents, Gpu, Kernel,
         tune::{self, Book, Effort, Options, Told},
@@ -62,21 +63,22 @@ pub fn effort(autotune: Autotune, gpu: &Gpu) -> Option<Effort> {
     }
 }
 
-/// Whether forms that round factors to f16 may be taken. What a check of gradients said of the device belongs here too.
+/// Whether forms that round factors to f16 may be taken.
 ///
 /// # Errors
-/// If they are asked for and the device has none.
-fn half(config: &Config, gpu: &Gpu) -> Result<bool, Error> {
-    let mut forms = ops::families().flat_map(|family| family.alternatives);
-    match config.precision {
-        Precision::F32 => Ok(false),
-        Precision::F16 if forms.any(|form| form.half && gpu.offers(form)) => Ok(true),
-        Precision::F16 => Err(Error::User(format!(
-            "precision f16: {} has no f16 arithmetic that underdog can use; leave the setting out, or choose another \
-             --device",
-            gpu.identity().adapter
-        ))),
+/// If they are asked for, and the device has none or `underdog doctor` found them wrong.
+pub(super) fn half(config: &Config, gpu: &Gpu) -> Result<bool, Error> {
+    if config.precision == Precision::F32 {
+        return Ok(false);
     }
+    let mut forms = ops::families().flat_map(|family| family.alternatives);
+    let why = match trust::wrong(gpu).remove(doctor::HALF) {
+        Some(why) => format!("`underdog doctor` found that {why}"),
+        None if forms.any(|form| form.half && gpu.offers(form)) => return Ok(true),
+        None => "no f16 arithmetic that underdog can use".into(),
+    };
+    let adapter = gpu.identity().adapter;
+    Err(Error::User(format!("precision f16 on {adapter}: {why}; leave the setting out, or choose another --device")))
 }
 
 /// Takes the choices that the run in `config.out` has made so far, if one stands there; those that were made in another

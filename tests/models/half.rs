@@ -4,7 +4,7 @@ use std::path::Path;
 
 use underdog::{
     data::{Example, pack::Batch},
-    engine::{Blueprint, Engine, Loss, Other, Side, Spec, Updated},
+    engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec, Updated},
     gpu::Gpu,
     method::Source,
     model::{Config, Parameter},
@@ -22,9 +22,10 @@ const SHAPE: &str = r#"{"model_type": "qwen3", "vocab_size": 320, "hidden_size":
 
 const TOKENS: usize = 48;
 
-/// A device of its own on which every dispatch of a spec takes a form that rounds to f16, if it has one.
-pub(crate) fn half_gpu(spec: &Spec) -> Gpu {
-    let gpu = Gpu::open(None).expect("adapter");
+/// A device of its own on which every dispatch of a spec takes a form that rounds to f16, if it has one; `None` where the
+/// driver has no f16.
+pub(crate) fn half_gpu(spec: &Spec) -> Option<&'static Gpu> {
+    let gpu: &'static Gpu = Box::leak(Box::new(Gpu::open(None).expect("adapter")));
     let mut taken = 0;
     for (kernel, extents) in Blueprint::new(spec).expect("blueprint").work() {
         let Some(family) = ops::families().find(|family| family.kernel.name == kernel.name) else { continue };
@@ -33,8 +34,12 @@ pub(crate) fn half_gpu(spec: &Spec) -> Gpu {
         taken += usize::from(takes.is_some());
         gpu.choose(family, (family.class)(&extents.params), takes);
     }
-    assert!(taken > 10, "{taken} dispatches round to f16: this driver lacks f16, take a newer Mesa");
-    gpu
+    if taken == 0 {
+        eprintln!("SKIPPED: models in f16: want a driver with f16");
+        return None;
+    }
+    assert!(taken > 10, "only {taken} dispatches round to f16");
+    Some(gpu)
 }
 
 fn spec(joint: bool) -> Spec {
@@ -47,7 +52,8 @@ fn spec(joint: bool) -> Spec {
         loss: if joint { Loss::Mix(Source::Real) } else { Loss::Sft { noisy: false } },
         train: true,
         tokens: TOKENS,
-        recompute: false,
+        recompute: 0,
+        logits: LOGITS,
         width: Width::Bits32,
         max_binding: gpu().max_binding(),
     }
@@ -116,14 +122,14 @@ fn error(got: &[(String, Vec<f32>)], want: &[(String, Vec<f32>)]) -> [f64; 2] {
 #[test]
 fn gradients_are_those_of_f32_but_for_rounding_as_long_as_the_loss_is_scaled() {
     for joint in [false, true] {
-        let half = half_gpu(&spec(joint));
+        let Some(half) = half_gpu(&spec(joint)) else { return };
         // Tokens that weigh little, as those of large batches do: their gradients vanish in f16.
         for (weight, scale, most, least) in
             [(1.0, 65_536.0, 3e-3, 1e-5), (1e-5, 65_536.0, 3e-3, 1e-5), (1e-5, 1.0, f64::MAX, 0.1)]
         {
             let rows = batches(6, weight);
             let want = gradients(gpu(), joint, 1.0, &rows);
-            let [all, worst] = error(&gradients(&half, joint, scale, &rows), &want);
+            let [all, worst] = error(&gradients(half, joint, scale, &rows), &want);
             eprintln!(
                 "f16, joint {joint}, weights {weight:e}, scale {scale}: off by {all:.1e}, {worst:.1e} at worst"
             );
@@ -144,8 +150,8 @@ fn step(engine: &mut Engine<'_>, rows: &[Batch], step: u64) -> (f64, Updated) {
 fn losses_follow_those_of_f32() {
     let rows = batches(6, 1.0);
     for joint in [false, true] {
-        let half = half_gpu(&spec(joint));
-        let [want, got] = [(gpu(), 1.0), (&half, LOSS_SCALING.0)].map(|(gpu, scale)| {
+        let Some(half) = half_gpu(&spec(joint)) else { return };
+        let [want, got] = [(gpu(), 1.0), (half, LOSS_SCALING.0)].map(|(gpu, scale)| {
             let mut engine = engine(gpu, joint, scale);
             let losses: Vec<f64> = (0..40)
                 .map(|at| {
@@ -165,8 +171,8 @@ fn losses_follow_those_of_f32() {
 
 #[test]
 fn an_overflow_skips_its_step_and_halves_the_scale() {
-    let half = half_gpu(&spec(false));
-    let mut engine = engine(&half, false, LOSS_SCALING.0);
+    let Some(half) = half_gpu(&spec(false)) else { return };
+    let mut engine = engine(half, false, LOSS_SCALING.0);
     let (usual, heavy) = (batches(6, 1.0), batches(6, 1e4));
     let mut before = parameters(&engine, Side::Strong, false);
     // Two overflows, one right behind the other.
