@@ -84,6 +84,18 @@ fn kernels_that_round_to_f16_are_tried_and_kept_by_the_run_alone() {
     assert!(!told.stderr.contains("warning") && !told.stderr.contains("tuning"), "{}", told.stderr);
     assert_eq!(desk.bytes("f16/model.safetensors"), whole, "the same kernels, the same bits");
     assert_eq!(record(&desk, "f16"), kernels);
+
+    // A run that began with a kernel of f16 goes on with it, where others are faster too.
+    kill(&desk, "f16");
+    let mut page: Json = serde_json::from_str(&desk.read("f16/tuning.json")).unwrap();
+    let entries = page["entries"].as_array_mut().unwrap();
+    let products = entries.iter_mut().filter(|entry| entry["family"] == "linear.nt");
+    assert!(products.map(|entry| entry["form"] = "half 64x64x16".into()).count() > 0);
+    desk.write("f16/tuning.json", &page.to_string());
+    let told = ok(&desk, "another", &format!("{LINE} --out f16 --precision f16 --save-every 5 --resume"));
+    assert!(!told.stderr.contains("warning"), "{}", told.stderr);
+    assert_eq!(record(&desk, "f16"), *page["entries"].as_array().unwrap());
+    assert_ne!(desk.bytes("f16/model.safetensors"), whole, "f16 rounds");
 }
 
 #[test]

@@ -302,6 +302,9 @@ fn other_settings_are_refused_by_name() {
 /// The checkpoint that a run leaves which stops because it ran away.
 fn last_good_state(run: Run<'_>) -> checkpoint::Restored {
     let (engine, outcome) = run.go(false);
+    let scaled = run.arm.scalars.growth > 0;
+    let advised = outcome.as_ref().is_err_and(|error| error.to_string().contains("--precision f32"));
+    assert_eq!(advised, scaled, "{outcome:?}");
     let Err(Error::NotFinite { step, saved, .. }) = outcome else { panic!("{outcome:?}") };
     let found = checkpoint::latest(run.out).unwrap().found.expect("a checkpoint");
     assert_eq!(found.step, step - 1);
@@ -330,6 +333,12 @@ fn a_run_that_runs_away_keeps_its_last_good_state() {
         let read = |found: &checkpoint::Restored| fs::read(found.path.join(file)).unwrap();
         assert!(read(&known_at_once) == read(&known_late), "{file}");
     }
+    // With a loss scale it is given up once that cannot be halved any more.
+    let (scaled, arm) = (tempfile::tempdir().unwrap(), growing(2000));
+    let given_up = last_good_state(Run { arm: &arm, out: scaled.path(), save_every: 0, steps: 40, ..run });
+    assert_eq!(given_up.step, known_late.step + 16, "from 65,536 to 1");
+    let bytes = |found: &checkpoint::Restored| fs::read(found.path.join("model.safetensors")).unwrap();
+    assert!(bytes(&given_up) == bytes(&known_late), "skipped steps leave the weights");
 }
 
 #[test]
