@@ -99,7 +99,7 @@ pub struct Config {
     pub noise_alpha: f64,
     /// Scale the noise by the longest example of a step, as implementations that pad do.
     pub noise_padded: bool,
-    /// Steps between looks at a few fixed examples; 0: none.
+    /// Steps between looks at a few fixed examples; 0: none, nor statistics of each model alone where they cost a product.
     pub diagnostics: u64,
     /// Rounds of weak-driven learning after the first SFT.
     pub rounds: u64,

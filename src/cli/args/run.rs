@@ -318,7 +318,8 @@ pub struct RunFlags {
     /// Number format of the final model; auto is the source's, or bf16 with --optimizer-bits below 32
     #[arg(long, value_name = "FORMAT", help_heading = SAVING)]
     pub dtype: Option<Dtype>,
-    /// Steps between looks at a few fixed examples: what became of the strongest wrong tokens; 0 for none
+    /// Steps between looks at a few fixed examples: what became of the strongest wrong tokens; 0 for none, and no statistics
+    /// of each model alone where an adapter mixes with its own base
     #[arg(long, value_name = "N", help_heading = SAVING)]
     pub diagnostics: Option<u64>,
     /// Write a checkpoint every so many steps; 0 only when interrupted
