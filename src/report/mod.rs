@@ -66,7 +66,7 @@ pub enum Event<'a> {
         done: u64,
     },
     /// An optimizer step is done.
-    Step(Step),
+    Step(Box<Step>),
     /// Part of a phase without optimizer steps is done.
     Progress {
         /// Units done so far in this phase.

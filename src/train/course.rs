@@ -98,7 +98,7 @@ impl<'a, 'g> Course<'a, 'g> {
                 done.step
             )
         });
-        report.event(&Event::Step(done))?;
+        report.event(&Event::Step(Box::new(done)))?;
         Ok(overflow.iter().try_for_each(|text| report.event(&Event::Note(text)))?)
     }
 
