@@ -1,4 +1,4 @@
-//! Chooses what changes memory and time but never the result: tokens of a packed row, how many blocks are computed twice, and
+//! Chooses what changes memory and time, and the result by rounding alone: tokens of a packed row, how many blocks are computed twice, and
 //! how many logits exist at a time. Of what fits, the arrangement that is estimated to be fastest.
 
 mod time;
@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Rows are multiples of this many tokens, so that few shapes occur.
-const ROW_ALIGN: usize = 64;
+pub const ROW_ALIGN: usize = 64;
 /// Longest row that is chosen unless an example is longer: beyond it, longer rows save little and cost memory.
 const ROW_MOST: usize = 2048;
 /// What starting a pass costs, in tokens.

@@ -39,11 +39,12 @@ pub(super) fn run(args: &GenerateArgs, json: bool, stop: &AtomicBool) -> Result<
     let mark = folder.mark(&config.entries())?;
     adapter.iter().try_for_each(|tuned| tuned.check_base(&mark))?;
     let layout = adapter.as_ref().map(|tuned| tuned.layout.clone());
-    let blueprint = Blueprint::new(config, layout, 1, prompt.len() + most, gpu.max_binding())?;
     let settings =
         args.autotune.map_or_else(Settings::default, |autotune| Settings { autotune, ..Settings::default() });
     let mut report = Report::new(Console::stderr());
     let mut context = Context { gpu: &gpu, report: &mut report, stop, profile: false };
+    let config = run::heeding(&mut context, config)?;
+    let blueprint = Blueprint::new(config, layout, 1, prompt.len() + most, gpu.max_binding())?;
     run::tune(&mut context, &settings, blueprint.work(), blueprint.bytes())?;
     let mut generator = blueprint.load(&gpu, &folder, adapter.as_ref().and_then(|tuned| tuned.folder.as_ref()))?;
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p };

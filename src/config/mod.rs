@@ -145,7 +145,7 @@ pub struct Config {
     pub quantize: Quantize,
     /// Gradient checkpointing: `auto`, `on`, `off`, or the number of blocks that are computed twice.
     pub recompute: Recompute,
-    /// Tokens computed at once; 0 chooses by memory. The result does not depend on it.
+    /// Tokens computed at once; 0 chooses by memory. The result depends on it by rounding alone.
     pub tokens_per_pass: usize,
     /// Write a checkpoint every so many steps; 0 only when interrupted.
     pub save_every: u64,

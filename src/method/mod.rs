@@ -35,7 +35,7 @@ pub trait Method {
     fn record(&self, tape: &mut Tape, row: Row, settings: Settings);
 }
 
-/// Choices that change memory and time, never the result.
+/// Choices that change memory and time, and the result by rounding alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Of so many blocks, the first of each model, keep only the input for backward, and compute the rest again.

@@ -76,7 +76,7 @@ impl Group {
             let joined = groups.last().and_then(|last| last.join(parameter, store));
             match (joined, groups.last_mut()) {
                 (Some(joined), Some(last)) => *last = joined,
-                _ => groups.extend(parameter.join(parameter, store)),
+                _ => groups.push(parameter.join(parameter, store).expect("a parameter is beside itself")),
             }
         }
         groups
@@ -107,7 +107,8 @@ impl Group {
             (Format::F32, Format::Codes) => &adamw_moments_codes::STEP,
             (_, Format::Bf16) => &adamw_bf16::STEP,
             (_, Format::Codes) => &adamw_codes::STEP,
-            _ => &adamw::STEP,
+            (Format::F32, Format::F32) => &adamw::STEP,
+            formats => panic!("adamw: no kernel for weights and moments in {formats:?}"),
         }
     }
 }

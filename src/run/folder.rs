@@ -14,7 +14,8 @@ const INPUTS: &str = "inputs.json";
 const MODEL: &str = "config.json";
 /// What runs leave beside their settings.
 const TRACES: &[&str] = &["metrics.jsonl", "1-sft"];
-/// Settings that may change between a run and its resumption: none of them touches the result.
+/// Settings that may change between a run and its resumption: none of them touches the result. (`diagnostics` does where it
+/// decides what a loss is made of, which checkpoints know.)
 const FREE: &[&str] = &[
     "device",
     "memory",

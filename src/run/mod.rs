@@ -32,6 +32,7 @@ pub use recipe::{Companion, Models, Recipe, outline};
 pub use single::single;
 pub use source::{Source, Tuned, open_adapter};
 pub use task::{TaskRun, default_record, task};
+pub use trust::heeding;
 pub use tuning::{effort, tune};
 pub use wmss::wmss;
 

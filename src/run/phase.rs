@@ -8,7 +8,7 @@ use super::{
     Context, Error, Recipe, Source,
     arrange::{Limits, arrange, bounds, quantized, streams},
     folder::{self, Standing},
-    recipe,
+    recipe::{self, sparing},
     source::Tuned,
     trust, tuning, weak_states,
 };
@@ -153,7 +153,7 @@ pub fn train(
     let keeps_states = weak_states::are_kept(recipe);
     if keeps_states {
         let seen = weak_states::seen(config, examples, &mut epochs, steps);
-        weak_states::check(context, config, recipe, &seen)?;
+        weak_states::check(context, config, recipe, &seen, out)?;
         claim(config, resume, out)?;
         states = weak_states::keep(context, config, recipe, examples, &seen, out)?;
     }
@@ -279,6 +279,7 @@ fn identity(
         "seed": config.seed,
         "shuffle": config.shuffle,
         "quantize": config.quantize,
+        "loss": format!("{:?}", sparing(recipe.loss, config)),
         "data": training::fingerprint(examples),
         "drawn": drawn,
     });

@@ -147,7 +147,6 @@ impl Recipe {
         };
         let others = self.others.iter().map(other).collect::<Result<Vec<_>, _>>()?;
         let values = serde_json::json!({
-            "loss": format!("{:?}", self.loss),
             "others": others,
             "lambda": lambda,
             "mixing": format!("{:?}", self.mixing),
@@ -214,11 +213,12 @@ pub fn outline(config: &Config, strong: &model::Config) -> Result<Models, Error>
     Ok(Models { adapter, loss: sparing(loss, config), others })
 }
 
-/// The loss that costs least where nobody asks for statistics of each model alone.
-fn sparing(loss: Loss, config: &Config) -> Loss {
+/// The loss that costs least where nobody asks for statistics of each model alone. Only beside an adapter do models share a
+/// frozen head.
+pub(super) fn sparing(loss: Loss, config: &Config) -> Loss {
     let asked = config.diagnostics > 0 || config.lambda_schedule == LambdaSchedule::Adaptive;
     match loss {
-        Loss::Mix(method::Source::Real) if !asked => Loss::Mix(method::Source::Blended),
+        Loss::Mix(method::Source::Real) if config.trains_adapter() && !asked => Loss::Mix(method::Source::Blended),
         loss => loss,
     }
 }

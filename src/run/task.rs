@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{Context, Error, Source, tuning};
+use super::{Context, Error, Source, trust, tuning};
 use crate::{
     config::Config,
     data::{
@@ -242,9 +242,10 @@ impl Session<'_, '_> {
                 self.context.report.event(&Event::Warning(&text))?;
             }
             let memory = self.config.memory.map(|size| size.0).or(self.context.gpu.available());
-            let (gpu, shape) = (self.context.gpu, &self.source.config);
+            let shape = trust::heeding(self.context, self.source.config.clone())?;
+            let gpu = self.context.gpu;
             let wanted = SIDE_BY_SIDE.min(open.len() * self.run.samples);
-            let sequences = generate::sequences(gpu, shape, capacity, wanted, memory);
+            let sequences = generate::sequences(gpu, &shape, capacity, wanted, memory);
             let too_long = |error| match error {
                 engine::Error::Row { tokens, .. } => Error::User(format!(
                     "texts of up to {tokens} tokens are more than this device can keep in one buffer; lower \
@@ -253,7 +254,7 @@ impl Session<'_, '_> {
                 other => Error::from(other),
             };
             let layout = self.source.layout();
-            let blueprint = generate::Blueprint::new(shape.clone(), layout, sequences, capacity, gpu.max_binding())
+            let blueprint = generate::Blueprint::new(shape, layout, sequences, capacity, gpu.max_binding())
                 .map_err(too_long)?;
             tuning::tune(self.context, self.config, blueprint.work(), blueprint.bytes())?;
             let mut generator =

@@ -8,7 +8,9 @@ use crate::{
         Gpu,
         tune::{self, Wrong},
     },
+    model::Config,
     ops,
+    optim::Width,
     report::Event,
     tensor::Format,
 };
@@ -38,22 +40,50 @@ pub(super) fn tell(context: &mut Context<'_>, wrong: &Wrong) -> Result<(), Error
 /// # Errors
 /// If the settings ask for a format that is wrong.
 pub(super) fn heed(wrong: &Wrong, mut spec: Spec) -> Result<Spec, Error> {
+    let others = spec.others.iter_mut().map(|other| &mut other.config);
+    [&mut spec.strong].into_iter().chain(others).try_for_each(|config| avoid(wrong, config))?;
+    let name = doctor::format_name(Format::Bf16);
+    match wrong.get(name) {
+        Some(why) if spec.train && spec.adapter.is_none() && spec.width != Width::Bits32 => {
+            Err(refused(name, why, "--optimizer-bits"))
+        }
+        _ => Ok(spec),
+    }
+}
+
+/// `config` without what is wrong: f32 instead of halves, and instead of what a folder holds.
+///
+/// # Errors
+/// If a format was asked for that is wrong.
+pub(super) fn avoid(wrong: &Wrong, config: &mut Config) -> Result<(), Error> {
     let why = |format| wrong.get(doctor::format_name(format));
-    let others = spec.others.iter_mut().map(|other| &mut other.config.held);
-    for held in [&mut spec.strong.held].into_iter().chain(others) {
-        for format in [&mut held.linear, &mut held.table] {
-            match why(*format) {
-                Some(_) if matches!(format, Format::Bf16 | Format::F16) => *format = Format::F32,
-                Some(why) => {
-                    let name = doctor::format_name(*format);
-                    return Err(Error::User(format!(
-                        "{name} is not used on this device: doctor found that {why}; give another --quantize, or update \
-                         the driver and run `underdog doctor` again"
-                    )));
-                }
-                None => {}
-            }
+    for format in config.formats.values_mut().filter(|format| why(**format).is_some()) {
+        *format = Format::F32;
+    }
+    for format in [&mut config.held.linear, &mut config.held.table] {
+        match why(*format) {
+            Some(_) if matches!(format, Format::Bf16 | Format::F16) => *format = Format::F32,
+            Some(why) => return Err(refused(doctor::format_name(*format), why, "--quantize")),
+            None => {}
         }
     }
-    Ok(spec)
+    Ok(())
+}
+
+/// What generates text does without what is wrong on its device.
+///
+/// # Errors
+/// If a warning cannot be shown.
+pub fn heeding(context: &mut Context<'_>, mut config: Config) -> Result<Config, Error> {
+    let wrong = wrong(context.gpu);
+    tell(context, &wrong)?;
+    avoid(&wrong, &mut config)?;
+    Ok(config)
+}
+
+fn refused(name: &str, why: &str, flag: &str) -> Error {
+    Error::User(format!(
+        "{name} is not used on this device: doctor found that {why}; give another {flag}, or update the driver and run \
+         `underdog doctor` again"
+    ))
 }

@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     data::{Example, pack, sampler::Epochs},
     engine::{Blueprint, Engine, Loss, Side, Spec, Supply},
-    fit,
+    fit::{self, Bounds, ROW_ALIGN},
     optim::Width,
     report::{Event, bytes, count},
     score::GROUP,
@@ -39,12 +39,19 @@ pub(super) fn are_kept(recipe: &Recipe) -> bool {
     recipe.others.iter().any(|other| other.supply == Supply::Kept)
 }
 
-/// Checks that the forward pass of every model that has its states kept fits the memory.
+/// Checks that the forward pass of every model whose states are to be made fits the memory.
 ///
 /// # Errors
 /// If one does not.
-pub(super) fn check(context: &Context<'_>, config: &Config, recipe: &Recipe, seen: &[&Example]) -> Result<(), Error> {
-    for other in recipe.others.iter().filter(|other| other.supply == Supply::Kept) {
+pub(super) fn check(
+    context: &Context<'_>,
+    config: &Config,
+    recipe: &Recipe,
+    seen: &[&Example],
+    out: &Path,
+) -> Result<(), Error> {
+    let kept = recipe.others.iter().enumerate().filter(|(_, other)| other.supply == Supply::Kept);
+    for (_, other) in kept.filter(|(i, _)| !file(out, *i).exists()) {
         plan(context, config, &spec(context, config, &other.source), &groups(seen))?;
     }
     Ok(())
@@ -125,7 +132,10 @@ fn groups<'a>(seen: &[&'a Example]) -> Vec<Vec<&'a Example>> {
 fn plan(context: &Context<'_>, config: &Config, spec: &Spec, groups: &[Vec<&Example>]) -> Result<Blueprint, Error> {
     let limits = arrange::Limits::of(context.gpu);
     let spec = trust::heed(&limits.wrong, spec.clone())?;
-    Ok(fit::choose(&spec, groups, arrange::bounds(config, &limits))?.blueprint)
+    // The bits of states depend on the length of rows, which must be the same when a stopped run goes on.
+    let longest = groups.iter().flatten().map(|example| example.ids.len()).max().unwrap_or(1);
+    let bounds = Bounds { tokens: Some(longest.next_multiple_of(ROW_ALIGN)), ..arrange::bounds(config, &limits) };
+    Ok(fit::choose(&spec, groups, bounds)?.blueprint)
 }
 
 /// Computes what is not written yet.
@@ -154,7 +164,7 @@ fn make(
     let (name, began, done) = ("hidden states", Instant::now(), writer.done());
     let (total, unit) = (seen.len() as u64, "sample");
     context.report.event(&Event::PhaseStarted { name, unit, total, done: done as u64 })?;
-    // Groups are the same wherever a stopped run goes on, so that their states are the same bits.
+    // Groups and rows are the same wherever a stopped run goes on, so that their states are the same bits.
     for (first, group) in (0..).step_by(GROUP).zip(&groups) {
         let last = first + group.len();
         if last <= done {

@@ -129,6 +129,18 @@ fn a_weak_model_that_is_the_base_costs_nothing() {
 }
 
 #[test]
+fn statistics_of_each_model_are_not_begun_half_way() {
+    let desk = Desk::new();
+    let mix = format!("{LORA} --method mix --weak base --save-every 2 --max-steps 4 --out mix");
+    desk.ok(&mix);
+    desk.remove("mix/adapter_config.json");
+    let told = desk.line(&format!("{mix} --resume --diagnostics 1"));
+    assert_eq!(told.code, Some(1), "{}", told.stderr);
+    assert!(told.stderr.contains("this checkpoint was made with loss = "), "{}", told.stderr);
+    desk.ok(&format!("{mix} --resume"));
+}
+
+#[test]
 fn all_phases_with_an_adapter() {
     let desk = Desk::new();
     desk.ok(&format!("wmss --model m --lora-rank 4 {DATA} --rounds 2 --out run"));

@@ -54,6 +54,18 @@ fn a_sound_machine_is_told_so_and_a_format_that_failed_is_not_taken() {
     assert!(refused.stderr.contains("`underdog doctor` found that gradients are no numbers"), "{}", refused.stderr);
     let other = run(&desk, &format!("{train} --quantize 8bit --out eight"));
     assert!(other.code == Some(0) && other.stderr.contains("found wrong on this device"), "{}", other.stderr);
+    let halves = {
+        let mut page = page.clone();
+        page["wrong"]["bfloat16"] = "gradients are off by 1.0 of their norm".into();
+        page.to_string()
+    };
+    desk.write(&file, &halves);
+    let whole = "train --model m --data data.jsonl --batch-size 4 --max-steps 1 --optimizer-bits 16 --out whole";
+    let refused = run(&desk, whole);
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("give another --optimizer-bits") && !desk.has("whole"), "{}", refused.stderr);
+    let told = run(&desk, "generate --model m --prompt 1 --max-new-tokens 2");
+    assert!(told.code == Some(0) && told.stderr.contains("found wrong on this device"), "{}", told.stderr);
     // What another device, version or shader has left is none of this one's business.
     for (key, value) in [("version", "0.0.0"), ("shaders", "other")] {
         let mut page = page.clone();

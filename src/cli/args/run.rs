@@ -312,7 +312,7 @@ pub struct RunFlags {
     /// Compute activations twice instead of keeping them (gradient checkpointing): auto, on, off, or of so many blocks
     #[arg(long, value_name = "BLOCKS", help_heading = MACHINE)]
     pub recompute: Option<Recompute>,
-    /// Tokens computed at once; 0 chooses by memory. The result does not depend on it
+    /// Tokens computed at once; 0 chooses by memory. The result depends on it by rounding alone
     #[arg(long, value_name = "N", help_heading = MACHINE)]
     pub tokens_per_pass: Option<u64>,
     /// Number format of the final model; auto is the source's, or bf16 with --optimizer-bits below 32
