@@ -254,8 +254,8 @@ impl Session<'_, '_> {
                 other => Error::from(other),
             };
             let layout = self.source.layout();
-            let blueprint = generate::Blueprint::new(shape, layout, sequences, capacity, gpu.max_binding())
-                .map_err(too_long)?;
+            let blueprint =
+                generate::Blueprint::new(shape, layout, sequences, capacity, gpu.max_binding()).map_err(too_long)?;
             tuning::tune(self.context, self.config, blueprint.work(), blueprint.bytes())?;
             let mut generator =
                 blueprint.load(gpu, &self.source.weights, self.source.adapter_folder()).map_err(too_long)?;
