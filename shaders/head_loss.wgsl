@@ -9,9 +9,9 @@
 //   loss = a (logsumexp(z_s) - z_sy) + (1 - a) T^2 KL(t^T || p^T)
 //   dz_s = w (a (p - e_y) + (1 - a) T (p^T - t^T))
 //
-// One visit gives the loss, the entropies and then the gradient. Running state of a logit set (Milakov & Gimelshein
-// 2018, extended): m = max, s = sum e^(z-m), t = sum e^(z-m) (z-m); logsumexp = m + ln s, H = ln s - t / s. It is kept of
-// all logits but the target's, which joins at the end: m is then what the target has to beat.
+// One visit gives the loss, the entropies and then the gradient, times the loss scale. Running state of a logit set
+// (Milakov & Gimelshein 2018, extended): m = max, s = sum e^(z-m), t = sum e^(z-m) (z-m); logsumexp = m + ln s,
+// H = ln s - t / s. It is kept of all logits but the target's, which joins at the end: m is then what the target has to beat.
 //
 // strong, weak: [n, stride] logits, then their gradients: V columns and what fills them up to a multiple of 4, which is
 // masked when read and may be written. targets, weights: [n]; a weight of 0 marks a token that is no target: its
@@ -370,7 +370,7 @@ fn gradient_of(row: u32, v: vec4<u32>, z: vec4<f32>) -> vec4<f32> {
     let q = exp(z - stats[row * STATS + LOGSUMEXP]);
     let eps = schedule[SMOOTHING];
     let label = select(vec4(0.0), vec4(1.0 - eps), v == vec4(targets[row]));
-    return weights[row] * (q - label - eps / f32(params.vocab));
+    return weights[row] * schedule[LOSS_SCALE] * (q - label - eps / f32(params.vocab));
 }
 
 // Four logits an invocation; workgroups: (V / 256, n).
@@ -451,7 +451,7 @@ fn gradient_distill(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
     let z = strong4[at];
     let v = tokens(quad);
     let g = distilled(row, v, z, teacher(row, v, weak4[at]), lse);
-    strong4[at] = weights[row] * g * slope(z, params.per_cap_strong);
+    strong4[at] = weights[row] * schedule[LOSS_SCALE] * g * slope(z, params.per_cap_strong);
 }
 
 // Soft-caps logits where they are all that is wanted. One invocation per logit.

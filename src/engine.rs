@@ -10,7 +10,7 @@ use crate::{
     method::{Draw, Row, Source},
     model::{Config, Model, Parameter},
     ops::head_loss::STATS,
-    optim::{AdamW, Scalars},
+    optim::{AdamW, HOST_SCALARS, Scalars, loss_scaling},
     tensor::{Memory, Tensor},
 };
 
@@ -42,6 +42,8 @@ pub struct Engine<'g> {
     profile: Option<Profile>,
     tokens: usize,
     logits: u64,
+    /// Whether [`Engine::scale_loss`] was asked for.
+    scales_loss: bool,
 }
 
 /// A pass under way, whose statistics [`Engine::stats`] has.
@@ -55,6 +57,22 @@ pub struct StartedPass {
 #[must_use]
 pub struct StartedUpdate {
     norm: Option<Ticket>,
+}
+
+/// What became of an update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Updated {
+    /// The gradient's norm before clipping, without the loss scale.
+    pub norm: f32,
+    /// What the gradient was held times.
+    pub loss_scale: f32,
+}
+
+impl Updated {
+    /// Whether the update changed nothing but the loss scale, which was too large: later ones go on.
+    pub fn is_skipped(&self) -> bool {
+        !self.norm.is_finite() && self.loss_scale > 1.0
+    }
 }
 
 /// Which of an engine's models.
@@ -146,7 +164,14 @@ impl<'g> Engine<'g> {
 
     /// Sets the step's scalars.
     pub fn set_scalars(&self, step: u64, scalars: &Scalars) {
-        self.memory.write(self.gpu, self.row.targets.schedule, 0, &scalars.row(step));
+        self.memory.write(self.gpu, self.row.targets.schedule, 0, &scalars.row(step)[..HOST_SCALARS]);
+    }
+
+    /// From now on gradients are held times a loss scale, which starts at `start`, a power of two, and moves on the device;
+    /// it is part of [`Self::state`].
+    pub fn scale_loss(&mut self, start: f32) {
+        self.scales_loss = true;
+        self.memory.write(self.gpu, loss_scaling(self.row.targets.schedule), 0, &[start, 0.0]);
     }
 
     /// Computes one packed row: the statistics of each token (zeros where it predicts no target), and gradients added to
@@ -281,13 +306,24 @@ impl<'g> Engine<'g> {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn norm(&mut self, StartedUpdate { norm }: StartedUpdate) -> Result<f32, Error> {
-        let Some(ticket) = norm else { return Ok(0.0) };
-        let bytes = self.results.fetch(self.gpu, ticket)?;
-        Ok(bytemuck::pod_collect_to_vec(&bytes).first().copied().unwrap_or(0.0))
+    pub fn norm(&mut self, started: StartedUpdate) -> Result<f32, Error> {
+        Ok(self.updated(started)?.norm)
     }
 
-    /// Reads a parameter or its gradient back by name; `None` if there is none of that name.
+    /// What became of an update. Waits for that update only.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn updated(&mut self, StartedUpdate { norm }: StartedUpdate) -> Result<Updated, Error> {
+        let found: Vec<f32> = match norm {
+            Some(ticket) => bytemuck::pod_collect_to_vec(&self.results.fetch(self.gpu, ticket)?),
+            None => Vec::new(),
+        };
+        let number = |i: usize| found.get(i).copied();
+        Ok(Updated { norm: number(0).unwrap_or(0.0), loss_scale: number(2).unwrap_or(1.0) })
+    }
+
+    /// Reads a parameter or its gradient, times the loss scale, back by name; `None` if there is none of that name.
     ///
     /// # Errors
     /// If the device fails.
@@ -301,10 +337,13 @@ impl<'g> Engine<'g> {
     }
 
     /// The tensors beside the strong model's weights that a resumed run needs, by name: both moments of everything
-    /// that learns, as they are held, and a weak model that learns.
+    /// that learns, as they are held, a weak model that learns, and the loss scale where one moves.
     pub fn state(&self) -> Vec<(String, Vec<Tensor>)> {
         let mut state = Vec::new();
         let Some(adamw) = &self.adamw else { return state };
+        if self.scales_loss {
+            state.push(("loss_scale".into(), vec![loss_scaling(self.row.targets.schedule)]));
+        }
         let mut moments = adamw.moments().zip(adamw.scales());
         let others = self.others.iter().enumerate().map(|(i, model)| (format!("weak{i}."), model));
         for (prefix, model) in [(String::new(), &self.strong)].into_iter().chain(others) {

@@ -8,6 +8,8 @@ mod cached;
 mod compare;
 #[path = "cli/doctor.rs"]
 mod doctor;
+#[path = "cli/half.rs"]
+mod half;
 #[path = "cli/methods.rs"]
 mod methods;
 #[path = "cli/mistakes.rs"]

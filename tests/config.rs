@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use underdog::config::{
     self, Autotune, ByteSize, Config, CurriculumRule, Dtype, Error, LambdaSchedule, Layers, LrScheduler, Method,
-    Origin, Overlength, Quantize, Recompute, WeakSource,
+    Origin, Overlength, Precision, Quantize, Recompute, WeakSource,
 };
 
 /// A message without the folder that the test's file lies in.
@@ -195,6 +195,7 @@ fn settings_survive_their_file() {
         modules_to_save: vec!["embed_tokens".into()],
         quantize: Quantize::Bits4,
         optimizer_bits: 16,
+        precision: Precision::F16,
         weak: vec!["weak".into(), "w 2".into()],
         weak_share: vec![1.0, 2.5],
         candidate: vec![],

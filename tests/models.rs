@@ -9,6 +9,8 @@ mod adapters;
 mod families;
 #[path = "models/generation.rs"]
 mod generation;
+#[path = "models/half.rs"]
+mod half;
 #[path = "models/held.rs"]
 mod held;
 #[path = "models/invariance.rs"]

@@ -1,9 +1,12 @@
 // AdamW (Loshchilov & Hutter 2019) with clipping by the global norm, in the order of operations of torch.optim.AdamW:
-//   g = grad * scale,  scale = min(1, max_norm / (norm + 1e-6))
+//   g = grad * scale,  scale = min(1, max_norm / (norm + 1e-6)) / loss_scale
 //   p = p (1 - lr wd);  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
 //   p = p - (lr / (1 - b1^t)) m / (sqrt(v) / sqrt(1 - b2^t) + eps)
 // A step whose norm is not finite changes nothing, nor do those after it, until the host clears the scale: it may learn of
 // the norm only after it has asked for the next step, and the weights stay those of the last good one.
+//
+// Gradients are held times a loss scale (Micikevicius et al. 2018), which moves as torch's GradScaler moves it: while it is
+// above 1, a step whose norm is not finite changes nothing, halves it and stops nobody; after enough good steps it doubles.
 //
 // Four numbers at a time, of as many parameters as lie side by side; zeros between them stay zeros.
 
@@ -18,7 +21,7 @@ struct Params {
 var<immediate> params: Params;
 
 @group(0) @binding(2) var<storage, read> schedule: array<f32>;
-@group(0) @binding(7) var<storage, read> clipped: array<f32>; // [norm, scale] as `clip` leaves them
+@group(0) @binding(7) var<storage, read> clipped: array<f32>; // as `clip` leaves it: [norm, scale, ..]
 
 struct Moved {
     weight: vec4<f32>,

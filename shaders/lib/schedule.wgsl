@@ -1,4 +1,4 @@
-// Columns of the row of scalars that the host writes before every optimizer step.
+// Columns of the row of scalars: what the host writes before every optimizer step, and then what only `clip` moves.
 const LAMBDA = 0u; // share of the strong model in mixed logits
 const LR = 1u;
 const BETA1 = 2u;
@@ -15,4 +15,7 @@ const TEMPERATURE = 12u; // of distilled logits
 const HARD = 13u; // share of the cross-entropy in a distilled loss
 const LOWERED = 14u; // by how much the teacher's target logit is lowered
 const ROUNDING = 15u; // where the randomness of rounding starts, a whole number below 2^24
-const SCALARS = 16u; // columns in all
+const GROWTH = 16u; // good steps after which the loss scale doubles; 0: it never does
+const LOSS_SCALE = 17u; // what gradients are multiplied by, a power of two: the first of those that the host only starts
+const GOOD_STEPS = 18u; // since the loss scale moved
+const SCALARS = 19u; // columns in all

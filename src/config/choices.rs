@@ -50,8 +50,8 @@ pub enum Overlength {
     Error,
 }
 
-/// The number format of the weights that a run writes. Training computes in f32 whichever it is; what it holds its weights
-/// in, `optimizer_bits` says.
+/// The number format of the weights that a run writes. What training computes in, `precision` says, and what it holds its
+/// weights in, `optimizer_bits`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
@@ -61,6 +61,17 @@ pub enum Dtype {
     F32,
     /// 2 bytes a weight.
     Bf16,
+}
+
+/// What the factors of products are rounded to, where the device has kernels that gain by it. Sums, and all that is no
+/// factor, stay f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// They are not rounded.
+    F32,
+    /// 2 bytes, with a loss scale that keeps small gradients from vanishing.
+    F16,
 }
 
 /// How kernels are chosen for the device.

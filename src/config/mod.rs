@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use bytes::ByteSize;
 pub use choices::{
-    Autotune, CurriculumRule, Dtype, LambdaSchedule, LrScheduler, Method, Overlength, Quantize, WeakSource,
+    Autotune, CurriculumRule, Dtype, LambdaSchedule, LrScheduler, Method, Overlength, Precision, Quantize, WeakSource,
 };
 pub use layers::{Error, Layers, Origin};
 pub use recompute::Recompute;
@@ -126,6 +126,8 @@ pub struct Config {
     /// Bits of the numbers that learn: 32, 16 or 8. Below 32, weights of a model and their gradients are bfloat16; with 8,
     /// moments have 8 bits.
     pub optimizer_bits: u32,
+    /// What the factors of products may be rounded to.
+    pub precision: Precision,
     /// Where all randomness starts.
     pub seed: u64,
     /// Whether each epoch has an order of its own.
@@ -233,6 +235,7 @@ impl Default for Config {
             weight_decay: 0.0,
             clip: 1.0,
             optimizer_bits: 32,
+            precision: Precision::F32,
             seed: 42,
             shuffle: true,
             dtype: Dtype::Auto,

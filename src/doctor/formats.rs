@@ -17,12 +17,14 @@ use crate::{
     method::{Draw, Source},
     model::{Config, Held, Layout},
     ops::{self, head_loss::LOSS},
-    optim::{Scalars, Width},
+    optim::{LOSS_SCALING, Scalars, Width},
     tensor::Format,
 };
 
 /// The name of what needs no other format.
 pub(super) const PLAIN: &str = "f32";
+/// The name of factors that are rounded to f16.
+pub const HALF: &str = "f16 arithmetic";
 /// What gradients of a packed base may differ by from those of the same numbers in f32, of their norm.
 const ALLOWED: f64 = 1e-4;
 /// And where factors are rounded to f16, which has 11 bits.
@@ -182,9 +184,10 @@ fn on_base(gpu: &Gpu, config: &Config, held: Held, seen: Held) -> Result<Vec<f32
     gradients(&engine)
 }
 
-/// The gradient of the loss of a whole model, in the forms that are chosen.
+/// The gradient of the loss of a whole model, in the forms that are chosen, scaled as runs with such forms scale it.
 fn plain(gpu: &Gpu, config: &Config) -> Result<Vec<f32>, Error> {
     let mut engine = Blueprint::new(&spec(gpu, config.clone()))?.build(gpu)?;
+    engine.scale_loss(LOSS_SCALING.0);
     fill(&engine, Held::default(), None)?;
     loss(&mut engine, 1.0)?;
     gradients(&engine)
@@ -232,7 +235,7 @@ fn half(gpu: &Gpu, config: &Config, judged: &[Judged]) -> Result<Option<Learned>
     taken.iter().for_each(|(family, class, form)| gpu.choose(family, class.clone(), *form));
     let got = plain(gpu, config);
     taken.iter().zip(before).for_each(|((family, class, _), form)| gpu.choose(family, class.clone(), form));
-    Ok(Some(Learned::new("f16 arithmetic", difference(&got?, &want), ALLOWED_HALF)))
+    Ok(Some(Learned::new(HALF, difference(&got?, &want), ALLOWED_HALF)))
 }
 
 fn norm(values: &[f32]) -> f64 {

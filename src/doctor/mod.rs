@@ -17,7 +17,7 @@ use std::{
 
 use serde::Serialize;
 
-pub use formats::{Learned, name as format_name};
+pub use formats::{HALF, Learned, name as format_name};
 pub use pace::Pace;
 pub use room::Room;
 

@@ -331,6 +331,7 @@ impl Blueprint {
             profile: None,
             tokens,
             logits,
+            scales_loss: false,
         })
     }
 }

@@ -103,6 +103,8 @@ impl Family {
 /// Which forms a device takes, by family and class.
 #[derive(Default)]
 pub(super) struct Choices {
+    /// Whether forms that round factors to f16 were allowed.
+    half: bool,
     families: HashMap<&'static str, (&'static Family, HashMap<String, Form>)>,
 }
 
@@ -149,6 +151,22 @@ impl Gpu {
     /// What was chosen for a class, if anything was.
     pub fn chosen(&self, family: &Family, class: &str) -> Option<Form> {
         lock(&self.choices).get(family, class)
+    }
+
+    /// Says whether forms that round factors to f16 may be chosen from now on. Where that is news, what was chosen is forgotten,
+    /// and the answer is `true`.
+    pub fn allow_half(&self, half: bool) -> bool {
+        let mut choices = lock(&self.choices);
+        let news = choices.half != half;
+        if news {
+            *choices = Choices { half, ..Choices::default() };
+        }
+        news
+    }
+
+    /// Whether forms that round factors to f16 may be chosen.
+    pub fn allows_half(&self) -> bool {
+        lock(&self.choices).half
     }
 
     /// Everything chosen: family, class and form, in the order of names.

@@ -32,7 +32,12 @@ pub struct Scalars {
     pub lowered: f64,
     /// Where the randomness of rounding starts.
     pub seed: u64,
+    /// Good steps after which the loss scale doubles; 0: it never does.
+    pub growth: u64,
 }
+
+/// The loss scale that a run with f16 factors starts with, and its [`Scalars::growth`]: those of torch.amp.GradScaler.
+pub const LOSS_SCALING: (f32, u64) = (65_536.0, 2_000);
 
 impl Default for Scalars {
     /// Plain cross-entropy and no step: what scoring needs.
@@ -49,12 +54,14 @@ impl Default for Scalars {
             hard: 1.0,
             lowered: 0.0,
             seed: 0,
+            growth: 0,
         }
     }
 }
 
 impl Scalars {
-    /// The row of step `step`, counted from 0.
+    /// The row of step `step`, counted from 0, with a loss scale of 1. What lies behind [`HOST_SCALARS`] moves on the device:
+    /// there it is written once.
     pub fn row(&self, step: u64) -> [f32; kernels::SCALARS] {
         let t = i32::try_from(step + 1).unwrap_or(i32::MAX);
         let corrections = self.betas.map(|beta| 1.0 - beta.powi(t));
@@ -75,6 +82,8 @@ impl Scalars {
         row[kernels::HARD] = self.hard as f32;
         row[kernels::LOWERED] = self.lowered as f32;
         row[kernels::ROUNDING] = (mixed(self.seed, step) >> 40) as f32;
+        row[kernels::GROWTH] = self.growth as f32;
+        row[kernels::LOSS_SCALE] = 1.0;
         row
     }
 }
@@ -85,6 +94,14 @@ fn mixed(seed: u64, step: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+/// Scalars of a row that are the host's to write in every step.
+pub const HOST_SCALARS: usize = kernels::LOSS_SCALE;
+
+/// The part of a schedule that moves on the device: the loss scale, and the good steps since it moved. Never bound by itself.
+pub fn loss_scaling(schedule: Tensor) -> Tensor {
+    Tensor { offset: schedule.offset + HOST_SCALARS, rows: 1, cols: kernels::SCALARS - HOST_SCALARS, ..schedule }
 }
 
 /// Declares the tensor that holds [`Scalars::row`].
@@ -111,7 +128,7 @@ impl AdamW {
         let groups = Group::of(&parameters, store);
         let blocks: usize = groups.iter().map(|group| group.grad.len().div_ceil(SQUARES)).sum();
         let partials = store.declare("norm partials", Role::Inputs, 1, blocks.max(1));
-        let norm = store.declare("gradient norm", Role::Inputs, 1, 2);
+        let norm = store.declare("gradient norm", Role::Inputs, 1, 3);
         Self { parameters, groups, partials, norm, schedule }
     }
 
@@ -125,8 +142,9 @@ impl AdamW {
         self.parameters.iter().map(|parameter| parameter.scales)
     }
 
-    /// `[norm, scale]` of the last step's gradient, before clipping; a negative scale: it or one before was not finite and
-    /// the step changed nothing. No step changes anything until zeros are written here.
+    /// `[norm, scale, loss scale]` of the last step's gradient, before clipping; a negative scale: it or one before was not
+    /// finite and the step changed nothing. Where the loss scale was above 1, it is halved and the next step may be good;
+    /// else no step changes anything until zeros are written here.
     pub fn norm(&self) -> Tensor {
         self.norm
     }
@@ -142,7 +160,7 @@ impl AdamW {
             tape.run_kernel(kernel, vec![grad, partials], &params(grad.len() / 4, first), grid);
             first += grad.len().div_ceil(SQUARES);
         }
-        let clip = kernels::Clip { partials, schedule, norm };
+        let clip = kernels::Clip { partials, scaling: schedule, norm };
         tape.run(clip, params(partials.len(), 0), Grid::linear(1));
         for group in &self.groups {
             let Group { weight, grad, moments: [moment1, moment2], .. } = *group;

@@ -248,7 +248,8 @@ mod tests {
     }
 
     fn step(step: u64, seconds: f64) -> Event<'static> {
-        Event::Step(Step { step, loss: 1.5, grad_norm: 0.25, lr: 1e-5, tokens: 640, seconds, ..Step::default() })
+        let step = Step { step, loss: 1.5, grad_norm: 0.25, lr: 1e-5, tokens: 640, seconds, ..Step::default() };
+        Event::Step(Box::new(step))
     }
 
     fn phase(total: u64, done: u64) -> Event<'static> {
@@ -273,14 +274,14 @@ mod tests {
                 weak: Some(WeakStep { entropy_weak: 2.0, ..WeakStep::default() }),
                 ..MixStep::default()
             }),
-            probed: None,
+            ..Step::default()
         };
         let facts = [("model", "tiny".to_owned()), ("device", "none".to_owned())];
         let got = shown(&[
             Event::RunStarted { title: "train", facts: &facts },
             phase(2, 0),
             step(1, 0.5),
-            Event::Step(mixed),
+            Event::Step(Box::new(mixed)),
             Event::CheckpointSaved { path: Path::new("out"), step: 2 },
             Event::PhaseFinished { name: "sft", seconds: 1.0, summary: "loss 1.5" },
             Event::Warning("warm"),

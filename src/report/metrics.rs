@@ -85,8 +85,7 @@ mod tests {
             planned_bytes: 100,
             margin: -0.5,
             strong: Some(strong),
-            mix: None,
-            probed: None,
+            ..Step::default()
         }
     }
 

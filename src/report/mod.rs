@@ -66,7 +66,7 @@ pub enum Event<'a> {
         done: u64,
     },
     /// An optimizer step is done.
-    Step(Step),
+    Step(Box<Step>),
     /// Part of a phase without optimizer steps is done.
     Progress {
         /// Units done so far in this phase.
@@ -136,6 +136,12 @@ pub struct Step {
     /// What only a loss with a second set of logits has.
     #[serde(flatten)]
     pub mix: Option<MixStep>,
+    /// What gradients were held times, where that moves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<f64>,
+    /// Whether gradients overflowed at that scale, so that the step changed nothing else.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub skipped: bool,
     /// What a look at the probe found, where it was due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probed: Option<Probed>,

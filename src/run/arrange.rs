@@ -1,6 +1,6 @@
 //! How the models of a phase are held, and the arrangement that fits: from settings to what `fit` chooses from.
 
-use super::{Context, Error, Models, advise, outline, trust};
+use super::{Context, Error, Models, advise, outline, trust, tuning};
 use crate::{
     config::{Config, Quantize, Recompute},
     data::Example,
@@ -166,6 +166,7 @@ pub(super) fn check_fits(
     model: &model::Config,
     examples: &[Example],
 ) -> Result<(), Error> {
+    tuning::half(config, context.gpu)?;
     let longest: Vec<Vec<&Example>> =
         examples.iter().max_by_key(|example| example.ids.len()).map(|longest| vec![longest]).into_iter().collect();
     arrange(config, model, outline(config, model)?, &longest, &Limits::of(context.gpu))?;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     checkpoint, config,
-    config::{Config, LrScheduler},
+    config::{Config, LrScheduler, Precision},
     curriculum::CurriculumRow,
     data::{
         self, Dataset, Example,
@@ -25,7 +25,7 @@ use crate::{
     engine::{Engine, Loss, Side, Spec},
     fit::{self, Choice},
     gpu::MemoryUse,
-    optim::{Decay, Scalars, Schedule, Width},
+    optim::{Decay, LOSS_SCALING, Scalars, Schedule, Width},
     report::{Event, Report, bytes},
     score::{self, Scored},
     train::{self as training, Means, Outcome, Phase},
@@ -189,6 +189,7 @@ pub fn train(
             weight_decay: config.weight_decay,
             clip: config.clip,
             seed: config.seed,
+            growth: if config.precision == Precision::F16 { LOSS_SCALING.1 } else { 0 },
             ..recipe.scalars
         },
         identity,
@@ -273,6 +274,7 @@ fn identity(
         "weight_decay": config.weight_decay,
         "clip": config.clip,
         "optimizer_bits": config.optimizer_bits,
+        "precision": config.precision,
         "adamw": config.adamw,
         "seed": config.seed,
         "shuffle": config.shuffle,

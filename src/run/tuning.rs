@@ -6,9 +6,10 @@ use std::{
     sync::atomic::Ordering,
 };
 
-use super::{Context, Error, folder};
+use super::{Context, Error, folder, trust};
 use crate::{
-    config::{Autotune, Config},
+    config::{Autotune, Config, Precision},
+    doctor,
     gpu::{
         Extents, Gpu, Kernel,
         tune::{self, Book, Effort, Options, Told},
@@ -31,7 +32,8 @@ pub fn tune(
     planned: u64,
 ) -> Result<(), Error> {
     recall(context, config)?;
-    let options = effort(config.autotune, context.gpu).map(|effort| Options { effort, half: false, planned });
+    let half = context.gpu.allows_half();
+    let options = effort(config.autotune, context.gpu).map(|effort| Options { effort, half, planned });
     let Context { gpu, report, stop, .. } = context;
     let mut told = Ok(());
     tune::settle(
@@ -61,11 +63,36 @@ pub fn effort(autotune: Autotune, gpu: &Gpu) -> Option<Effort> {
     }
 }
 
-/// Takes the choices that the run in `config.out` has made so far, if one stands there.
+/// Whether forms that round factors to f16 may be taken.
 ///
 /// # Errors
-/// If a warning cannot be shown.
+/// If they are asked for, and the device has none or `underdog doctor` found them wrong.
+pub(super) fn half(config: &Config, gpu: &Gpu) -> Result<bool, Error> {
+    if config.precision == Precision::F32 {
+        return Ok(false);
+    }
+    let mut forms = ops::families().flat_map(|family| family.alternatives);
+    let why = match trust::wrong(gpu).remove(doctor::HALF) {
+        Some(why) => format!("`underdog doctor` found that {why}"),
+        None if forms.any(|form| form.half && gpu.offers(form)) => return Ok(true),
+        None => "no f16 arithmetic that underdog can use".into(),
+    };
+    let adapter = gpu.identity().adapter;
+    Err(Error::User(format!("precision f16 on {adapter}: {why}; leave the setting out, or choose another --device")))
+}
+
+/// Takes the choices that the run in `config.out` has made so far, if one stands there; those that were made in another
+/// precision are forgotten.
+///
+/// # Errors
+/// If the device has no f16 and the settings want it, or a warning cannot be shown.
 pub(super) fn recall(context: &mut Context<'_>, config: &Config) -> Result<(), Error> {
+    let half = half(config, context.gpu)?;
+    if context.gpu.allow_half(half) && half && effort(config.autotune, context.gpu).is_none() {
+        let text = "precision f16: no kernel is tried on this device with this --autotune, so that only those that the run \
+            began with round to f16, if any; on a software driver, --autotune full tries them";
+        context.report.event(&Event::Note(text))?;
+    }
     let Some(path) = file(config).filter(|path| path.exists()) else { return Ok(()) };
     let (record, why) = Book::open(&path, context.gpu);
     let why = match why {

@@ -92,7 +92,14 @@ impl<'a, 'g> Course<'a, 'g> {
         let Some(under_way) = self.under_way.take() else { return Ok(()) };
         let done = self.finish(under_way)?;
         self.loss = Some(done.loss);
-        Ok(report.event(&Event::Step(done))?)
+        let overflow = done.loss_scale.filter(|_| done.skipped).map(|scale| {
+            format!(
+                "step {}: gradients overflowed at a loss scale of {scale}; it changed nothing, and the scale is halved",
+                done.step
+            )
+        });
+        report.event(&Event::Step(Box::new(done)))?;
+        Ok(overflow.iter().try_for_each(|text| report.event(&Event::Note(text)))?)
     }
 
     /// Tells what was profiled, if anything was, and writes it down.
@@ -150,8 +157,10 @@ impl<'a, 'g> Course<'a, 'g> {
             means.add(&self.engine.stats(started)?, &batch.weights);
             tokens += batch.examples.iter().map(|placed| placed.len as u64).sum::<u64>();
         }
-        let (loss, grad_norm) = (means.loss(), f64::from(self.engine.norm(update)?));
-        if !(loss.is_finite() && grad_norm.is_finite()) {
+        let updated = self.engine.updated(update)?;
+        let (loss, grad_norm) = (means.loss(), f64::from(updated.norm));
+        let scaled = self.phase.scalars.growth > 0;
+        if !(loss.is_finite() && grad_norm.is_finite() || updated.is_skipped()) {
             // Where the norm is not finite, neither this step nor a later one touched weights or moments.
             let saved = match step {
                 _ if grad_norm.is_finite() => {
@@ -163,7 +172,7 @@ impl<'a, 'g> Course<'a, 'g> {
                     format!("before the weights were touched; {} holds the last good state", path.display())
                 }
             };
-            return Err(Error::NotFinite { step: step + 1, loss, grad_norm, saved });
+            return Err(Error::NotFinite { step: step + 1, loss, grad_norm, saved, scaled });
         }
         self.lambda = self.phase.mixing.next(scalars.lambda, means.amplification(scalars.lambda));
         let looks = self.looks_after(step);
@@ -185,6 +194,8 @@ impl<'a, 'g> Course<'a, 'g> {
             margin: means.margin(),
             strong: (self.engine.loss() != Loss::Mix(Source::Blended)).then(|| means.strong(vocab)),
             mix: mix(self.engine.loss(), &means, scalars.lambda, vocab),
+            loss_scale: scaled.then(|| f64::from(updated.loss_scale)),
+            skipped: updated.is_skipped(),
             probed,
         })
     }

@@ -26,7 +26,7 @@ use crate::{
         sampler::Epochs,
     },
     engine::{self, Engine},
-    optim::{Scalars, Schedule},
+    optim::{LOSS_SCALING, Scalars, Schedule},
     report::{self, Event, Metrics, Report},
 };
 
@@ -56,7 +56,7 @@ pub enum Error {
     /// Loss or gradient ran away.
     #[error(
         "step {step}: loss is {loss:.4}, gradient norm {grad_norm:.4}; the run stopped {saved}. Lower --lr, raise \
-         --warmup, or look at the data of this step"
+         --warmup, or look at the data of this step{}", if *scaled { "; with --precision f32 nothing overflows in f16" } else { "" }
     )]
     NotFinite {
         /// Step, from 1.
@@ -67,6 +67,8 @@ pub enum Error {
         grad_norm: f64,
         /// What became of the weights, and where the last good state is.
         saved: String,
+        /// Whether factors may have been f16.
+        scaled: bool,
     },
     /// `--resume` with other settings.
     #[error(
@@ -106,7 +108,8 @@ pub struct Phase<'a> {
     pub steps: u64,
     /// Learning rate.
     pub schedule: Schedule,
-    /// The other scalars; `lr` is set by the schedule, `lambda` is where `mixing` starts.
+    /// The other scalars; `lr` is set by the schedule, `lambda` is where `mixing` starts. With a `growth`, the loss is
+    /// scaled.
     pub scalars: Scalars,
     /// How lambda moves.
     pub mixing: Mixing,
@@ -243,6 +246,9 @@ pub fn train(
     report: &mut Report,
     stop: &AtomicBool,
 ) -> Result<Outcome, Error> {
+    if phase.scalars.growth > 0 {
+        engine.scale_loss(LOSS_SCALING.0);
+    }
     let (start, state) = match &phase.from {
         Some(checkpoint) => (checkpoint.step, Some(save::restore(engine, checkpoint, phase)?)),
         None => (0, None),

@@ -47,6 +47,11 @@ fn a_sound_machine_is_told_so_and_a_format_that_failed_is_not_taken() {
         assert!(refused.stderr.contains(wanted), "no `{wanted}`: {}", refused.stderr);
     }
     assert!(!desk.has("four"), "a refused run leaves nothing");
+    page["wrong"]["f16 arithmetic"] = "gradients are no numbers".into();
+    desk.write(&file, &page.to_string());
+    let refused = run(&desk, &format!("{train} --precision f16 --out half"));
+    assert_eq!((refused.code, desk.has("half")), (Some(1), false), "{}", refused.stderr);
+    assert!(refused.stderr.contains("`underdog doctor` found that gradients are no numbers"), "{}", refused.stderr);
     let other = run(&desk, &format!("{train} --quantize 8bit --out eight"));
     assert!(other.code == Some(0) && other.stderr.contains("found wrong on this device"), "{}", other.stderr);
     let halves = {

@@ -40,6 +40,7 @@ pub(crate) const SCALARS: Scalars = Scalars {
     hard: 1.0,
     lowered: 0.0,
     seed: SEED,
+    growth: 0,
 };
 
 /// Of all golden curves.

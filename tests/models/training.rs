@@ -13,7 +13,7 @@ use underdog::{
     gpu::Gpu,
     model::Config,
     ops::head_loss::LOSS,
-    optim::{Decay, Schedule},
+    optim::{Decay, Scalars, Schedule},
     report::{self, Console, Report},
     train::{self, Error, Files, Mixing, Noise, Outcome, Phase, fingerprint},
 };
@@ -41,6 +41,7 @@ struct Run<'a> {
     mixing: Mixing,
     diagnostics: u64,
     profile: bool,
+    gpu: &'static Gpu,
 }
 
 impl<'a> Run<'a> {
@@ -59,18 +60,15 @@ impl<'a> Run<'a> {
             mixing: arm.mixing,
             diagnostics: 0,
             profile: false,
+            gpu: gpu(),
         }
     }
 
     /// A process of its own, as it were: a new engine, going on from the newest checkpoint if there is one. With `stop`
     /// it is interrupted in its first step.
     fn go(&self, stop: bool) -> (Engine<'static>, Result<Outcome, Error>) {
-        self.go_on(gpu(), stop)
-    }
-
-    fn go_on<'g>(&self, gpu: &'g Gpu, stop: bool) -> (Engine<'g>, Result<Outcome, Error>) {
         let arm = self.arm;
-        let mut engine = arm.engine_on(gpu, &Spec { max_binding: self.max_binding, ..arm.spec(TOKENS) });
+        let mut engine = arm.engine_on(self.gpu, &Spec { max_binding: self.max_binding, ..arm.spec(TOKENS) });
         let (examples, strong) = (&arm.examples, golden_path(&arm.strong));
         let (alpha, padded) = arm.noise;
         let from = checkpoint::latest(self.out).unwrap().found;
@@ -114,12 +112,12 @@ fn identity(value: Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap_or_default()
 }
 
-/// The lines of `metrics.jsonl` but for the time they took.
+/// The lines of `metrics.jsonl` but for the time they took, and the memory that whatever ran before them on the device did.
 fn metrics(out: &Path) -> Vec<Value> {
     let text = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
     let line = |line: &str| {
         let mut line: Value = serde_json::from_str(line).unwrap();
-        line.as_object_mut().unwrap().remove("seconds");
+        ["seconds", "peak_bytes"].iter().for_each(|key| drop(line.as_object_mut().unwrap().remove(*key)));
         line
     };
     text.lines().map(line).collect()
@@ -209,6 +207,35 @@ fn a_resumed_run_with_an_adaptive_lambda_and_a_probe_has_the_same_bits() {
     assert_eq!(probed, [4, STEPS]);
 }
 
+/// An arm whose loss scale doubles after so many good steps.
+fn growing(growth: u64) -> Arm {
+    let arm: Arm = ("qwen3", None).into();
+    Arm { scalars: Scalars { growth, ..arm.scalars }, ..arm }
+}
+
+#[test]
+fn a_resumed_run_with_a_loss_scale_has_the_same_bits() {
+    let scales = |steps: &[Value]| -> Vec<f64> { steps.iter().map(|s| s["loss_scale"].as_f64().unwrap()).collect() };
+    let steps = interrupted_equals_uninterrupted(growing(2), |run| run);
+    assert_eq!(scales(&steps), [1.0, 1.0, 2.0, 2.0, 4.0, 4.0].map(|times| times * 65_536.0));
+    // Powers of two: but for what is told, it is as if there was no scale.
+    let plain = interrupted_equals_uninterrupted(("qwen3", None), |run| run);
+    let without = |mut step: Value| step.as_object_mut().unwrap().remove("loss_scale").map(|_| step);
+    assert_eq!(steps.into_iter().map(without).collect::<Option<Vec<_>>>().unwrap(), plain);
+
+    let arm = growing(1);
+    let Some(half) = crate::half::half_gpu(&arm.spec(TOKENS)) else { return };
+    let steps = interrupted_equals_uninterrupted(arm, |run| Run { gpu: half, ..run });
+    let skipped: Vec<bool> = steps.iter().map(|step| step.get("skipped").is_some()).collect();
+    let mut scale = 65_536.0;
+    for (step, (found, skipped)) in scales(&steps).into_iter().zip(&skipped).enumerate() {
+        assert_eq!(found, scale, "step {step}: {steps:?}");
+        assert_eq!(steps[step]["grad_norm"].is_null(), *skipped, "{steps:?}");
+        scale *= if *skipped { 0.5 } else { 2.0 };
+    }
+    assert!(skipped.contains(&true) && !skipped[0], "scales that grow this fast overflow: {steps:?}");
+}
+
 /// The mean over target tokens of the logits of `tokens`, and of all logits, in the model of a folder; without `tokens`, of
 /// each target's strongest other token, which are returned.
 fn logits_of(model: &str, batch: &Batch, tokens: Option<Vec<usize>>) -> ([f64; 2], Vec<usize>) {
@@ -275,6 +302,9 @@ fn other_settings_are_refused_by_name() {
 /// The checkpoint that a run leaves which stops because it ran away.
 fn last_good_state(run: Run<'_>) -> checkpoint::Restored {
     let (engine, outcome) = run.go(false);
+    let scaled = run.arm.scalars.growth > 0;
+    let advised = outcome.as_ref().is_err_and(|error| error.to_string().contains("--precision f32"));
+    assert_eq!(advised, scaled, "{outcome:?}");
     let Err(Error::NotFinite { step, saved, .. }) = outcome else { panic!("{outcome:?}") };
     let found = checkpoint::latest(run.out).unwrap().found.expect("a checkpoint");
     assert_eq!(found.step, step - 1);
@@ -303,14 +333,21 @@ fn a_run_that_runs_away_keeps_its_last_good_state() {
         let read = |found: &checkpoint::Restored| fs::read(found.path.join(file)).unwrap();
         assert!(read(&known_at_once) == read(&known_late), "{file}");
     }
+    // With a loss scale it is given up once that cannot be halved any more.
+    let (scaled, arm) = (tempfile::tempdir().unwrap(), growing(2000));
+    let given_up = last_good_state(Run { arm: &arm, out: scaled.path(), save_every: 0, steps: 40, ..run });
+    assert_eq!(given_up.step, known_late.step + 16, "from 65,536 to 1");
+    let bytes = |found: &checkpoint::Restored| fs::read(found.path.join("model.safetensors")).unwrap();
+    assert!(bytes(&given_up) == bytes(&known_late), "skipped steps leave the weights");
 }
 
 #[test]
 fn more_steps_make_nothing_more_on_the_device() {
     let arm = ("qwen3", Some(("mix_same/weak", false))).into();
     let made = [2, STEPS].map(|steps| {
-        let (gpu, out) = (Gpu::open(None).unwrap(), tempfile::tempdir().unwrap());
-        Run { steps, diagnostics: 2, ..Run::of(&arm, out.path()) }.go_on(&gpu, false).1.unwrap();
+        let gpu: &'static Gpu = Box::leak(Box::new(Gpu::open(None).unwrap()));
+        let out = tempfile::tempdir().unwrap();
+        Run { steps, diagnostics: 2, gpu, ..Run::of(&arm, out.path()) }.go(false).1.unwrap();
         assert_eq!(metrics(out.path()).len() as u64, steps);
         gpu.made()
     });

@@ -1,7 +1,7 @@
 //! AdamW against torch's order of operations in f64, over ten steps.
 
 use underdog::{
-    optim::{AdamW, Scalars, Width, schedule_tensor},
+    optim::{AdamW, HOST_SCALARS, Scalars, Width, loss_scaling, schedule_tensor},
     plan::Plan,
     tape::Tape,
     tensor::{Memory, Role, Store, Tensor},
@@ -74,11 +74,18 @@ impl Device {
         for ((weight, _), values) in pairs.iter().zip(weights) {
             memory.write(gpu(), *weight, 0, &values.f32());
         }
-        (Self { memory, schedule, pairs, optimizer, program }, commands)
+        let device = Self { memory, schedule, pairs, optimizer, program };
+        device.scale(1.0);
+        (device, commands)
+    }
+
+    /// From now on gradients are held times this.
+    fn scale(&self, loss_scale: f32) {
+        self.memory.write(gpu(), loss_scaling(self.schedule), 0, &[loss_scale, 0.0]);
     }
 
     fn update(&mut self, gradients: &[Mat], scalars: &Scalars, step: u64) {
-        self.memory.write(gpu(), self.schedule, 0, &scalars.row(step));
+        self.memory.write(gpu(), self.schedule, 0, &scalars.row(step)[..HOST_SCALARS]);
         for ((_, gradient), values) in self.pairs.iter().zip(gradients) {
             self.memory.write(gpu(), *gradient, 0, &values.f32());
         }
@@ -111,34 +118,42 @@ fn parameters(rng: &mut Rng) -> Vec<Mat> {
     SHAPES.iter().map(|(r, c)| rng.mat(*r, *c, 0.0, 0.1)).collect()
 }
 
+fn times(gradients: &[Mat], factor: f64) -> Vec<Mat> {
+    let scaled = |g: &Mat| Mat::new(g.rows, g.cols, g.data.iter().map(|x| x * factor).collect());
+    gradients.iter().map(scaled).collect()
+}
+
 #[test]
 fn ten_steps_are_torchs() {
     // A weight moves by about 0.05 a step and ends near 0.5; each step rounds it and its moments once or twice.
     const TOLERANCE: f64 = 5e-6;
-    for (name, scalars, size) in [
-        ("plain", scalars(), 1.0),
-        ("decay", Scalars { weight_decay: 0.1, ..scalars() }, 1.0),
-        ("clipped", Scalars { clip: 1.0, ..scalars() }, 1.0),
-        ("not quite clipped", Scalars { clip: 1e6, ..scalars() }, 1.0),
-        ("clipped and decayed", Scalars { clip: 0.5, weight_decay: 0.01, ..scalars() }, 1.0),
-        ("small gradients", scalars(), 1e-7),
-        ("other betas and eps", Scalars { betas: [0.8, 0.95], eps: 1e-3, ..scalars() }, 0.1),
-        ("the usual rate", Scalars { lr: 1e-5, clip: 1.0, ..scalars() }, 1.0),
+    for (name, scalars, size, loss_scale) in [
+        ("plain", scalars(), 1.0, 1.0),
+        ("decay", Scalars { weight_decay: 0.1, ..scalars() }, 1.0, 1.0),
+        ("clipped", Scalars { clip: 1.0, ..scalars() }, 1.0, 1.0),
+        ("not quite clipped", Scalars { clip: 1e6, ..scalars() }, 1.0, 1.0),
+        ("clipped and decayed", Scalars { clip: 0.5, weight_decay: 0.01, ..scalars() }, 1.0, 1.0),
+        ("small gradients", scalars(), 1e-7, 1.0),
+        ("other betas and eps", Scalars { betas: [0.8, 0.95], eps: 1e-3, ..scalars() }, 0.1, 1.0),
+        ("the usual rate", Scalars { lr: 1e-5, clip: 1.0, ..scalars() }, 1.0, 1.0),
+        ("scaled", scalars(), 1.0, 65_536.0),
+        ("scaled, clipped, decayed", Scalars { clip: 0.5, weight_decay: 0.01, ..scalars() }, 1.0, 1_024.0),
     ] {
         let mut rng = Rng(name.len() as u64);
         let weights = parameters(&mut rng);
         let (mut device, mut reference) = (Device::new(&weights), Reference::new(weights));
+        device.scale(loss_scale as f32);
         for step in 0..10 {
             // Rates and sizes change from step to step.
             let scalars = Scalars { lr: scalars.lr * (1.0 - 0.05 * step as f64), ..scalars };
             let size = size * (1.0 + (step % 3) as f64);
             let gradients: Vec<Mat> = SHAPES.iter().map(|(r, c)| rng.mat(*r, *c, 0.2 * size, size)).collect();
-            device.update(&gradients, &scalars, step);
+            device.update(&times(&gradients, loss_scale), &scalars, step);
             let norm = reference.update(&gradients, &scalars);
             let scale = if scalars.clip > 0.0 { (scalars.clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
-            let want = Mat::new(1, 2, vec![norm, scale]);
+            let want = Mat::new(1, 3, vec![norm, scale / loss_scale, loss_scale]);
             let got = device.read(device.optimizer.norm());
-            for i in 0..2 {
+            for i in 0..3 {
                 let want = Mat::new(1, 1, vec![want.data[i]]);
                 check(&format!("{name}, step {step}: norm and scale"), &got[i..=i], &want, TOLERANCE);
             }
@@ -230,5 +245,72 @@ fn parameters_side_by_side_are_stepped_at_once_to_the_same_bits() {
             device.update(&gradients, &scalars, step);
         }
         assert!(together.state() == apart.state(), "step {step}");
+    }
+}
+
+/// torch.amp.GradScaler.update, but that the scale keeps between 1 and 2^24, and that at 1 a failure stops all.
+struct Scaler {
+    scale: f64,
+    good: u64,
+    stopped: bool,
+}
+
+impl Scaler {
+    /// Whether a step changes weights.
+    fn update(&mut self, finite: bool, growth: u64) -> bool {
+        self.stopped |= !finite && self.scale <= 1.0;
+        if self.stopped {
+            return false;
+        }
+        self.good = if finite { self.good + 1 } else { 0 };
+        if !finite {
+            self.scale = (self.scale / 2.0).max(1.0);
+        } else if self.good == growth {
+            (self.scale, self.good) = ((2.0 * self.scale).min(16_777_216.0), 0);
+        }
+        finite
+    }
+}
+
+#[test]
+fn the_loss_scale_halves_where_gradients_overflow_and_doubles_after_good_steps() {
+    let mut rng = Rng(5);
+    let weights = parameters(&mut rng);
+    let good: Vec<Mat> = SHAPES.iter().map(|(r, c)| rng.mat(*r, *c, 0.0, 1.0)).collect();
+    let scalars = Scalars { clip: 1.0, growth: 3, ..scalars() };
+    // G: a good step; N, I: one with a NaN or an infinity somewhere; L: one whose squares have no finite sum.
+    for (start, steps) in [
+        (8.0, "GGGGGNGGIGGGGLLNGGNNGG"),
+        (1.0, "GGGNGG"),
+        (8_388_608.0, "GGGGGGGGG"),
+        (2.0, "NNG"),
+        (4.0, "GGNGGNGGG"),
+    ] {
+        let mut device = Device::new(&weights);
+        device.scale(start as f32);
+        let mut scaler = Scaler { scale: start, good: 0, stopped: false };
+        for (step, kind) in steps.chars().enumerate() {
+            let mut gradients = times(&good, scaler.scale);
+            let bad = match kind {
+                'N' => f64::NAN,
+                'I' => f64::NEG_INFINITY,
+                _ => 1e30,
+            };
+            if kind != 'G' {
+                gradients[2].data[5270] = bad;
+            }
+            let (before, of_step) = (device.state(), scaler.scale);
+            device.update(&gradients, &scalars, step as u64);
+            let stepped = scaler.update(kind == 'G', scalars.growth);
+            let what = format!("from {start}, {steps}, step {step}");
+            assert_eq!(before != device.state(), stepped, "{what}: whether weights and moments move");
+            let held = device.read(loss_scaling(device.schedule));
+            assert_eq!(held, [scaler.scale as f32, scaler.good as f32], "{what}: the scale and its good steps");
+            let norm = device.read(device.optimizer.norm());
+            assert_eq!((norm[0].is_finite(), norm[1] > 0.0), (kind == 'G', stepped), "{what}: {norm:?}");
+            assert_eq!(f64::from(norm[2]), of_step, "{what}: the scale of this step");
+            let cleared = device.pairs.iter().all(|(_, g)| device.read(*g).iter().all(|g| *g == 0.0));
+            assert!(cleared, "{what}: the gradient stays");
+        }
     }
 }

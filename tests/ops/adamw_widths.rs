@@ -2,7 +2,7 @@
 //! within what a rounding may change; rounding by chance is right on average, and the same for the same seed.
 
 use underdog::{
-    optim::{AdamW, Scalars, Width, schedule_tensor},
+    optim::{AdamW, HOST_SCALARS, Scalars, Width, loss_scaling, schedule_tensor},
     plan::Plan,
     tape::Tape,
     tensor::{Format, Memory, Role, Store, Tensor},
@@ -73,7 +73,14 @@ impl Device {
         let plan = Plan::new(tape.finish());
         let memory = Memory::allocate(gpu(), &store).expect("memory");
         let program = plan.load(gpu(), &memory).expect("slots");
-        Self { memory, schedule, pairs, optimizer, program, dispatches: plan.len() }
+        let device = Self { memory, schedule, pairs, optimizer, program, dispatches: plan.len() };
+        device.scale(1.0);
+        device
+    }
+
+    /// From now on gradients are held times this.
+    fn scale(&self, loss_scale: f32) {
+        self.memory.write(gpu(), loss_scaling(self.schedule), 0, &[loss_scale, 0.0]);
     }
 
     fn put(&self, tensor: Tensor, values: &[f32]) {
@@ -82,7 +89,7 @@ impl Device {
     }
 
     fn update(&mut self, gradients: &[Mat], scalars: &Scalars, step: u64) {
-        self.memory.write(gpu(), self.schedule, 0, &scalars.row(step));
+        self.memory.write(gpu(), self.schedule, 0, &scalars.row(step)[..HOST_SCALARS]);
         for ((_, gradient), values) in self.pairs.iter().zip(gradients) {
             self.put(*gradient, &values.f32());
         }
@@ -300,5 +307,34 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
             assert!(before == device.state(), "{width:?}: {bad} in parameter {parameter} changed something");
             device.memory.write(gpu(), device.optimizer.norm(), 0, &[0f32; 2]);
         }
+    }
+}
+
+#[test]
+fn a_loss_scale_changes_no_bit_and_an_overflow_nothing_but_the_scale() {
+    for width in [Width::Bits32, Width::Bits16, Width::Bits8] {
+        let [plain, scaled] = [1.0, 4096.0].map(|loss_scale| {
+            let mut rng = Rng(6);
+            let shapes = SHAPES.map(|(rows, cols, halves)| (rows, cols, halves && width != Width::Bits32));
+            let mut device = Device::new(&shapes, width, None);
+            device.scale(loss_scale);
+            let scalars =
+                Scalars { lr: 0.1, clip: 20.0, weight_decay: 0.1, growth: 9, seed: 1, ..Scalars::default() };
+            for step in 0..3 {
+                let mut gradients = gradients(&mut rng, &shapes, 1.0);
+                gradients.iter_mut().flat_map(|g| &mut g.data).for_each(|g| *g *= f64::from(loss_scale));
+                device.update(&gradients, &scalars, step);
+                if step == 1 && loss_scale > 1.0 {
+                    let before = device.state();
+                    gradients[3].data[70_000] = f64::INFINITY;
+                    device.update(&gradients, &scalars, 2);
+                    assert!(before == device.state(), "{width:?}: an overflow changed something");
+                    assert_eq!(device.read(loss_scaling(device.schedule)), [2048.0, 0.0], "{width:?}");
+                    device.scale(loss_scale);
+                }
+            }
+            device.state()
+        });
+        assert!(plain == scaled, "{width:?}: other bits");
     }
 }

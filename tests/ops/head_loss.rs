@@ -5,7 +5,7 @@ use underdog::{
         self,
         head_loss::{self, Head, LOSS, PULL, PULL_ALONE, STATS, Second, Targets},
     },
-    optim::Scalars,
+    optim::{HOST_SCALARS, Scalars},
     tape::Tape,
     tensor::Tensor,
 };
@@ -150,7 +150,7 @@ impl Shape {
     }
 }
 
-/// Targets, weights, the step's scalars, offsets and watched tokens, as words.
+/// Targets, weights, the step's scalars, offsets and watched tokens, as words. The loss scale is 1.
 fn indices(oracle: &HeadLoss) -> Vec<Vec<u32>> {
     let weights = oracle.weights.iter().map(|w| (*w as f32).to_bits()).collect();
     let schedule = oracle.scalars.row(0).map(f32::to_bits).to_vec();
@@ -398,6 +398,33 @@ fn logits_with_and_without_a_cap() {
             });
             let what = format!("logits [{t}, {shards:?}] capped at {cap:?}");
             compare(&what, &outcome.value, &want, 1e-6).unwrap_or_else(|failure| panic!("{failure}"));
+        }
+    }
+}
+
+#[test]
+fn a_loss_scale_scales_gradients_and_nothing_else() {
+    let mixed = Shape::mixed(70, &[64, 37], [7, 9], 64, 2.0, 0.3);
+    for shape in [
+        Shape::single(70, &[64, 37], 7, 64, 2.0),
+        Shape { caps: [Some(5.0), None], ..mixed.clone() },
+        Shape { turned: true, ..mixed.clone() },
+        Shape { kind: Kind::Synthetic, ..mixed.clone() },
+        Shape { kind: Kind::Teacher, ..mixed },
+    ] {
+        let (oracle, x) = shape.build(3);
+        let [plain, scaled] = [1.0f32, 4096.0].map(|loss_scale| {
+            let mut words = indices(&oracle);
+            words[2][HOST_SCALARS] = loss_scale.to_bits();
+            let mut inputs: Vec<Input<'_>> = x.iter().map(Input::Activation).collect();
+            inputs.extend(words.iter().map(|words| Input::Index(words, 1, words.len())));
+            run(&inputs, None, |tape, at| shape.record(tape, &at[..x.len()], &at[x.len()..]))
+        });
+        let bits = |values: &[f32], factor: f32| values.iter().map(|v| (v * factor).to_bits()).collect::<Vec<u32>>();
+        assert_eq!(bits(&plain.value, 1.0), bits(&scaled.value, 1.0), "{shape:?}: statistics");
+        for (plain, scaled) in plain.gradients.iter().zip(&scaled.gradients) {
+            let (Some(plain), Some(scaled)) = (plain, scaled) else { continue };
+            assert_eq!(bits(plain, 4096.0), bits(scaled, 1.0), "{shape:?}: gradients");
         }
     }
 }

@@ -164,7 +164,7 @@ fn largest(store: &mut Store, tape: &mut Tape) {
     let shards = |tape: &mut Tape, trained: &mut dyn FnMut(&mut Tape, usize, usize) -> Tensor, c| -> Vec<Tensor> {
         (0..vocab).step_by(SHARD).map(|first| trained(tape, SHARD.min(vocab - first), c)).collect()
     };
-    let schedule = trained(tape, 1, 16);
+    let schedule = trained(tape, 1, kernels::adamw::SCALARS);
     let row = trained(tape, 1, LONGEST);
 
     let table = shards(tape, &mut trained, 64);
@@ -405,7 +405,11 @@ fn a_large_vocabulary_is_summed_completely() {
     let n = inputs.len();
     let (ids, weights) = ([0, 70_000, vocab as u32 - 1], [1f32.to_bits(); 3]);
     let schedule = Scalars::default().row(0).map(f32::to_bits);
-    inputs.extend([Input::Index(&ids, 1, t), Input::Index(&weights, 1, t), Input::Index(&schedule, 1, 16)]);
+    inputs.extend([
+        Input::Index(&ids, 1, t),
+        Input::Index(&weights, 1, t),
+        Input::Index(&schedule, 1, schedule.len()),
+    ]);
     let outcome = run(&inputs, None, |tape, x| {
         let stats = tape.transient(t, STATS);
         let [ids, weights, schedule] = [x[n], x[n + 1], x[n + 2]];
@@ -468,15 +472,16 @@ fn the_norm_of_billions_of_gradients_is_complete() {
     let n = (MOST - 40) * 32;
     let mut store = Store::default();
     let mut declare = |cols| store.declare("x", Role::Inputs, 1, cols);
-    let (partials, schedule, norm) = (declare(n), declare(16), declare(2));
+    let (partials, schedule, norm) = (declare(n), declare(kernels::adamw::SCALARS), declare(3));
     let mut tape = Tape::new();
     let params = kernels::adamw::Params { n: n as u32, first: 0 };
-    tape.run(kernels::adamw::Clip { partials, schedule, norm }, params, Grid::linear(1));
+    tape.run(kernels::adamw::Clip { partials, scaling: schedule, norm }, params, Grid::linear(1));
     let memory = Memory::allocate(gpu(), &store).expect("memory");
     memory.write(gpu(), partials, 0, &vec![1f32; n]);
+    memory.write(gpu(), schedule, 0, &Scalars::default().row(0));
     Plan::new(tape.finish()).load(gpu(), &memory).expect("slots").run(gpu()).expect("run");
     let got: Vec<f32> = memory.read(gpu(), norm).expect("read");
-    assert_eq!(got, [(n as f32).sqrt(), 1.0]);
+    assert_eq!(got, [(n as f32).sqrt(), 1.0, 1.0], "the norm, and scales");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use crate::config::{
     Autotune, ByteSize, Config, CurriculumRule, Dtype, Error, LambdaSchedule, Layers, LrScheduler, Method,
-    Overlength, Quantize, Recompute, WeakSource,
+    Overlength, Precision, Quantize, Recompute, WeakSource,
 };
 use crate::run::Equal;
 
@@ -295,6 +295,10 @@ pub struct RunFlags {
     /// bits. An adapter's own weights stay f32
     #[arg(long, value_name = "32|16|8", help_heading = OPTIMIZER)]
     pub optimizer_bits: Option<u64>,
+    /// What kernels may compute with. f16: --autotune may take kernels that round the factors of products to f16, which GPUs
+    /// multiply faster; sums stay f32, and the loss is scaled so that small gradients survive
+    #[arg(long, value_name = "f32|f16", help_heading = OPTIMIZER)]
+    pub precision: Option<Precision>,
     /// The GPU: its index in `underdog devices`, or a part of its name [default: the best one]
     #[arg(long, value_name = "NAME", help_heading = MACHINE)]
     pub device: Option<String>,

@@ -49,13 +49,13 @@ fn no_flags_say_nothing() {
 
 #[test]
 fn every_flag_of_a_run_reaches_its_setting() {
-    let flags = "--method mix --model m --weak w --data d --out o --weights c --lambda 0.4 --freeze-weak --max-length 64 \
+    let flags = "--method mix --model m --weak w --data d --out o --weights c --lambda 0.4 --freeze-weak --cache-weak --max-length 64 \
         --overlength drop --no-shuffle --seed 7 --batch-size 4 --epochs 2 --max-steps 9 --lr 1e-3 --lr-scheduler linear \
         --warmup 5 --weight-decay 0.1 --clip 0 --device 1 --memory 2GiB --autotune off --recompute on --tokens-per-pass 128 --dtype bf16 \
         --save-every 3 --keep 1 --resume --weak-share 1 --held-out h --weak-source shuffled --lambda-schedule linear \
         --lambda-end 0.9 --amplification 3 --label-smoothing 0.1 --temperature 3 --hard-share 0.1 --undial-beta 3 \
         --noise-alpha 3 --diagnostics 4 --lora-rank 4 --lora-alpha 3 --lora-dropout 0.1 --target-modules q_proj --rslora \
-        --train-layers 0 --modules-to-save lm_head --quantize 4bit --optimizer-bits 8";
+        --train-layers 0 --modules-to-save lm_head --quantize 4bit --optimizer-bits 8 --precision f16";
     let config = train(flags).unwrap();
     let default = serde_json::to_value(Config::default()).unwrap();
     let got = serde_json::to_value(&config).unwrap();

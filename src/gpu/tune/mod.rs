@@ -245,7 +245,9 @@ pub fn recall_all(gpu: &Gpu, families: impl IntoIterator<Item = &'static Family>
 
 /// Everything that is chosen on a device, for a run to record.
 pub fn chosen(gpu: &Gpu) -> Vec<Entry> {
-    gpu.choices().into_iter().map(|(family, class, form)| Entry::new(family, &class, form)).collect()
+    let half = gpu.allows_half();
+    let entry = |(family, class, form): (_, String, _)| Entry { half, ..Entry::new(family, &class, form) };
+    gpu.choices().into_iter().map(entry).collect()
 }
 
 /// A form: its family's kernel, the digest of the family's shaders, its own name.
