@@ -23,6 +23,7 @@ pub(super) fn run(args: &PlanArgs, json: bool) -> Result<(), Error> {
     let steps = steps(&config, &strong)?;
     let batches: Vec<Vec<&Example>> = steps.iter().map(|step| step.iter().collect()).collect();
     let limits = limits(&config)?;
+    let before = run::states_peak(&config, &models.others, &batches, &limits)?;
     let choice = run::arrange(&config, &strong, models, &batches, &limits)?;
     let Choice { spec, blueprint, .. } = &choice;
     let footprint = blueprint.footprint();
@@ -38,6 +39,7 @@ pub(super) fn run(args: &PlanArgs, json: bool) -> Result<(), Error> {
             "peak_bytes": footprint.total(),
             "available_bytes": config.memory.map_or(limits.available, |size| Some(size.0)),
             "parts": footprint,
+            "states_pass_bytes": before,
             "tokens_per_pass": spec.tokens,
             "passes_per_step": passes,
             "recompute": spec.recompute,
@@ -50,6 +52,9 @@ pub(super) fn run(args: &PlanArgs, json: bool) -> Result<(), Error> {
     let mut table = Table::new(["device memory", ""]);
     for (name, size) in footprint.parts().into_iter().chain([("peak", footprint.total())]) {
         table.row([name.to_owned(), bytes(size)]);
+    }
+    if before > 0 {
+        table.row(["before: the pass that makes hidden states".into(), bytes(before)]);
     }
     let mut times = Table::new(["blocks computed twice", "peak", "a step takes"]);
     for (blocks, peak, slower) in &recomputed {

@@ -34,6 +34,7 @@ pub use source::{Source, Tuned, open_adapter};
 pub use task::{TaskRun, default_record, task};
 pub use trust::heeding;
 pub use tuning::{effort, tune};
+pub use weak_states::states_peak;
 pub use wmss::wmss;
 
 use crate::{

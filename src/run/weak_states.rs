@@ -7,13 +7,18 @@ use std::{
     time::Instant,
 };
 
-use super::{Context, Error, Recipe, Source, arrange, phase, trust, tuning};
+use super::{
+    Context, Error, Recipe, Source,
+    arrange::{self, Limits},
+    phase, trust, tuning,
+};
 use crate::{
     checkpoint::{States, StatesOf, StatesWriter},
     config::Config,
     data::{Example, pack, sampler::Epochs},
-    engine::{self, Blueprint, Engine, Loss, Side, Spec, Supply},
+    engine::{self, Blueprint, Engine, Loss, Other, Side, Spec, Supply},
     fit::{self, Bounds, ROW_ALIGN},
+    model::{self, Layout},
     optim::Width,
     report::{Event, bytes, count},
     score::GROUP,
@@ -52,11 +57,30 @@ pub(super) fn check(
     seen: &[&Example],
     out: &Path,
 ) -> Result<(), Error> {
+    let limits = Limits::of(context.gpu);
     let kept = recipe.others.iter().enumerate().filter(|(_, other)| other.supply == Supply::Kept);
     for (_, other) in kept.filter(|(i, _)| !file(out, *i).exists()) {
-        plan(context, config, &spec(context, config, &other.source), &groups(seen))?;
+        plan(config, &limits, &spec(config, &other.source.config, other.source.layout()), &groups(seen))?;
     }
     Ok(())
+}
+
+/// Most device memory of the passes that make the hidden states which a phase with these models keeps; 0 if it keeps none.
+///
+/// # Errors
+/// If one does not fit.
+pub fn states_peak(
+    config: &Config,
+    others: &[Other],
+    batches: &[Vec<&Example>],
+    limits: &Limits,
+) -> Result<u64, Error> {
+    let kept = others.iter().filter(|other| other.supply == Supply::Kept);
+    let mut peaks = kept.map(|other| {
+        let spec = spec(config, &other.config, other.adapter.clone());
+        Ok(plan(config, limits, &spec, batches)?.footprint().total())
+    });
+    peaks.try_fold(0, |most, peak: Result<u64, Error>| Ok(most.max(peak?)))
 }
 
 /// The states of every model that has them kept, made where they are not in `out` yet. `examples` are all, `seen` those that
@@ -76,7 +100,7 @@ pub(super) fn keep(
     let data = fingerprint(examples);
     let mut kept = Vec::new();
     for (i, other) in recipe.others.iter().enumerate().filter(|(_, other)| other.supply == Supply::Kept) {
-        let spec = spec(context, config, &other.source);
+        let spec = spec(config, &other.source.config, other.source.layout());
         let of = StatesOf {
             model: format!("{} {:?}", other.source.fingerprint()?, spec.strong.held),
             data: data.clone(),
@@ -111,12 +135,12 @@ fn file(out: &Path, other: usize) -> PathBuf {
 }
 
 /// A forward pass of one model, held as it is beside the strong one.
-fn spec(context: &Context<'_>, config: &Config, source: &Source) -> Spec {
-    let mut strong = source.config.clone();
+fn spec(config: &Config, model: &model::Config, adapter: Option<Layout>) -> Spec {
+    let mut strong = model.clone();
     strong.held = arrange::held(config).filter(|_| !strong.quantised).unwrap_or(strong.held);
     Spec {
         strong,
-        adapter: source.layout(),
+        adapter,
         others: Vec::new(),
         loss: Loss::States,
         train: false,
@@ -124,7 +148,7 @@ fn spec(context: &Context<'_>, config: &Config, source: &Source) -> Spec {
         recompute: 0,
         logits: 0,
         width: Width::Bits32,
-        max_binding: context.gpu.max_binding(),
+        max_binding: 0, // the device's, below
     }
 }
 
@@ -132,12 +156,12 @@ fn groups<'a>(seen: &[&'a Example]) -> Vec<Vec<&'a Example>> {
     seen.chunks(GROUP).map(<[_]>::to_vec).collect()
 }
 
-fn plan(context: &Context<'_>, config: &Config, spec: &Spec, groups: &[Vec<&Example>]) -> Result<Blueprint, Error> {
-    let limits = arrange::Limits::of(context.gpu);
-    let spec = trust::heed(&limits.wrong, spec.clone())?;
+fn plan(config: &Config, limits: &Limits, spec: &Spec, groups: &[Vec<&Example>]) -> Result<Blueprint, Error> {
+    let spec = Spec { max_binding: limits.max_binding, ..spec.clone() };
+    let spec = trust::heed(&limits.wrong, spec)?;
     // The bits of states depend on the length of rows, which must be the same when a stopped run goes on.
     let longest = groups.iter().flatten().map(|example| example.ids.len()).max().unwrap_or(1);
-    let bounds = Bounds { tokens: Some(longest.next_multiple_of(ROW_ALIGN)), ..arrange::bounds(config, &limits) };
+    let bounds = Bounds { tokens: Some(longest.next_multiple_of(ROW_ALIGN)), ..arrange::bounds(config, limits) };
     let chosen = fit::choose(&spec, groups, bounds).map_err(|error| match error {
         engine::Error::Memory { needed, available, least, .. } => {
             let advice =
@@ -167,7 +191,7 @@ fn make(
     context.report.event(&Event::Note(&text))?;
 
     let groups = groups(seen);
-    let blueprint = plan(context, config, spec, &groups)?;
+    let blueprint = plan(config, &Limits::of(context.gpu), spec, &groups)?;
     tuning::tune(context, config, blueprint.work(), blueprint.footprint().total())?;
     let mut engine = blueprint.build(context.gpu)?;
     phase::load(&mut engine, source, [], config.seed)?;

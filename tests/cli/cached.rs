@@ -152,11 +152,15 @@ fn what_cannot_be_kept_is_refused() {
 #[test]
 fn a_plan_counts_the_head_and_the_states() {
     let desk = Desk::new();
-    let plan = |flags: &str| desk.json(&format!("plan {flags} --max-length 64 --batch-size 2"))["parts"].clone();
+    let whole = |flags: &str| desk.json(&format!("plan {flags} --max-length 64 --batch-size 2"));
+    let plan = |flags: &str| whole(flags)["parts"].clone();
     let mix = "--model sft --method mix --weak m --freeze-weak";
     let [kept, computed] = ["--cache-weak", ""].map(|flag| plan(&format!("{mix} {flag}")));
     let of = |parts: &serde_json::Value, name: &str| parts[name].as_u64().unwrap();
     assert!(of(&kept, "weak") < of(&computed, "weak"), "{kept}\n{computed}");
+    let [before, none] =
+        ["--cache-weak", ""].map(|flag| whole(&format!("{mix} {flag}"))["states_pass_bytes"].as_u64().unwrap());
+    assert!(before > of(&computed, "weak") && none == 0, "the pass that makes the states holds the model");
     // 128 tokens of 32 numbers of two bytes.
     assert!(of(&kept, "inputs") > of(&computed, "inputs") && of(&kept, "inputs") >= 128 * 64, "{kept}\n{computed}");
     assert_eq!(of(&plan("--model m --method mix --lora-rank 4 --weak base --cache-weak"), "weak"), 0);
