@@ -22,7 +22,7 @@ fn bytes(word: u32) -> vec4<u32> {
 }
 
 fn word(codes: vec4<u32>) -> u32 {
-    return codes.x | codes.y << 8u | codes.z << 16u | codes.w << 24u;
+    return codes.x | (codes.y << 8u) | (codes.z << 16u) | (codes.w << 24u);
 }
 
 fn largest(x: vec4<f32>) -> f32 {

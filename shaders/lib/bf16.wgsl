@@ -10,5 +10,6 @@ fn narrowed(x: vec4<f32>, random: vec4<u32>) -> vec2<u32> {
     let bits = bitcast<vec4<u32>>(x);
     let finite = (bits & vec4(0x7f800000u)) != vec4(0x7f800000u);
     let halves = bits + select(vec4(0u), random & vec4(0xffffu), finite);
-    return vec2(halves.x >> 16u | halves.y & 0xffff0000u, halves.z >> 16u | halves.w & 0xffff0000u);
+    let high = halves & vec4(0xffff0000u);
+    return vec2((halves.x >> 16u) | high.y, (halves.z >> 16u) | high.w);
 }
