@@ -14,7 +14,7 @@ use underdog::{
 
 use crate::{
     common::{Rng, gpu},
-    support::{mean, parameters, pass, rows},
+    support::{apart, mean, parameters, pass, rows},
 };
 
 const SHAPE: &str = r#"{"model_type": "qwen3", "vocab_size": 320, "hidden_size": 128, "num_hidden_layers": 2,
@@ -105,20 +105,6 @@ fn gradients(gpu: &Gpu, joint: bool, scale: f32, rows: &[Batch]) -> Vec<(String,
     gradients
 }
 
-/// By how much of its length a gradient differs from another: of all parameters, and of the worst one.
-fn error(got: &[(String, Vec<f32>)], want: &[(String, Vec<f32>)]) -> [f64; 2] {
-    let (mut off, mut size, mut worst) = (0.0, 0.0, 0.0f64);
-    for ((name, got), (_, want)) in got.iter().zip(want) {
-        let square = |pairs: &mut dyn Iterator<Item = f64>| pairs.map(|x| x * x).sum::<f64>();
-        let apart = square(&mut got.iter().zip(want).map(|(a, b)| f64::from(*a) - f64::from(*b)));
-        let of = square(&mut want.iter().map(|x| f64::from(*x)));
-        assert!(of > 0.0, "{name}");
-        worst = worst.max((apart / of).sqrt());
-        (off, size) = (off + apart, size + of);
-    }
-    [(off / size).sqrt(), worst]
-}
-
 #[test]
 fn gradients_are_those_of_f32_but_for_rounding_as_long_as_the_loss_is_scaled() {
     for joint in [false, true] {
@@ -129,7 +115,7 @@ fn gradients_are_those_of_f32_but_for_rounding_as_long_as_the_loss_is_scaled() {
         {
             let rows = batches(6, weight);
             let want = gradients(gpu(), joint, 1.0, &rows);
-            let [all, worst] = error(&gradients(half, joint, scale, &rows), &want);
+            let [all, worst] = apart(&gradients(half, joint, scale, &rows), &want);
             eprintln!(
                 "f16, joint {joint}, weights {weight:e}, scale {scale}: off by {all:.1e}, {worst:.1e} at worst"
             );

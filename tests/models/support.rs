@@ -458,3 +458,17 @@ pub(crate) fn in_order(batch: &Batch, values: &[Vec<f32>]) -> Vec<f32> {
 pub(crate) fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| x.to_bits()).collect()
 }
+
+/// By how much of its length a gradient differs from another: of all parameters, and of the worst one.
+pub(crate) fn apart(got: &[(String, Vec<f32>)], want: &[(String, Vec<f32>)]) -> [f64; 2] {
+    let (mut off, mut size, mut worst) = (0.0, 0.0, 0.0f64);
+    for ((name, got), (_, want)) in got.iter().zip(want) {
+        let square = |pairs: &mut dyn Iterator<Item = f64>| pairs.map(|x| x * x).sum::<f64>();
+        let difference = square(&mut got.iter().zip(want).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+        let of = square(&mut want.iter().map(|x| f64::from(*x)));
+        assert!(of > 0.0, "{name}");
+        worst = worst.max((difference / of).sqrt());
+        (off, size) = (off + difference, size + of);
+    }
+    [(off / size).sqrt(), worst]
+}

@@ -14,7 +14,7 @@ use underdog::{
 
 use crate::{
     common::{Rng, gpu},
-    support::{SEED, mean, parameters, pass, rows},
+    support::{SEED, apart, mean, parameters, pass, rows},
 };
 
 const SHAPE: &str = r#"{"model_type": "qwen3", "vocab_size": 320, "hidden_size": 128, "num_hidden_layers": 2,
@@ -89,16 +89,7 @@ fn gradient_error(rows: &[Batch], times: u64) -> [f64; 2] {
         (mean(rows, &stats[..rows.len()], LOSS), parameters(&engine, Side::Strong, true))
     });
     assert!((loss - same).abs() < 1e-6 * loss, "the numbers are the same: {loss} {same}");
-    let (mut error, mut size, mut worst) = (0.0, 0.0, 0.0f64);
-    for ((name, got), (_, want)) in got.iter().zip(&want) {
-        let square = |pairs: &mut dyn Iterator<Item = f64>| pairs.map(|x| x * x).sum::<f64>();
-        let off = square(&mut got.iter().zip(want).map(|(a, b)| f64::from(a - b)));
-        let of = square(&mut want.iter().map(|x| f64::from(*x)));
-        assert!(of > 0.0, "{name}");
-        worst = worst.max((off / of).sqrt());
-        (error, size) = (error + off, size + of);
-    }
-    [(error / size).sqrt(), worst]
+    apart(&got, &want)
 }
 
 #[test]
