@@ -1,9 +1,11 @@
 enable f16;
 enable wgpu_cooperative_matrix;
 
-// Attention forward by 16 x 16 x 16 units, for heads of up to 128: see lib/attention_coop_forward.wgsl. STAGE is 1696.
+// Attention by 16 x 16 x 16 units, for heads of up to 128: see lib/attention_coop.wgsl. STAGE is 1696.
 
 #import attention_coop_forward
+#import attention_coop_backward_q
+#import attention_coop_backward_kv
 #import attention_units16
 
 const SLOTS = 2u;

@@ -1,9 +1,11 @@
 enable f16;
 enable wgpu_cooperative_matrix;
 
-// Attention forward by 8 x 8 x 8 units, for heads of up to 128: see lib/attention_coop_forward.wgsl. STAGE is 6784.
+// Attention by 8 x 8 x 8 units, for heads of up to 128: see lib/attention_coop.wgsl. STAGE is 6784.
 
 #import attention_coop_forward
+#import attention_coop_backward_q
+#import attention_coop_backward_kv
 #import attention_units8
 
 const SLOTS = 2u;

@@ -1,93 +1,8 @@
-// Attention forward by the matrix units of a device: attention.wgsl's `forward`, with 64 rows a workgroup of 128 invocations.
-//
-// A strip is a row of four squares of SIDE by SIDE; subgroups take turns at the strips of a product. Nothing can be read from
-// or done to the numbers of a square, so scores pass through workgroup memory to the invocations that own their rows, the
-// weights go back as f16, and so does each block's share of the result, which is added to the sums in registers.
-//
-// The file that imports this sets: SIDE; SLOTS; MOST, strips of a subgroup at most for 64 columns; Left, Right, Sum, the
-// squares; Squares: array<Sum, 4 MOST SLOTS>; stage (f16) and scores (f32) in workgroup memory, PER
-// numbers an element of either; put_staged, put_scores and get_scores for four numbers at a time. SUBGROUP must be the size
-// of the device's subgroups, and invocations must be numbered along them, as they are everywhere.
+// Attention forward by matrix units: attention.wgsl's `forward` in the form of attention_coop.wgsl.
 //
 // Grid as in attention_tile_forward.wgsl.
 
-#import attention_group
-
-const EACH = 8u;
-const TALL = 8u;
-const PART = 16u;
-const DEEP_STRIDE = 10u;
-const SCORE_STRIDE = 18u;
-const PART_STRIDE = 16u * SLOTS + 2u;
-const SHUFFLED = false;
-const KEPT_STRIDE = 17u; // vectors between rows of scores
-
-override SUBGROUP = 32u;
-override STRIPS: u32 = 1024u / (SIDE * SIDE) * SUBGROUP / 128u; // of a subgroup, for 64 columns
-
-// The first row and column of a subgroup's strip.
-fn strip(place: Place, i: u32) -> vec2<u32> {
-    let strip = place.index / SUBGROUP + i * (128u / SUBGROUP);
-    let across = 16u / SIDE;
-    return vec2(strip / across * SIDE, strip % across * 4u * SIDE);
-}
-
-// Adds the products of staged rows and staged places.
-fn multiply(place: Place, squares: ptr<function, Squares>) {
-    for (var i = 0u; i < STRIPS; i++) {
-        let at = strip(place, i);
-        for (var k = 0u; k < 4u * DEEP; k += SIDE) {
-            let a = coopLoadT<Left>(&stage[(at.x * 4u * DEEP_STRIDE + k) / PER], 4u * DEEP_STRIDE / PER);
-            for (var j = 0u; j < 4u; j++) {
-                let row = 64u + at.y + j * SIDE;
-                let b = coopLoad<Right>(&stage[(row * 4u * DEEP_STRIDE + k) / PER], 4u * DEEP_STRIDE / PER);
-                (*squares)[i * 4u + j] = coopMultiplyAdd(a, b, (*squares)[i * 4u + j]);
-            }
-        }
-    }
-}
-
-// Adds the staged places first .. first + PART of a block, times their weights.
-fn add_part(place: Place, first: u32, squares: ptr<function, Squares>) {
-    for (var i = 0u; i < STRIPS; i++) {
-        let at = strip(place, i);
-        for (var k = 0u; k < PART; k += SIDE) {
-            let weights = at.x * 4u * SCORE_STRIDE + first + k;
-            let a = coopLoadT<Left>(&stage[weights / PER], 4u * SCORE_STRIDE / PER);
-            for (var slot = 0u; slot < SLOTS; slot++) {
-                for (var j = 0u; j < 4u; j++) {
-                    let col = 64u * slot + at.y + j * SIDE;
-                    let staged = 4u * (64u * SCORE_STRIDE + k * PART_STRIDE) + col;
-                    let b = coopLoadT<Right>(&stage[staged / PER], 4u * PART_STRIDE / PER);
-                    (*squares)[(slot * MOST + i) * 4u + j] = coopMultiplyAdd(a, b, (*squares)[(slot * MOST + i) * 4u + j]);
-                }
-            }
-        }
-    }
-}
-
-// From the units to workgroup memory, for those who own the rows.
-fn hand_over(place: Place, squares: ptr<function, Squares>, slot: u32) {
-    for (var i = 0u; i < STRIPS; i++) {
-        let at = strip(place, i);
-        for (var j = 0u; j < 4u; j++) {
-            // Named first: naga writes the store before what it is given otherwise.
-            let square = (*squares)[(slot * MOST + i) * 4u + j];
-            let to = (at.x * 4u * KEPT_STRIDE + at.y + j * SIDE) / PER;
-            coopStoreT(square, &scores[to], 4u * KEPT_STRIDE / PER);
-        }
-    }
-}
-
-fn clear(squares: ptr<function, Squares>) {
-    for (var i = 0u; i < 4u * MOST * SLOTS; i++) {
-        (*squares)[i] = Sum();
-    }
-}
-
-fn own(place: Place, m: u32) -> u32 {
-    return (place.y + TALL * m) * KEPT_STRIDE + place.x;
-}
+#import attention_coop
 
 // Folds a value of each of the 16 invocations of a row; every one of them gets the result for each of its rows. Scores must
 // not be in use.
@@ -152,16 +67,14 @@ fn forward(
             workgroupBarrier();
             multiply(place, &squares);
         }
-        hand_over(place, &squares, 0u);
-        workgroupBarrier();
         var s: Scores;
+        take(place, &squares, &s);
         var now: array<f32, EACH>;
         for (var m = 0u; m < EACH; m++) {
             let seen = within(key + 4u * place.x, bounds[m].x, bounds[m].y);
-            s[m] = select(vec4(2.0 * NONE), scored(get_scores(own(place, m))), seen);
+            s[m] = select(vec4(2.0 * NONE), scored(s[m]), seen);
             now[m] = max(max(s[m].x, s[m].y), max(s[m].z, s[m].w));
         }
-        workgroupBarrier();
         fold(place, false, &now);
         for (var m = 0u; m < EACH; m++) {
             now[m] = max(top[m], now[m]);
@@ -181,14 +94,7 @@ fn forward(
             add_part(place, part, &squares);
             workgroupBarrier();
         }
-        for (var slot = 0u; slot < SLOTS; slot++) {
-            hand_over(place, &squares, slot);
-            workgroupBarrier();
-            for (var m = 0u; m < EACH; m++) {
-                sums[m][slot] += get_scores(own(place, m));
-            }
-            workgroupBarrier();
-        }
+        take_sums(place, &squares, 1.0, &sums);
     }
     fold(place, true, &total);
     for (var m = 0u; m < EACH; m++) {

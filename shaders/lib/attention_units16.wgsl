@@ -1,4 +1,4 @@
-// For attention_coop_forward: units of 16 x 16 x 16, f16 with sums in f32. Only Vulkan has them.
+// For attention_coop: units of 16 x 16 x 16, f16 with sums in f32. Only Vulkan has them.
 
 const SIDE = 16u;
 const MOST = 2u;

@@ -1,4 +1,4 @@
-// For attention_coop_forward: units of 8 x 8 x 8, f16 with sums in f32. Numbers are staged one by one: naga's MSL for squares
+// For attention_coop: units of 8 x 8 x 8, f16 with sums in f32. Numbers are staged one by one: naga's MSL for squares
 // behind vectors is wrong, and Metal's units are of this size.
 
 const SIDE = 8u;

@@ -34,7 +34,12 @@ pub(crate) fn trips(form: &Alternative, params: &[u8]) -> usize {
         let strips = 1024 / (side * side) * set("SUBGROUP", 32) / 128;
         let along = chunks * (1 + 8 + strips);
         let over = 4 * (1 + 2 * slots + strips);
-        return range.div_ceil(64) * (1 + along + over + 15);
+        let gain = 8 * (1 + slots);
+        return match form.kernel.entry {
+            "forward" => range.div_ceil(64) * (1 + along + over + 15),
+            "backward_q" => gain + range.div_ceil(64) * (1 + 2 * along + over),
+            _ => (range * (p.q_heads / p.kv_heads) as usize).div_ceil(64) * (1 + gain + 2 * along + over),
+        };
     }
     let (each, widest) = module.rsplit('_').next().and_then(|tile| tile.split_once('x')).expect("rows x columns");
     let (each, slots) = (number(each), number(widest) / 64);
@@ -85,7 +90,9 @@ fn check(gpu: &Gpu, seen: &mut BTreeSet<String>, documents: &[usize], shape: Hea
     let Heads { heads, kv_heads, head_dim } = shape;
     let q = rng.mat(t, heads * head_dim, 0.1, sharpness);
     let [k, v] = [0, 1].map(|_| rng.mat(t, kv_heads * head_dim, 0.1, 1.0));
-    let dy = rng.mat(t, heads * head_dim, 0.1, 1.0);
+    // As small as a long row's are: f16 holds none below 6e-8.
+    let mut dy = rng.mat(t, heads * head_dim, 0.1, 1.0);
+    dy.data.iter_mut().for_each(|g| *g = f64::from((*g * 1e-7) as f32));
     let oracle = Attention { heads: shape, scores, spans: spans(documents) };
     let x = [q, k, v];
     let (want, gradients) = (oracle.forward(&x), oracle.backward(&x, &dy));

@@ -95,6 +95,26 @@ static BACKWARD_Q: &[Alternative] = &[
     large("64x8 to 128", &attention_8x128::BACKWARD_Q, LARGE_8, 128, queries::<64, 64, 128>),
     small("32x4 to 256", &attention_4x256::BACKWARD_Q, SMALL_4_WIDE, 128, queries::<32, 128, 256>),
     large("64x4 to 256", &attention_4x256::BACKWARD_Q, LARGE_4_WIDE, 256, queries::<64, 128, 256>),
+    cooperative(
+        "16s, 32 lanes, to 64",
+        &attention_coop16_64::BACKWARD_Q,
+        UNITS_16_32_NARROW,
+        16,
+        queries::<64, 0, 64>,
+    ),
+    cooperative(
+        "16s, 64 lanes, to 64",
+        &attention_coop16_64::BACKWARD_Q,
+        UNITS_16_64_NARROW,
+        16,
+        queries::<64, 0, 64>,
+    ),
+    cooperative("16s, 32 lanes, to 128", &attention_coop16_128::BACKWARD_Q, UNITS_16_32, 16, queries::<64, 64, 128>),
+    cooperative("16s, 64 lanes, to 128", &attention_coop16_128::BACKWARD_Q, UNITS_16_64, 16, queries::<64, 64, 128>),
+    cooperative("8s, 32 lanes, to 64", &attention_coop8_64::BACKWARD_Q, UNITS_8_32_NARROW, 8, queries::<64, 0, 64>),
+    cooperative("8s, 8 lanes, to 64", &attention_coop8_64::BACKWARD_Q, UNITS_8_8_NARROW, 8, queries::<64, 0, 64>),
+    cooperative("8s, 32 lanes, to 128", &attention_coop8_128::BACKWARD_Q, UNITS_8_32, 8, queries::<64, 64, 128>),
+    cooperative("8s, 8 lanes, to 128", &attention_coop8_128::BACKWARD_Q, UNITS_8_8, 8, queries::<64, 64, 128>),
 ];
 
 /// Two sums a row: 8 rows an invocation only where heads are narrow.
@@ -107,6 +127,62 @@ static BACKWARD_KV: &[Alternative] = &[
     large("64x4 to 128", &attention_4x128::BACKWARD_KV, LARGE_4, 256, keys::<64, 64, 128>),
     small("32x4 to 256", &attention_4x256::BACKWARD_KV, SMALL_4_WIDE, 128, keys::<32, 128, 256>),
     large("64x4 to 256", &attention_4x256::BACKWARD_KV, LARGE_4_WIDE, 256, keys::<64, 128, 256>),
+    cooperative(
+        "16s, 32 lanes, to 64",
+        &attention_coop16_64::BACKWARD_KV,
+        UNITS_16_32_NARROW,
+        16,
+        keys_or_values::<64, 0, 64>,
+    ),
+    cooperative(
+        "16s, 64 lanes, to 64",
+        &attention_coop16_64::BACKWARD_KV,
+        UNITS_16_64_NARROW,
+        16,
+        keys_or_values::<64, 0, 64>,
+    ),
+    cooperative(
+        "16s, 32 lanes, to 128",
+        &attention_coop16_128::BACKWARD_KV,
+        UNITS_16_32,
+        16,
+        keys_or_values::<64, 64, 128>,
+    ),
+    cooperative(
+        "16s, 64 lanes, to 128",
+        &attention_coop16_128::BACKWARD_KV,
+        UNITS_16_64,
+        16,
+        keys_or_values::<64, 64, 128>,
+    ),
+    cooperative(
+        "8s, 32 lanes, to 64",
+        &attention_coop8_64::BACKWARD_KV,
+        UNITS_8_32_NARROW,
+        8,
+        keys_or_values::<64, 0, 64>,
+    ),
+    cooperative(
+        "8s, 8 lanes, to 64",
+        &attention_coop8_64::BACKWARD_KV,
+        UNITS_8_8_NARROW,
+        8,
+        keys_or_values::<64, 0, 64>,
+    ),
+    cooperative(
+        "8s, 32 lanes, to 128",
+        &attention_coop8_128::BACKWARD_KV,
+        UNITS_8_32,
+        8,
+        keys_or_values::<64, 64, 128>,
+    ),
+    cooperative(
+        "8s, 8 lanes, to 128",
+        &attention_coop8_128::BACKWARD_KV,
+        UNITS_8_8,
+        8,
+        keys_or_values::<64, 64, 128>,
+    ),
 ];
 
 /// A form in the 16 KiB that every device has.
@@ -132,7 +208,8 @@ const fn large(
     Alternative { workgroup_bytes: 32 << 10, ..small(name, kernel, constants, invocations, grid) }
 }
 
-/// One that stages f16, in 16 KiB. Gradients have no such form: without a scale of the loss they fall below its range.
+/// One that stages f16, in 16 KiB. Gradients have no such form: without a gain, as those by matrix units have, they fall
+/// below its range.
 const fn half(
     name: &'static str,
     kernel: &'static Kernel,
@@ -246,4 +323,9 @@ fn forward<const ROWS: u32, const OVER: u32, const MOST: u32>(bytes: &[u8]) -> O
 fn keys<const ROWS: u32, const OVER: u32, const MOST: u32>(bytes: &[u8]) -> Option<[u32; 3]> {
     let p = params(bytes)?;
     grid::<ROWS, OVER, MOST>(&p, p.kv_len, (p.end - p.begin).checked_mul(p.q_heads / p.kv_heads)?)
+}
+
+/// Workgroups for keys beside workgroups for values.
+fn keys_or_values<const ROWS: u32, const OVER: u32, const MOST: u32>(bytes: &[u8]) -> Option<[u32; 3]> {
+    keys::<ROWS, OVER, MOST>(bytes).map(|[x, y, _]| [x, y, 2])
 }
