@@ -11,7 +11,7 @@ struct Params {
     begin: u32, // forward, backward_q: only keys begin <= j < end count; backward_kv: only such queries
     end: u32, // <= kv_len (backward_kv: q_len)
     accumulate: u32, // forward: carry on from o and lse; backward: add to the gradients. 0: overwrite
-    tile_rows: u32, // forward: queries per thread, 8; 1 for decoding, where the queries' keys lie far apart
+    tile_rows: u32, // forward: pairs per invocation, 8; fewer for decoding: those of a query, for queries' keys lie far apart
     window: u32, // keys that a query sees at most, its own included; 2^32 - 1: all of its span
     scale: f32,
     cap: f32, // scores become cap tanh(score / cap); 0: as they are
@@ -43,6 +43,21 @@ const NONE = -1e30; // what a query that sees no key has for lse
 // Groups of four numbers in a head.
 fn quads() -> u32 {
     return params.head_dim / 4u;
+}
+
+// Query heads of a kv head.
+fn shared_by() -> u32 {
+    return params.q_heads / params.kv_heads;
+}
+
+// Pairs of a query and one of the query heads that share a kv head, f = i (H / K) + h: consecutive in memory.
+fn pairs() -> u32 {
+    return params.q_len * shared_by();
+}
+
+// Where pair f begins, in heads; such are also the entries of lse and stats.
+fn pair(f: u32, head_kv: u32) -> u32 {
+    return f / shared_by() * params.q_heads + head_kv * shared_by() + f % shared_by();
 }
 
 // Which of x .. x + 4 lie in low <= x < high.

@@ -38,21 +38,8 @@ fn rows() -> u32 {
     return TALL * EACH;
 }
 
-fn shared_by() -> u32 {
-    return params.q_heads / params.kv_heads;
-}
-
 fn place_of(block: u32, head_kv: u32, index: u32) -> Place {
     return Place(index % WIDE, index / WIDE, index, head_kv, block * rows());
-}
-
-// Where pair f of query and head begins, in vectors; such pairs are also the entries of lse and stats, in numbers.
-fn pair(f: u32, head_kv: u32) -> u32 {
-    return f / shared_by() * params.q_heads + head_kv * shared_by() + f % shared_by();
-}
-
-fn pairs() -> u32 {
-    return params.q_len * shared_by();
 }
 
 // A part of q, k, v or dout, and where it goes: rows first .. first + count < past, vectors depth .. depth + width of each,

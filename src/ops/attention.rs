@@ -18,7 +18,7 @@ use crate::{
 
 /// Trips of an invocation's loops in one dispatch: Mesa 22.3 ends them silently after 65,535.
 const MAX_TRIPS: usize = 32_000;
-/// Queries (or keys) that one invocation owns, invocations of a workgroup.
+/// Pairs of query and head (or keys) that one invocation owns, invocations of a workgroup.
 const ROWS: usize = 8;
 const THREADS: usize = 32;
 
@@ -76,8 +76,7 @@ pub fn attention(
 /// its span.
 pub fn attention_forward(tape: &mut Tape, qkv: [Tensor; 3], heads: Heads, scores: Scores, spans: Tensor) -> Tensor {
     heads.check(qkv);
-    // The queries' keys lie far apart: one query an invocation.
-    let params = Params { tile_rows: 1, ..heads.params(qkv, scores) };
+    let params = Params { tile_rows: size(heads.decoding_rows()), ..heads.params(qkv, scores) };
     forward(tape, qkv, heads, spans, params)[0]
 }
 
@@ -87,6 +86,16 @@ impl Heads {
         expect_shape("attention", "k", k, k.rows, self.kv_heads * self.head_dim);
         expect_shape("attention", "v", v, k.rows, self.kv_heads * self.head_dim);
         assert!(self.head_dim.is_multiple_of(4), "attention: heads of {}", self.head_dim);
+    }
+
+    /// Query heads of a kv head.
+    fn shared_by(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    /// Pairs that one invocation owns where the queries' keys lie far apart: some of a query's, fewer than [`ROWS`].
+    fn decoding_rows(&self) -> usize {
+        (1..ROWS).rev().find(|rows| self.shared_by().is_multiple_of(*rows)).unwrap_or(1)
     }
 
     /// Trips of one walk over `step` places of the other side.
@@ -122,7 +131,8 @@ fn forward(tape: &mut Tape, qkv: [Tensor; 3], heads: Heads, spans: Tensor, param
     let [q, k, v] = qkv;
     let o = tape.transient(q.rows, q.cols);
     let lse = tape.transient(q.rows, heads.heads);
-    let grid = Grid::items(q.rows.div_ceil(params.tile_rows as usize) * heads.heads, THREADS);
+    let tiles = (q.rows * heads.shared_by()).div_ceil(params.tile_rows as usize);
+    let grid = Grid::items(tiles * heads.kv_heads, THREADS);
     for (begin, end, accumulate) in ranges(k.rows, MAX_TRIPS / heads.trips() * 16, 0) {
         tape.run(Forward { q, k, v, o, lse, spans }, Params { begin, end, accumulate, ..params }, grid);
     }
@@ -145,7 +155,8 @@ impl Op for Attention {
         back.tape.run(launch, params, Grid::items(q.rows * heads.heads, THREADS));
 
         if let Some(dq) = back.gradient(0) {
-            let grid = Grid::items(q.rows.div_ceil(ROWS) * heads.heads, THREADS);
+            let tiles = (q.rows * heads.shared_by()).div_ceil(ROWS);
+            let grid = Grid::items(tiles * heads.kv_heads, THREADS);
             for (begin, end, accumulate) in ranges(k.rows, MAX_TRIPS / heads.trips() * 8, dq.accumulate) {
                 let launch = BackwardQ { q, k, v, dout, stats, spans, dq: dq.tensor };
                 back.tape.run(launch, Params { begin, end, accumulate, ..params }, grid);
@@ -162,7 +173,7 @@ impl Op for Attention {
         }
         let accumulate = dk.accumulate.max(dv.accumulate);
         let grid = Grid::items(k.rows.div_ceil(ROWS) * heads.kv_heads, THREADS);
-        let walks = (MAX_TRIPS * heads.kv_heads / heads.heads / heads.trips()).max(1);
+        let walks = (MAX_TRIPS / heads.shared_by() / heads.trips()).max(1);
         for (begin, end, accumulate) in ranges(q.rows, walks * 8, accumulate) {
             let launch = BackwardKv { q, k, v, dout, stats, ends, dk: dk.tensor, dv: dv.tensor };
             back.tape.run(launch, Params { begin, end, accumulate, ..params }, grid);

@@ -29,6 +29,14 @@ pub(crate) fn trips(form: &Alternative, params: &[u8]) -> usize {
     let range = (p.end - p.begin) as usize;
 
     let module = form.kernel.module.name;
+    if module == "attention_lanes" {
+        let (places, products) = match form.kernel.entry {
+            "forward" => (range, 2),
+            "backward_q" => (range, 3),
+            _ => (range * (p.q_heads / p.kv_heads) as usize, 4),
+        };
+        return places.div_ceil(16) * (1 + products * (p.head_dim as usize).div_ceil(4));
+    }
     if let Some((side, widest)) = module.strip_prefix("attention_coop").and_then(|rest| rest.split_once('_')) {
         let (side, slots) = (number(side), number(widest) / 64);
         let strips = 1024 / (side * side) * set("SUBGROUP", 32) / 128;

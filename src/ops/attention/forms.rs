@@ -1,5 +1,6 @@
-//! Forms of attention for GPUs: a workgroup owns rows of one kv head, and everything it reads goes through workgroup
-//! memory (`shaders/lib/attention_tile.wgsl`). Documents' places that no row of a workgroup sees are never visited.
+//! Other forms of attention. For GPUs a workgroup owns rows of one kv head, and everything it reads goes through workgroup
+//! memory (`shaders/lib/attention_group.wgsl`); for newer software drivers nothing does (`shaders/attention_lanes.wgsl`).
+//! Documents' places that no row of a workgroup sees are never visited.
 
 use super::{Heads, Scores};
 use crate::{
@@ -8,7 +9,7 @@ use crate::{
         kernels::{
             attention, attention_4x64, attention_4x128, attention_4x256, attention_8x64, attention_8x128,
             attention_coop8_64, attention_coop8_128, attention_coop16_64, attention_coop16_128, attention_half_8x64,
-            attention_half_8x128,
+            attention_half_8x128, attention_lanes,
         },
     },
     tape::{Command, Tape},
@@ -62,6 +63,7 @@ const UNITS_8_32_NARROW: Constants = &[("SUBGROUP", 32.0), ("STAGE", 5760.0), ("
 const UNITS_8_8_NARROW: Constants = &[("SUBGROUP", 8.0), ("STAGE", 5760.0), ("SCORES", 4352.0)];
 
 static FORWARD: &[Alternative] = &[
+    lanes(&attention_lanes::FORWARD, forward_lanes),
     small("32x4 to 64", &attention_4x64::FORWARD, SMALL_4_NARROW, 128, forward::<32, 0, 64>),
     small("32x8 to 64", &attention_8x64::FORWARD, SMALL_8_NARROW, 64, forward::<32, 0, 64>),
     large("64x4 to 64", &attention_4x64::FORWARD, LARGE_4_NARROW, 256, forward::<64, 0, 64>),
@@ -85,6 +87,7 @@ static FORWARD: &[Alternative] = &[
 ];
 
 static BACKWARD_Q: &[Alternative] = &[
+    lanes(&attention_lanes::BACKWARD_Q, query_lanes),
     small("32x4 to 64", &attention_4x64::BACKWARD_Q, SMALL_4_NARROW, 128, queries::<32, 0, 64>),
     small("32x8 to 64", &attention_8x64::BACKWARD_Q, SMALL_8_NARROW, 64, queries::<32, 0, 64>),
     large("64x4 to 64", &attention_4x64::BACKWARD_Q, LARGE_4_NARROW, 256, queries::<64, 0, 64>),
@@ -119,6 +122,7 @@ static BACKWARD_Q: &[Alternative] = &[
 
 /// Two sums a row: 8 rows an invocation only where heads are narrow.
 static BACKWARD_KV: &[Alternative] = &[
+    lanes(&attention_lanes::BACKWARD_KV, key_lanes),
     small("32x4 to 64", &attention_4x64::BACKWARD_KV, SMALL_4_NARROW, 128, keys::<32, 0, 64>),
     small("32x8 to 64", &attention_8x64::BACKWARD_KV, SMALL_8_NARROW, 64, keys::<32, 0, 64>),
     large("64x4 to 64", &attention_4x64::BACKWARD_KV, LARGE_4_NARROW, 256, keys::<64, 0, 64>),
@@ -185,6 +189,11 @@ static BACKWARD_KV: &[Alternative] = &[
     ),
 ];
 
+/// The form without workgroup memory.
+const fn lanes(kernel: &'static Kernel, grid: Grid) -> Alternative {
+    Alternative { workgroup_bytes: 0, ..small("64 in lanes", kernel, &[], 8, grid) }
+}
+
 /// A form in the 16 KiB that every device has.
 const fn small(
     name: &'static str,
@@ -239,9 +248,14 @@ fn params(bytes: &[u8]) -> Option<attention::Params> {
 /// Head size, heads that share a kv head, and how many tokens, to a power of two.
 fn class(bytes: &[u8]) -> String {
     params(bytes).map_or_else(String::new, |p| {
-        let decoding = if p.tile_rows == 1 { ", one query at a time" } else { "" };
+        let decoding = if decoding(&p) { ", one query at a time" } else { "" };
         format!("{}x{} of {}{decoding}", p.head_dim, p.q_heads / p.kv_heads, p.q_len.next_power_of_two())
     })
+}
+
+/// Whether invocations own pairs of one query alone.
+fn decoding(p: &attention::Params) -> bool {
+    p.tile_rows < size(super::ROWS)
 }
 
 /// Multiply-adds of one of a kernel's products, of half a square.
@@ -317,7 +331,7 @@ fn queries<const ROWS: u32, const OVER: u32, const MOST: u32>(bytes: &[u8]) -> O
 
 /// Not for decoding: its queries' keys lie far apart.
 fn forward<const ROWS: u32, const OVER: u32, const MOST: u32>(bytes: &[u8]) -> Option<[u32; 3]> {
-    if params(bytes)?.tile_rows == 1 { None } else { queries::<ROWS, OVER, MOST>(bytes) }
+    if decoding(&params(bytes)?) { None } else { queries::<ROWS, OVER, MOST>(bytes) }
 }
 
 fn keys<const ROWS: u32, const OVER: u32, const MOST: u32>(bytes: &[u8]) -> Option<[u32; 3]> {
@@ -328,4 +342,24 @@ fn keys<const ROWS: u32, const OVER: u32, const MOST: u32>(bytes: &[u8]) -> Opti
 /// Workgroups for keys beside workgroups for values.
 fn keys_or_values<const ROWS: u32, const OVER: u32, const MOST: u32>(bytes: &[u8]) -> Option<[u32; 3]> {
     keys::<ROWS, OVER, MOST>(bytes).map(|[x, y, _]| [x, y, 2])
+}
+
+/// Workgroups of 64 rows in lanes. Ranges are cut for the portable form, whose trips are as many.
+fn in_lanes(p: &attention::Params, rows: u32) -> Option<[u32; 3]> {
+    let groups = rows.div_ceil(64).checked_mul(p.kv_heads)?;
+    (groups <= crate::gpu::MAX_GROUPS).then_some([groups, 1, 1])
+}
+
+fn query_lanes(bytes: &[u8]) -> Option<[u32; 3]> {
+    let p = params(bytes)?;
+    in_lanes(&p, p.q_len.checked_mul(p.q_heads / p.kv_heads)?)
+}
+
+fn forward_lanes(bytes: &[u8]) -> Option<[u32; 3]> {
+    if decoding(&params(bytes)?) { None } else { query_lanes(bytes) }
+}
+
+fn key_lanes(bytes: &[u8]) -> Option<[u32; 3]> {
+    let p = params(bytes)?;
+    in_lanes(&p, p.kv_len)
 }
