@@ -32,9 +32,10 @@ impl Model {
         let attended = attend(tape, q, k, v);
         let out = self.linear(tape, attended, &at("self_attn.o_proj"));
         let out = norm(tape, out, behind_attention);
-        let x = ops::add(tape, x, out);
-
-        let h = norm(tape, x, before_mlp);
+        let [x, h] = match before_mlp {
+            Some(name) => ops::add_norm(tape, x, out, self.norm_weight(&at(name)), self.norm_constants()),
+            None => [ops::add(tape, x, out); 2],
+        };
         let [gate, up] = self.linears(tape, h, &at("mlp"), "gate_up_proj", ["gate_proj", "up_proj"]);
         let gated = ops::gated_mlp(tape, gate, up, self.config.activation);
         let out = self.linear(tape, gated, &at("mlp.down_proj"));
@@ -50,15 +51,16 @@ impl Model {
                 let x = self.norm(tape, x, module);
                 ops::rope(tape, x, rotary)
             }
-            QkNorm::Head => {
-                let weight = self.shards(&format!("{module}.weight"))[0];
-                ops::norm_rope(tape, x, weight, self.norm_constants(), rotary)
-            }
+            QkNorm::Head => ops::norm_rope(tape, x, self.norm_weight(module), self.norm_constants(), rotary),
         }
     }
 
     pub(super) fn norm(&self, tape: &mut Tape, x: Tensor, module: &str) -> Tensor {
-        ops::rms_norm(tape, x, self.shards(&format!("{module}.weight"))[0], self.norm_constants())
+        ops::rms_norm(tape, x, self.norm_weight(module), self.norm_constants())
+    }
+
+    fn norm_weight(&self, module: &str) -> Tensor {
+        self.shards(&format!("{module}.weight"))[0]
     }
 
     fn norm_constants(&self) -> ops::Norm {
