@@ -1,4 +1,5 @@
-//! Matrix products as the kernels of `linear.wgsl` take them, or those of `linear_any.wgsl` where sizes are not in fours;
+//! Matrix products as the kernels of `linear.wgsl` take them, those of `linear_any.wgsl` where sizes are not in fours, or
+//! that of `linear_narrow.wgsl` where Y has few columns;
 //! `linear` and the loss head are made of these. W may be held packed, and so may a gradient.
 
 mod alternatives;
@@ -10,7 +11,7 @@ use super::packed;
 use crate::{
     gpu::kernels::{
         linear::{BLOCKS, COLUMNS, Nn, Nt, NtRow, Params, ROW_THREADS, ROWS, Tn, WORKGROUPS},
-        linear_any, linear_bf16,
+        linear_any, linear_bf16, linear_narrow,
     },
     tape::{Grid, Tape},
     tensor::{Format, GROUP, Tensor, size},
@@ -24,6 +25,9 @@ const TERMS: usize = 8000;
 
 /// With fewer rows than this, a tile of rows would be mostly empty.
 const FEW_ROWS: usize = 8;
+
+/// With no more columns than this, half a workgroup of `linear.wgsl` would have none.
+const FEW_COLUMNS: usize = COLUMNS / 2;
 
 /// Extents of a product `Y[m, n] (+)= sum over k`.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +84,12 @@ impl Product {
         Grid::plane(self.n.div_ceil(COLUMNS), self.m.div_ceil(LINES))
     }
 
+    /// Of the kernel for few columns.
+    fn narrow_grid(&self) -> Grid {
+        const LINES: usize = linear_narrow::LANES * linear_narrow::ROWS;
+        Grid::plane(self.n.div_ceil(linear_narrow::COLUMNS), self.m.div_ceil(LINES))
+    }
+
     /// One row of Y per workgroup row.
     fn row_grid(&self) -> Grid {
         Grid::plane(self.n.div_ceil(4 * ROW_THREADS), self.m)
@@ -103,6 +113,11 @@ fn parts(params: Params) -> impl Iterator<Item = (usize, Params)> {
 
 /// As the kernels for any sizes take them.
 fn any(params: Params) -> linear_any::Params {
+    bytemuck::cast(params)
+}
+
+/// As the kernel for few columns takes them.
+fn narrow(params: Params) -> linear_narrow::Params {
     bytemuck::cast(params)
 }
 
@@ -134,6 +149,11 @@ pub fn nt(tape: &mut Tape, x: Tensor, w: Tensor, bias: Option<Tensor>, y: Tensor
     }
     if by_four(&[n, k, ldx, ldw, ldy]) && few_rows {
         tape.run(NtRow { x4: x, w4: w, y4: y, bias4: bias }, params, product.row_grid());
+    } else if by_four(&[n, k, ldx, ldw, ldy]) && n <= FEW_COLUMNS {
+        for (start, part) in parts(params) {
+            let launch = linear_narrow::Nt { x4: x.from(start), w4: w.from(start), y4: y, bias4: bias };
+            tape.run(launch, narrow(part), product.narrow_grid());
+        }
     } else if by_four(&[n, k, ldx, ldw, ldy]) {
         for (start, part) in parts(params) {
             let launch = Nt { x4: x.from(start), w4: w.from(start), y4: y, bias4: bias };

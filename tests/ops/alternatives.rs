@@ -139,8 +139,12 @@ fn record(family: &'static Family, case: &Case, operands: &Operands) -> Recorded
     // Long sums are made of several of one class.
     let Some(Command::Dispatch { kernel, params, .. }) = recording.commands.first() else { panic!("a dispatch") };
     let params = params.clone();
-    // Fewer rows than a tile take another kernel, which has no other forms.
-    assert!(kernel.name == family.kernel.name || case.m < 8, "{case:?} is recorded as {}", kernel.name);
+    // Few rows or columns take another kernel, which has no other forms or the same.
+    assert!(
+        kernel.name == family.kernel.name || case.m < 8 || case.n <= 64,
+        "{case:?} is recorded as {}",
+        kernel.name
+    );
     let inputs = [(tx, x), (tw, w), (tb, bias)].map(|(tensor, operand)| (tensor, operand.values.clone())).into();
     Recorded { store, recording, params, y: ty, inputs }
 }
@@ -165,7 +169,7 @@ impl Recorded {
     }
 }
 
-/// The recording with the family's kernel, where few rows were recorded with another.
+/// The recording with the family's kernel, where few rows or columns were recorded with another.
 fn as_of(mut recording: Recording, family: &'static Family) -> Recording {
     for command in &mut recording.commands {
         if let Command::Dispatch { kernel, .. } = command {

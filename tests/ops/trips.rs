@@ -32,7 +32,7 @@ const SHARD: usize = 31 << 10;
 fn trips(kernel: &Kernel, params: &[u8]) -> usize {
     use kernels::{
         adamw, attention, ceiling, column_sum, dora, embedding, head_loss, linear, linear_any, linear_bf16,
-        norm_rope, rms_norm,
+        linear_narrow, norm_rope, rms_norm,
     };
     const REDUCE: usize = 32; // the end of a workgroup's sum
     fn of<P: bytemuck::AnyBitPattern>(params: &[u8]) -> P {
@@ -106,6 +106,7 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         }
         "linear.nt_row" | "linear_bf16.nt_row" | "linear_f16.nt_row" | "linear_q8.nt_row" | "linear_q4.nt_row"
         | "linear_nf4.nt_row" => of::<linear::Params>(params).k as usize / 4,
+        "linear_narrow.nt" => of::<linear_narrow::Params>(params).k as usize / 4,
         "linear_bf16.nt" | "linear_bf16.nn" | "linear_f16.nt" | "linear_f16.nn" | "linear_q8.nt" | "linear_q8.nn"
         | "linear_q4.nt" | "linear_q4.nn" | "linear_nf4.nt" | "linear_nf4.nn" => {
             lanes_trips(params, linear_bf16::BLOCKS, 4)
