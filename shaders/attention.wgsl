@@ -68,6 +68,12 @@ fn dout_blocks(heads: ptr<function, array<vec4<u32>, 4>>, d: u32) -> array<mat4x
     return array(dout_block((*heads)[0], d), dout_block((*heads)[1], d), dout_block((*heads)[2], d), dout_block((*heads)[3], d));
 }
 
+// Workgroups in an order in which any run of them is about as much work as any other of its length: from both ends in turn.
+// Software drivers give each thread a run of them.
+fn balanced(group: u32, groups: u32) -> u32 {
+    return select(group / 2u, groups - 1u - group / 2u, group % 2u == 1u);
+}
+
 // The first place from `x` on that a row of the tile needs; params.end where there is none.
 fn next_needed(x: u32, low: ptr<function, Rows>, high: ptr<function, Rows>) -> u32 {
     var next = params.end;
@@ -91,8 +97,12 @@ fn next_needed(x: u32, low: ptr<function, Rows>, high: ptr<function, Rows>) -> u
 alias Tile = array<array<vec4<f32>, 4>, 8>;
 
 @compute @workgroup_size(32)
-fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let index = group.x * THREADS + thread;
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let index = balanced(group.x, groups.x) * THREADS + thread;
     let head = index % params.q_heads;
     let head_kv = head / (params.q_heads / params.kv_heads);
     let first = index / params.q_heads * params.tile_rows;
@@ -204,8 +214,12 @@ fn backward_delta(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
 // A thread: 8 queries of one head; grid = ceil(ceil(Tq / 8) H / 32). Trips <= ceil((end - begin) / 16)
 // (1 + 3 ceil(D / 4)).
 @compute @workgroup_size(32)
-fn backward_q(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let index = group.x * THREADS + thread;
+fn backward_q(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let index = balanced(group.x, groups.x) * THREADS + thread;
     let head = index % params.q_heads;
     let head_kv = head / (params.q_heads / params.kv_heads);
     let first = index / params.q_heads * ROWS;
@@ -279,8 +293,12 @@ fn backward_q(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
 // window, so queries and keys must be the same tokens (Tq = Tk); grid = ceil(ceil(Tk / 8) K / 32). Trips <= H / K (1 +
 // ceil((end - begin) / 16) (1 + 4 ceil(D / 4))).
 @compute @workgroup_size(32)
-fn backward_kv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let index = group.x * THREADS + thread;
+fn backward_kv(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let index = balanced(group.x, groups.x) * THREADS + thread;
     let head_kv = index % params.kv_heads;
     let shared_by = params.q_heads / params.kv_heads;
     let first = index / params.kv_heads * ROWS;

@@ -1,7 +1,7 @@
 // Matrix products of a linear layer, all row-major, all f32, four numbers at a time: n, ldx, ldw, ldy and k (tn: m) are
 // multiples of 4. linear_any.wgsl takes any sizes.
 //
-//   nt:  Y[m,n] (+)= sum_k X[m,k] W[n,k] (+ bias[n])    Y  = X W^T + b    the forward pass
+//   nt:  Y[m,n] (+)= sum_k X[m,k] W[n,k] (+ addend)     Y  = X W^T + b    the forward pass; or + R[m,n], a residual
 //   nn:  Y[m,n] (+)= sum_k X[m,k] W[k,n]                dX = dY W         the input's gradient
 //   tn:  Y[m,n] (+)= sum_k X[k,m] W[k,n]                dW = dY^T X       the weight's gradient
 //
@@ -31,7 +31,7 @@ fn tn(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) 
             for (var g = 0u; g < ROWS / 4u; g++) {
                 rows[g] = min(row / 4u + g, params.m / 4u - 1u);
             }
-            var acc = load(row, deep, &cols, array<vec4<f32>, QUADS>());
+            var acc = load(row, deep, &cols);
             let end = min(deep + DEEP, params.k);
             for (var k = deep; k + 1u < end; k += 2u) {
                 var w: array<vec4<f32>, QUADS>;

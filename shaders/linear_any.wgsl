@@ -5,7 +5,7 @@
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> w: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read> addend: array<f32>;
 
 // `steps` tells the forms apart: along X's rows, X's depth, W's columns, W's depth.
 fn multiply(at: vec2<u32>, steps: vec4<u32>, acc: ptr<function, Tile>) {
@@ -63,12 +63,11 @@ fn nt(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) 
     let at = place(group, thread);
     var acc: Tile;
     multiply(at, vec4(params.ldx, 1u, params.ldw, 1u), &acc);
-    if params.has_bias != 0u {
+    if params.addend != NOTHING {
         for (var j = 0u; j < QUADS; j++) {
-            let n = columns(at, j);
-            let b = vec4(bias[n.x], bias[n.y], bias[n.z], bias[n.w]);
             for (var i = 0u; i < ROWS; i++) {
-                acc[i][j] += b;
+                let n = addend_row(min(at.x + i, params.m - 1u)) + columns(at, j);
+                acc[i][j] += vec4(addend[n.x], addend[n.y], addend[n.z], addend[n.w]);
             }
         }
     }

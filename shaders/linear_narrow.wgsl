@@ -10,7 +10,7 @@
 @group(0) @binding(0) var<storage, read> x4: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> w4: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y4: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> bias4: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> addend4: array<vec4<f32>>;
 
 const LANES = 8u; // an invocation's rows are LANES apart
 const ROWS = 16u;
@@ -56,8 +56,8 @@ fn put(row: u32, quad: u32, sums: vec4<f32>) {
     }
     let to = row * (params.ldy / 4u) + quad;
     var sum = sums;
-    if params.has_bias != 0u {
-        sum += bias4[quad];
+    if params.addend != NOTHING {
+        sum += addend4[addend_row(row) / 4u + quad];
     }
     if params.accumulate != 0u {
         sum += y4[to];

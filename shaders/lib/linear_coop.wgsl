@@ -12,7 +12,7 @@
 // workgroup memory, as they lie in memory: the units read either way. A line of a block is longer by PAD, so that the lines
 // of a square begin in different banks. While one block is multiplied, the next is on its way to registers.
 //
-// Squares of a full tile are read and written where they are. At ragged edges, and with a bias, they pass through workgroup
+// Squares of a full tile are read and written where they are, a residual's too. At ragged edges, and with a bias, they pass through workgroup
 // memory one at a time.
 //
 // SUBGROUP must be the size of the device's subgroups, and invocations must be numbered along them, as they are everywhere.
@@ -26,7 +26,7 @@
 @group(0) @binding(0) var<storage, read> x4: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> w4: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read> addend: array<f32>;
 
 override SUBGROUP: u32 = 32u;
 override SX: u32 = 1u; // subgroups along the columns of Y
@@ -178,6 +178,17 @@ fn read_full(at: vec2<u32>, acc: ptr<function, Sums>) {
     }
 }
 
+// Adds the squares of the residual: last, for they may be far larger than what is added to them.
+fn add_residual(at: vec2<u32>, acc: ptr<function, Sums>) {
+    for (var i = 0u; i < ROWS; i++) {
+        for (var j = 0u; j < COLS; j++) {
+            let start = (at.x + i * SIDE) * params.ldy + at.y + j * SIDE;
+            let square = coopLoadT<Sum>(&addend[start], params.ldy);
+            (*acc)[i * COLS + j] = (*acc)[i * COLS + j] + square;
+        }
+    }
+}
+
 fn write_full(at: vec2<u32>, acc: ptr<function, Sums>) {
     for (var i = 0u; i < ROWS; i++) {
         for (var j = 0u; j < COLS; j++) {
@@ -216,14 +227,15 @@ fn from_edge(thread: u32, at: vec2<u32>) {
     workgroupBarrier();
 }
 
-fn add_bias(thread: u32, at: vec2<u32>) {
+fn add(thread: u32, at: vec2<u32>) {
     let first = thread / SUBGROUP * SIDE * SIDE;
     for (var e = thread % SUBGROUP; e < SIDE * SIDE; e += SUBGROUP) {
-        edge[first + e] += bias[min(at.y + e % SIDE, params.n - 1u)];
+        let row = min(at.x + e / SIDE, params.m - 1u);
+        edge[first + e] += addend[addend_row(row) + min(at.y + e % SIDE, params.n - 1u)];
     }
 }
 
-// Any form without a bias.
+// Any form that adds nothing besides.
 @compute @workgroup_size(THREADS)
 fn plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let origin = vec2(group.y * TILE_M, group.x * TILE_N);
@@ -247,12 +259,12 @@ fn plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     }
 }
 
-// nt, which may have one.
+// nt.
 @compute @workgroup_size(THREADS)
-fn biased(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+fn adding(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let origin = vec2(group.y * TILE_M, group.x * TILE_N);
     let own = place(thread);
-    let full = (origin.x + TILE_M <= params.m) & (origin.y + TILE_N <= params.n) & (params.has_bias == 0u);
+    let full = (origin.x + TILE_M <= params.m) & (origin.y + TILE_N <= params.n) & (params.addend != BIAS);
     var acc: Sums;
     for (var i = 0u; i < ROWS * COLS; i++) {
         acc[i] = Sum();
@@ -262,13 +274,16 @@ fn biased(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     }
     multiply(thread, origin, own, &acc);
     if full {
+        if params.addend == RESIDUAL {
+            add_residual(origin + own, &acc);
+        }
         write_full(origin + own, &acc);
     } else {
         for (var i = 0u; i < ROWS * COLS; i++) {
             to_edge(thread, i, &acc);
             let at = origin + own + vec2(i / COLS, i % COLS) * SIDE;
-            if params.has_bias != 0u {
-                add_bias(thread, at);
+            if params.addend != NOTHING {
+                add(thread, at);
             }
             from_edge(thread, at);
         }

@@ -19,7 +19,7 @@
 
 @group(0) @binding(0) var<storage, read> x4: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y4: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> bias4: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> addend4: array<vec4<f32>>;
 
 const ROWS = OUTER * INNER;
 const LANES = 8u; // invocations side by side; one's groups of columns are LANES apart
@@ -70,20 +70,30 @@ fn groups_begin(rows: u32) -> u32 {
     return rows * (params.ldw / 64u) * 2u * BITS;
 }
 
-// The sums before the terms from `deep` on: those so far, or `first` of each column.
-fn load(row: u32, deep: u32, cols: ptr<function, array<u32, QUADS>>, first: array<vec4<f32>, QUADS>) -> Tile {
+// The sums before the terms from `deep` on.
+fn load(row: u32, deep: u32, cols: ptr<function, array<u32, QUADS>>) -> Tile {
     let begun = deep > 0u || params.accumulate != 0u;
-    var sums = first;
     var acc: Tile;
     for (var o = 0u; o < OUTER; o++) {
         for (var i = 0u; i < INNER; i++) {
             let y = min(row + o * INNER + i, params.m - 1u) * (params.ldy / 4u);
             for (var j = 0u; j < QUADS; j++) {
-                acc[o][i][j] = sums[j] + select(vec4<f32>(), y4[y + (*cols)[j]], begun);
+                acc[o][i][j] = select(vec4<f32>(), y4[y + (*cols)[j]], begun);
             }
         }
     }
     return acc;
+}
+
+fn add(row: u32, cols: ptr<function, array<u32, QUADS>>, acc: ptr<function, Tile>) {
+    for (var o = 0u; o < OUTER; o++) {
+        for (var i = 0u; i < INNER; i++) {
+            let start = addend_row(min(row + o * INNER + i, params.m - 1u)) / 4u;
+            for (var j = 0u; j < QUADS; j++) {
+                (*acc)[o][i][j] += addend4[start + (*cols)[j]];
+            }
+        }
+    }
 }
 
 fn store(row: u32, quad: u32, acc: ptr<function, Tile>) {
@@ -110,13 +120,7 @@ fn nt(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) 
     for (var deep = 0u; deep < params.k; deep += DEEP) {
         for (var row = first; row < past; row += ROWS) {
             var rows = row_starts(row);
-            var bias: array<vec4<f32>, QUADS>;
-            for (var j = 0u; j < QUADS; j++) {
-                if deep == 0u && params.has_bias != 0u {
-                    bias[j] = bias4[cols[j]];
-                }
-            }
-            var acc = load(row, deep, &cols, bias);
+            var acc = load(row, deep, &cols);
             for (var k = deep / 4u; k < min(deep + DEEP, params.k) / 4u; k++) {
                 var wk: array<mat4x4<f32>, QUADS>;
                 for (var j = 0u; j < QUADS; j++) {
@@ -130,6 +134,10 @@ fn nt(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) 
                         }
                     }
                 }
+            }
+            // Last: a residual may be far larger than what is added to it.
+            if deep + DEEP >= params.k && params.addend != NOTHING {
+                add(row, &cols, &acc);
             }
             store(row, quad, &acc);
         }
@@ -146,7 +154,7 @@ fn nn(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) 
     for (var deep = 0u; deep < params.k; deep += DEEP) {
         for (var row = first; row < past; row += ROWS) {
             var rows = row_starts(row);
-            var acc = load(row, deep, &cols, array<vec4<f32>, QUADS>());
+            var acc = load(row, deep, &cols);
             for (var k = deep / 4u; k < min(deep + DEEP, params.k) / 4u; k++) {
                 var wk: array<mat4x4<f32>, QUADS>;
                 for (var j = 0u; j < QUADS; j++) {

@@ -6,7 +6,16 @@ struct Params {
     ldw: u32,
     ldy: u32,
     accumulate: u32, // 0: Y is overwritten, 1: added to
-    has_bias: u32, // nt only; where 0, the bias is not read: any read-only buffer, say W's, may stand there
+    addend: u32, // what nt adds besides: NOTHING, and its buffer may be any that is only read, say W's; BIAS or RESIDUAL
 }
 
 var<immediate> params: Params;
+
+const NOTHING = 0u;
+const BIAS = 1u; // the same row to each of Y
+const RESIDUAL = 2u; // rows of their own, `ldy` numbers from one to the next
+
+// Where what is added to a row of Y begins.
+fn addend_row(row: u32) -> u32 {
+    return select(0u, row * params.ldy, params.addend == RESIDUAL);
+}

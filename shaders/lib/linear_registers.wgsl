@@ -10,7 +10,6 @@
 
 @group(0) @binding(0) var<storage, read> x4: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y4: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> bias4: array<vec4<f32>>;
 
 const ROWS = 8u; // of Y, per thread
 const QUADS = 4u; // groups of four neighbouring columns of Y, per thread

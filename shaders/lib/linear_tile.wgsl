@@ -25,7 +25,7 @@
 
 @group(0) @binding(0) var<storage, read> x4: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y4: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> bias4: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> addend4: array<vec4<f32>>;
 
 override TX: u32 = 8u; // invocations along the columns of Y, a multiple of WX
 override TY: u32 = 8u; // along its rows, a multiple of 32 / WX
@@ -218,11 +218,17 @@ fn multiply(group: vec3<u32>, thread: u32, acc: ptr<function, Tile>) {
     add_slices(thread, acc);
 }
 
-fn add_bias(group: vec3<u32>, thread: u32, acc: ptr<function, Tile>) {
-    for (var j = 0u; j < COLS / 4u; j++) {
-        let b = bias4[min(group.x * W_QUADS + place(thread).x + j * TX, params.n / 4u - 1u)];
-        for (var i = 0u; i < ROWS; i++) {
-            (*acc)[i][j] += b;
+// Row `i` of this invocation, whose place is `at`.
+fn row_of(group: vec3<u32>, at: vec3<u32>, i: u32) -> u32 {
+    return (group.y * X_QUADS + at.y + i / 4u * TY) * 4u + i % 4u;
+}
+
+fn add(group: vec3<u32>, thread: u32, acc: ptr<function, Tile>) {
+    let at = place(thread);
+    for (var i = 0u; i < ROWS; i++) {
+        let start = addend_row(min(row_of(group, at, i), params.m - 1u)) / 4u;
+        for (var j = 0u; j < COLS / 4u; j++) {
+            (*acc)[i][j] += addend4[start + min(group.x * W_QUADS + at.x + j * TX, params.n / 4u - 1u)];
         }
     }
 }
@@ -231,7 +237,7 @@ fn add_bias(group: vec3<u32>, thread: u32, acc: ptr<function, Tile>) {
 fn store(group: vec3<u32>, thread: u32, acc: ptr<function, Tile>) {
     let at = place(thread);
     for (var i = 0u; i < ROWS; i++) {
-        let row = (group.y * X_QUADS + at.y + i / 4u * TY) * 4u + i % 4u;
+        let row = row_of(group, at, i);
         for (var j = 0u; j < COLS / 4u; j++) {
             let quad = group.x * W_QUADS + at.x + j * TX;
             if at.z == 0u && row < params.m && quad * 4u < params.n {
@@ -246,7 +252,7 @@ fn store(group: vec3<u32>, thread: u32, acc: ptr<function, Tile>) {
     }
 }
 
-// Any form without a bias.
+// Any form that adds nothing besides.
 @compute @workgroup_size(THREADS)
 fn plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     var acc: Tile;
@@ -254,13 +260,13 @@ fn plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     store(group, thread, &acc);
 }
 
-// nt, which may have one.
+// nt.
 @compute @workgroup_size(THREADS)
-fn biased(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+fn adding(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     var acc: Tile;
     multiply(group, thread, &acc);
-    if params.has_bias != 0u {
-        add_bias(group, thread, &acc);
+    if params.addend != NOTHING {
+        add(group, thread, &acc);
     }
     store(group, thread, &acc);
 }

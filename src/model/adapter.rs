@@ -143,22 +143,28 @@ impl Adapter {
         self.weights.shards(&format!("{ADAPTER_PREFIX}{parameter}"))
     }
 
-    /// `x` `[T, K]` through the parts of a matrix of the base; `None` if it is not adapted.
+    /// Whether matrices are held as directions and lengths.
+    pub(super) fn is_decomposed(&self) -> bool {
+        self.layout.config.dora
+    }
+
+    /// `x` `[T, K]` through the parts of a matrix of the base, and what is added to the product (under DoRA, a bias);
+    /// `None` if it is not adapted.
     pub(super) fn project(
         &self,
         tape: &mut Tape,
         x: Tensor,
         module: &str,
         weights: &[Tensor],
-        bias: Option<Tensor>,
+        added: Option<Tensor>,
     ) -> Option<Vec<Tensor>> {
         let &Pair { a, ref b, ref magnitude, scale, dropout } = self.pairs.get(module)?;
         let down = ops::lora_down(tape, x, a, scale, dropout);
         let part = |(i, weight): (usize, &Tensor)| match magnitude.get(i) {
-            None => ops::lora_up(tape, x, *weight, bias, [down, b[i]]),
+            None => ops::lora_up(tape, x, *weight, added, [down, b[i]]),
             Some(magnitude) => {
                 let parts = Decomposed { a, down, b: b[i], magnitude: *magnitude, scale, dropout };
-                ops::dora(tape, x, *weight, bias, parts)
+                ops::dora(tape, x, *weight, added, parts)
             }
         };
         Some(weights.iter().enumerate().map(part).collect())

@@ -1,6 +1,6 @@
 //! One transformer block: attention and a gated MLP, each added to the residual stream, with norms before or behind them.
 
-use super::{Model, config::QkNorm};
+use super::{Adapter, Model, config::QkNorm};
 use crate::{
     ops::{self, Rotary},
     tape::Tape,
@@ -30,16 +30,25 @@ impl Model {
             *x = self.turned(tape, *x, &at(name), rotary);
         }
         let attended = attend(tape, q, k, v);
-        let out = self.linear(tape, attended, &at("self_attn.o_proj"));
-        let out = norm(tape, out, behind_attention);
-        let x = ops::add(tape, x, out);
+        let x = self.onto(tape, x, attended, &at("self_attn.o_proj"), behind_attention.map(at));
 
         let h = norm(tape, x, before_mlp);
         let [gate, up] = self.linears(tape, h, &at("mlp"), "gate_up_proj", ["gate_proj", "up_proj"]);
         let gated = ops::gated_mlp(tape, gate, up, self.config.activation);
-        let out = self.linear(tape, gated, &at("mlp.down_proj"));
-        let out = norm(tape, out, behind_mlp);
-        ops::add(tape, x, out)
+        self.onto(tape, x, gated, &at("mlp.down_proj"), behind_mlp.map(at))
+    }
+
+    /// `x` through `module` and the norm behind it, added to the residual stream: as the product is written, where it is what
+    /// is added.
+    fn onto(&self, tape: &mut Tape, stream: Tensor, x: Tensor, module: &str, behind: Option<String>) -> Tensor {
+        let decomposed = self.adapter.as_ref().is_some_and(Adapter::is_decomposed);
+        let biased = !self.shards(&format!("{module}.bias")).is_empty();
+        if behind.is_none() && !biased && !decomposed {
+            return self.project(tape, x, module, Some(stream))[0];
+        }
+        let out = self.linear(tape, x, module);
+        let out = behind.map_or(out, |behind| self.norm(tape, out, &behind));
+        ops::add(tape, stream, out)
     }
 
     /// Queries or keys by their positions, behind the norm `module` where there is one.
@@ -66,7 +75,7 @@ impl Model {
     }
 
     fn linear(&self, tape: &mut Tape, x: Tensor, module: &str) -> Tensor {
-        self.project(tape, x, module)[0]
+        self.project(tape, x, module, None)[0]
     }
 
     /// Several projections of `x`, from the parts of one fused matrix or from a matrix each.
@@ -81,16 +90,16 @@ impl Model {
         if !self.config.fused {
             return names.map(|name| self.linear(tape, x, &format!("{within}.{name}")));
         }
-        let parts = self.project(tape, x, &format!("{within}.{fused}"));
+        let parts = self.project(tape, x, &format!("{within}.{fused}"), None);
         std::array::from_fn(|part| parts[part])
     }
 
-    /// `x` through each part of a module, which is one unless it is fused.
-    fn project(&self, tape: &mut Tape, x: Tensor, module: &str) -> Vec<Tensor> {
+    /// `x` through each part of a module, which is one unless it is fused; `residual` is added if there is no bias.
+    fn project(&self, tape: &mut Tape, x: Tensor, module: &str, residual: Option<Tensor>) -> Vec<Tensor> {
         let weights = self.shards(&format!("{module}.weight"));
-        let bias = self.shards(&format!("{module}.bias")).first().copied();
+        let added = self.shards(&format!("{module}.bias")).first().copied().or(residual);
         let adapter = self.adapter.as_ref();
-        let adapted = adapter.and_then(|adapter| adapter.project(tape, x, module, weights, bias));
-        adapted.unwrap_or_else(|| weights.iter().map(|w| ops::linear(tape, x, *w, bias)).collect())
+        let adapted = adapter.and_then(|adapter| adapter.project(tape, x, module, weights, added));
+        adapted.unwrap_or_else(|| weights.iter().map(|w| ops::linear(tape, x, *w, added)).collect())
     }
 }

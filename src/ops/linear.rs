@@ -1,7 +1,7 @@
-//! `y = x W^T + b` with `W: [N, K]` as Hugging Face stores it.
-//! Gradients: `dx = dy W`, `dW = dy^T x`, `db = column sums of dy`.
+//! `y = x W^T + b` with `W: [N, K]` as Hugging Face stores it, or `x W^T + r`, which spares a residual its own pass over memory.
+//! Gradients: `dx = dy W`, `dW = dy^T x`, `db = column sums of dy`, `dr = dy`.
 
-use super::{column_sum::column_sum, expect_shape, matmul, matmul::Product};
+use super::{add::add_gradient, column_sum::column_sum, expect_shape, matmul, matmul::Product};
 use crate::{
     tape::{Backward, Op, Tape},
     tensor::Tensor,
@@ -9,15 +9,20 @@ use crate::{
 
 struct Linear;
 
-/// `x`: `[T, K]`, `weight`: `[N, K]`, `bias`: `[1, N]`; result `[T, N]`.
-pub fn linear(tape: &mut Tape, x: Tensor, weight: Tensor, bias: Option<Tensor>) -> Tensor {
+/// `x`: `[T, K]`, `weight`: `[N, K]`, `added`: a bias `[1, N]` or a residual `[T, N]`; result `[T, N]`.
+pub fn linear(tape: &mut Tape, x: Tensor, weight: Tensor, added: Option<Tensor>) -> Tensor {
     expect_shape("linear", "weight", weight, weight.rows, x.cols);
-    let mut inputs = vec![x, weight];
-    if let Some(bias) = bias {
-        expect_shape("linear", "bias", bias, 1, weight.rows);
-        inputs.push(bias);
-    }
+    expect_addend("linear", added, x.rows, weight.rows);
+    let inputs: Vec<_> = [x, weight].into_iter().chain(added).collect();
     tape.apply(Linear, &inputs)
+}
+
+/// What is added to a product of `rows` by `cols`: a bias or a residual.
+pub(super) fn expect_addend(op: &str, added: Option<Tensor>, rows: usize, cols: usize) {
+    if let Some(added) = added {
+        let rows = if added.rows == 1 { 1 } else { rows };
+        expect_shape(op, "addend", added, rows, cols);
+    }
 }
 
 impl Op for Linear {
@@ -33,15 +38,10 @@ impl Op for Linear {
     }
 }
 
-/// The gradients of x and W, the first two inputs, and of the bias, input `bias_at` if there is one, where that of the
+/// The gradients of x and W, the first two inputs, and of what is added, input `added_at` if there is one, where that of the
 /// product is `dy`.
-pub(super) fn gradients(back: &mut Backward<'_>, dy: Tensor, bias_at: usize) {
+pub(super) fn gradients(back: &mut Backward<'_>, dy: Tensor, added_at: usize) {
     let (x, weight) = (back.inputs[0], back.inputs[1]);
-    if back.inputs.len() > bias_at
-        && let Some(db) = back.gradient(bias_at)
-    {
-        column_sum(back.tape, dy, db);
-    }
     if let Some(dw) = back.gradient(1) {
         let product = Product::dense(weight.rows, weight.cols, x.rows);
         matmul::tn(back.tape, dy, x, dw.tensor, product.accumulate(dw.accumulate));
@@ -49,5 +49,17 @@ pub(super) fn gradients(back: &mut Backward<'_>, dy: Tensor, bias_at: usize) {
     if let Some(dx) = back.gradient(0) {
         let product = Product::dense(x.rows, x.cols, weight.rows);
         matmul::nn(back.tape, dy, weight, dx.tensor, product.accumulate(dx.accumulate));
+    }
+    if back.inputs.len() > added_at {
+        added_gradient(back, added_at);
+    }
+}
+
+/// The gradient of input `i`, a bias or a residual, where that of the sum is the op's `dy`.
+pub(super) fn added_gradient(back: &mut Backward<'_>, i: usize) {
+    if back.inputs[i].rows == back.dy.rows {
+        add_gradient(back, i);
+    } else if let Some(db) = back.gradient(i) {
+        column_sum(back.tape, back.dy, db);
     }
 }

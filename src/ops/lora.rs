@@ -71,16 +71,14 @@ impl Op for Down {
 /// `x W^T + b + down B^T`
 struct Up;
 
-/// `x`: `[T, K]`, `weight`: `[N, K]`, `bias`: `[1, N]`, `down`: `[T, R]`, `b`: `[R, N]`; result `[T, N]`.
-pub fn lora_up(tape: &mut Tape, x: Tensor, weight: Tensor, bias: Option<Tensor>, [down, b]: [Tensor; 2]) -> Tensor {
+/// `x`: `[T, K]`, `weight`: `[N, K]`, `added`: a bias `[1, N]` or a residual `[T, N]`, `down`: `[T, R]`, `b`: `[R, N]`; result
+/// `[T, N]`.
+pub fn lora_up(tape: &mut Tape, x: Tensor, weight: Tensor, added: Option<Tensor>, [down, b]: [Tensor; 2]) -> Tensor {
     expect_shape("lora_up", "weight", weight, weight.rows, x.cols);
     expect_shape("lora_up", "down", down, x.rows, b.rows);
     expect_shape("lora_up", "b", b, b.rows, weight.rows);
-    let mut inputs = vec![x, weight, down, b];
-    if let Some(bias) = bias {
-        expect_shape("lora_up", "bias", bias, 1, weight.rows);
-        inputs.push(bias);
-    }
+    linear::expect_addend("lora_up", added, x.rows, weight.rows);
+    let inputs: Vec<_> = [x, weight, down, b].into_iter().chain(added).collect();
     tape.apply(Up, &inputs)
 }
 

@@ -10,7 +10,9 @@ pub(super) use alternatives::{FAMILIES, PACKED};
 use super::packed;
 use crate::{
     gpu::kernels::{
-        linear::{BLOCKS, COLUMNS, Nn, Nt, NtRow, Params, ROW_THREADS, ROWS, Tn, WORKGROUPS},
+        linear::{
+            BIAS, BLOCKS, COLUMNS, NOTHING, Nn, Nt, NtRow, Params, RESIDUAL, ROW_THREADS, ROWS, Tn, WORKGROUPS,
+        },
         linear_any, linear_bf16, linear_narrow,
     },
     tape::{Grid, Tape},
@@ -58,7 +60,7 @@ impl Product {
         Self { strides: Some([x, w, y]), ..self }
     }
 
-    fn params(&self, [ldx, ldw, ldy]: [usize; 3], has_bias: bool) -> Params {
+    fn params(&self, [ldx, ldw, ldy]: [usize; 3]) -> Params {
         Params {
             m: size(self.m),
             n: size(self.n),
@@ -67,7 +69,7 @@ impl Product {
             ldw: size(ldw),
             ldy: size(ldy),
             accumulate: self.accumulate,
-            has_bias: u32::from(has_bias),
+            addend: size(NOTHING),
         }
     }
 
@@ -106,8 +108,9 @@ fn lanes_grid([m, n]: [usize; 2], [rows, columns]: [usize; 2], blocks: usize) ->
 fn parts(params: Params) -> impl Iterator<Item = (usize, Params)> {
     let k = params.k as usize;
     (0..k).step_by(TERMS).map(move |start| {
-        let part = Params { k: size(TERMS.min(k - start)), ..params };
-        (start, if start > 0 { Params { accumulate: 1, has_bias: 0, ..part } } else { part })
+        let accumulate = if start > 0 { 1 } else { params.accumulate };
+        let addend = if start + TERMS < k { size(NOTHING) } else { params.addend };
+        (start, Params { k: size(TERMS.min(k - start)), accumulate, addend, ..params })
     })
 }
 
@@ -134,33 +137,49 @@ fn assert_packed(w: Tensor, sizes: &[usize]) {
     assert!(w.cols.is_multiple_of(GROUP) && by_four(sizes), "matmul: {w:?} packed, with {sizes:?}");
 }
 
-/// `Y[m, n] = sum_k X[m, k] W[n, k] + bias[n]`
-pub fn nt(tape: &mut Tape, x: Tensor, w: Tensor, bias: Option<Tensor>, y: Tensor, product: Product) {
+/// What a product adds to its sums, by its shape: a bias is one row, a residual has rows like those of Y, as far apart.
+fn addend(tensor: Option<Tensor>, product: &Product, ldy: usize) -> usize {
+    match tensor {
+        None => NOTHING,
+        Some(Tensor { rows: 1, .. }) => BIAS,
+        Some(residual) => {
+            assert_eq!(
+                (residual.rows, residual.cols, product.accumulate),
+                (product.m, ldy, 0),
+                "matmul: {residual:?}"
+            );
+            RESIDUAL
+        }
+    }
+}
+
+/// `Y[m, n] = sum_k X[m, k] W[n, k] + added`: a bias `[1, n]` or a residual `[m, n]`, which nothing else may be added to.
+pub fn nt(tape: &mut Tape, x: Tensor, w: Tensor, added: Option<Tensor>, y: Tensor, product: Product) {
     let Product { m, n, k, .. } = product;
     assert!(k <= MAX_TERMS, "matmul: sums of {k} terms");
     let strides @ [ldx, ldw, ldy] = product.strides.unwrap_or([k, k, n]);
-    let params = product.params(strides, bias.is_some());
-    let bias = bias.unwrap_or(w);
+    let params = Params { addend: size(addend(added, &product, ldy)), ..product.params(strides) };
+    let added = added.unwrap_or(w);
     let few_rows = m < FEW_ROWS;
     if w.format != Format::F32 {
         assert_packed(w, &[n, ldx, ldy]);
         let grid = if few_rows { product.row_grid() } else { product.grid(linear_bf16::BLOCKS) };
-        return packed::nt(tape, [x, w, y, bias], params, (few_rows, grid));
+        return packed::nt(tape, [x, w, y, added], params, (few_rows, grid));
     }
     if by_four(&[n, k, ldx, ldw, ldy]) && few_rows {
-        tape.run(NtRow { x4: x, w4: w, y4: y, bias4: bias }, params, product.row_grid());
+        tape.run(NtRow { x4: x, w4: w, y4: y, addend4: added }, params, product.row_grid());
     } else if by_four(&[n, k, ldx, ldw, ldy]) && n <= FEW_COLUMNS {
         for (start, part) in parts(params) {
-            let launch = linear_narrow::Nt { x4: x.from(start), w4: w.from(start), y4: y, bias4: bias };
+            let launch = linear_narrow::Nt { x4: x.from(start), w4: w.from(start), y4: y, addend4: added };
             tape.run(launch, narrow(part), product.narrow_grid());
         }
     } else if by_four(&[n, k, ldx, ldw, ldy]) {
         for (start, part) in parts(params) {
-            let launch = Nt { x4: x.from(start), w4: w.from(start), y4: y, bias4: bias };
+            let launch = Nt { x4: x.from(start), w4: w.from(start), y4: y, addend4: added };
             tape.run(launch, part, product.grid(BLOCKS));
         }
     } else {
-        tape.run(linear_any::Nt { x, w, y, bias }, any(params), product.any_grid());
+        tape.run(linear_any::Nt { x, w, y, addend: added }, any(params), product.any_grid());
     }
 }
 
@@ -169,7 +188,7 @@ pub fn nn(tape: &mut Tape, x: Tensor, w: Tensor, y: Tensor, product: Product) {
     let Product { n, k, .. } = product;
     assert!(k <= MAX_TERMS, "matmul: sums of {k} terms");
     let strides @ [ldx, ldw, ldy] = product.strides.unwrap_or([k, n, n]);
-    let params = product.params(strides, false);
+    let params = product.params(strides);
     if w.format != Format::F32 {
         assert_packed(w, &[k, ldx, ldy]);
         return packed::nn(tape, [x, w, y], params, product.grid(linear_bf16::BLOCKS));
@@ -191,7 +210,7 @@ pub fn tn(tape: &mut Tape, x: Tensor, w: Tensor, y: Tensor, product: Product) {
     if y.format != Format::F32 {
         return tn_packed(tape, [x, w, y], strides, product);
     }
-    let params = product.params(strides, false);
+    let params = product.params(strides);
     if by_four(&[m, n, ldx, ldw, ldy]) {
         for (start, part) in parts(params) {
             tape.run(Tn { x4: x.from(start * ldx), w4: w.from(start * ldw), y4: y }, part, product.grid(BLOCKS));

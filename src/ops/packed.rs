@@ -64,13 +64,13 @@ fn kernels(format: Format) -> Kernels {
 /// As `matmul::nt`, with packed `w`.
 pub(super) fn nt(
     tape: &mut Tape,
-    [x, w, y, bias]: [Tensor; 4],
+    [x, w, y, addend]: [Tensor; 4],
     params: linear::Params,
     (few_rows, grid): (bool, Grid),
 ) {
     let kernels = kernels(w.format);
     let kernel = if few_rows { kernels.nt_row } else { kernels.nt };
-    tape.run_kernel(kernel, vec![x, w, y, bias], &params, grid);
+    tape.run_kernel(kernel, vec![x, w, y, addend], &params, grid);
 }
 
 /// As `matmul::nn`, with packed `w`.

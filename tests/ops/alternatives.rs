@@ -1,5 +1,5 @@
 //! Every other form of a product that the device offers, against f64 at ragged shapes: rows with room behind them, memory
-//! around all operands full of NaN, bias, results added to; twice, for the same bits.
+//! around all operands full of NaN, a bias or a residual, results added to; twice, for the same bits.
 
 use underdog::{
     gpu::{Alternative, Family, Gpu, adapters},
@@ -28,24 +28,32 @@ struct Case {
     n: usize,
     k: usize,
     room: [usize; 3],
-    bias: bool,
+    addend: Addend,
     accumulate: bool,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Addend {
+    Nothing,
+    Bias,
+    Residual,
+}
+
 fn cases(entry: &str) -> Vec<Case> {
+    use Addend::{Bias, Nothing, Residual};
     let ragged = [
-        (1, 4, 4, [0, 0, 0], false, false),
-        (3, 20, 36, [4, 8, 12], true, true),
-        (17, 68, 44, [0, 4, 0], true, false),
-        (127, 132, 68, [8, 0, 4], false, true),
-        (128, 128, 64, [4, 4, 4], false, false),
-        (64, 256, 96, [0, 0, 8], false, true),
-        (257, 36, 260, [0, 0, 0], true, false),
+        (1, 4, 4, [0, 0, 0], Nothing, false),
+        (3, 20, 36, [4, 8, 12], Bias, true),
+        (17, 68, 44, [0, 4, 0], Residual, false),
+        (127, 132, 68, [8, 0, 4], Nothing, true),
+        (128, 128, 64, [4, 4, 4], Residual, false),
+        (64, 256, 96, [0, 0, 8], Nothing, true),
+        (257, 36, 260, [0, 0, 0], Bias, false),
     ];
-    let case = |(m, n, k, room, bias, accumulate): (usize, usize, usize, _, bool, _)| {
+    let case = |(m, n, k, room, addend, accumulate): (usize, usize, usize, _, _, _)| {
         // tn wants multiples of 4 rows, and takes any depth.
         let [m, k] = if entry == "tn" { [m.next_multiple_of(4), k - k % 3] } else { [m, k] };
-        Case { m, n, k, room, bias: bias && entry == "nt", accumulate }
+        Case { m, n, k, room, addend: if entry == "nt" { addend } else { Nothing }, accumulate }
     };
     ragged.into_iter().map(case).collect()
 }
@@ -83,7 +91,7 @@ struct Operands {
     x: Operand,
     w: Operand,
     y: Operand,
-    bias: Operand,
+    addend: Operand,
 }
 
 impl Operands {
@@ -96,7 +104,11 @@ impl Operands {
         };
         let mut operand = |[rows, cols]: [usize; 2], room| Operand::new(rows, cols, room, &mut number);
         let [x, w, y] = [(x, room[0]), (w, room[1]), ([m, n], room[2])].map(|(extents, room)| operand(extents, room));
-        Self { x, w, y, bias: operand([1, n], 0) }
+        let addend = match case.addend {
+            Addend::Residual => operand([m, n], room[2]),
+            Addend::Nothing | Addend::Bias => operand([1, n], 0),
+        };
+        Self { x, w, y, addend }
     }
 
     /// One element, and the sum of the absolute values of its terms.
@@ -106,9 +118,13 @@ impl Operands {
             "nn" => self.x.at(row, t) * self.w.at(t, col),
             _ => self.x.at(t, row) * self.w.at(t, col),
         };
-        let bias = case.bias.then(|| self.bias.at(0, col));
+        let addend = match case.addend {
+            Addend::Nothing => None,
+            Addend::Bias => Some(self.addend.at(0, col)),
+            Addend::Residual => Some(self.addend.at(row, col)),
+        };
         let before = case.accumulate.then(|| self.y.at(row, col));
-        let terms = (0..case.k).map(term).chain(bias).chain(before);
+        let terms = (0..case.k).map(term).chain(addend).chain(before);
         terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()))
     }
 }
@@ -124,13 +140,18 @@ struct Recorded {
 
 fn record(family: &'static Family, case: &Case, operands: &Operands) -> Recorded {
     let mut store = Store::default();
-    let Operands { x, w, y, bias } = operands;
-    let [tx, tw, ty, tb] = [x, w, y, bias].map(|operand| operand.declare(&mut store));
+    let Operands { x, w, y, addend } = operands;
+    let [tx, tw, ty, ta] = [x, w, y, addend].map(|operand| operand.declare(&mut store));
+    let added = match case.addend {
+        Addend::Nothing => None,
+        Addend::Bias => Some(Tensor { rows: 1, ..ta }),
+        Addend::Residual => Some(Tensor { rows: case.m, ..ta }),
+    };
     let product = Product::dense(case.m, case.n, case.k).accumulate(u32::from(case.accumulate));
     let product = product.strides(x.ld, w.ld, y.ld);
     let mut tape = Tape::new();
     match family.kernel.entry {
-        "nt" => matmul::nt(&mut tape, tx, tw, case.bias.then_some(tb), ty, product),
+        "nt" => matmul::nt(&mut tape, tx, tw, added, ty, product),
         "nn" => matmul::nn(&mut tape, tx, tw, ty, product),
         "tn" => matmul::tn(&mut tape, tx, tw, ty, product),
         other => panic!("{other}: no such product"),
@@ -145,7 +166,7 @@ fn record(family: &'static Family, case: &Case, operands: &Operands) -> Recorded
         "{case:?} is recorded as {}",
         kernel.name
     );
-    let inputs = [(tx, x), (tw, w), (tb, bias)].map(|(tensor, operand)| (tensor, operand.values.clone())).into();
+    let inputs = [(tx, x), (tw, w), (ta, addend)].map(|(tensor, operand)| (tensor, operand.values.clone())).into();
     Recorded { store, recording, params, y: ty, inputs }
 }
 
@@ -260,7 +281,7 @@ fn long_sum(gpu: &Gpu, family: &'static Family, form: &'static Alternative) -> O
     if form.invocations > 64 {
         return None;
     }
-    let case = Case { m: 8, n: 4, k: ops::MAX_TERMS, room: [0; 3], bias: false, accumulate: false };
+    let case = Case { m: 8, n: 4, k: ops::MAX_TERMS, room: [0; 3], addend: Addend::Nothing, accumulate: false };
     let operands = Operands::new(family.kernel.entry, &case, || 1.0);
     let [got, _] = record(family, &case, &operands).run(gpu, family, form, &operands.y.values);
     let wrong = got[..case.m * case.n].iter().find(|y| **y != case.k as f32);

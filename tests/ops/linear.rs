@@ -1,4 +1,4 @@
-//! `y = x W^T + b`, and through its bias gradient the two-stage column sum.
+//! `y = x W^T + b`, and through its bias gradient the two-stage column sum; `x W^T` and a residual.
 
 use underdog::ops;
 
@@ -7,15 +7,15 @@ use crate::{
     common::{Mat, Rng},
 };
 
-/// Inputs: x `[T, K]`, W `[N, K]`, perhaps b `[1, N]`.
+/// Inputs: x `[T, K]`, W `[N, K]`, perhaps a bias `[1, N]` or a residual `[T, N]`.
 pub(crate) struct Linear;
 
 impl Oracle for Linear {
     fn forward(&self, x: &[Mat]) -> Mat {
         let mut y = matmul_nt(&x[0], &x[1]);
-        if let Some(bias) = x.get(2) {
+        if let Some(added) = x.get(2) {
             for t in 0..y.rows {
-                y.row_mut(t).iter_mut().zip(&bias.data).for_each(|(y, b)| *y += b);
+                y.row_mut(t).iter_mut().zip(added.row(t % added.rows)).for_each(|(y, b)| *y += b);
             }
         }
         y
@@ -23,10 +23,10 @@ impl Oracle for Linear {
 
     fn backward(&self, x: &[Mat], dy: &Mat) -> Vec<Mat> {
         let mut gradients = vec![matmul_nn(dy, &x[1]), matmul_tn(dy, &x[0])];
-        if x.len() > 2 {
-            let mut db = Mat::zeros(1, dy.cols);
+        if let Some(added) = x.get(2) {
+            let mut db = Mat::zeros(added.rows, dy.cols);
             for t in 0..dy.rows {
-                db.data.iter_mut().zip(dy.row(t)).for_each(|(b, d)| *b += d);
+                db.row_mut(t % added.rows).iter_mut().zip(dy.row(t)).for_each(|(b, d)| *b += d);
             }
             gradients.push(db);
         }
@@ -71,7 +71,11 @@ pub(crate) fn matmul_tn(a: &Mat, b: &Mat) -> Mat {
 fn linear() {
     // Sums of up to 1,757 products in f32, one after the other.
     let mut cases = Cases::new("linear", 4e-6);
-    for (t, n, k, bias) in [
+    let cases_of = |(t, n, k, added): (usize, usize, usize, bool)| match added {
+        true => vec![(t, n, k, 1), (t, n, k, t)],
+        false => vec![(t, n, k, 0)],
+    };
+    let shapes = [
         (1, 1, 1, false),
         (1, 1, 1, true),
         (2, 4, 8, true),
@@ -91,14 +95,15 @@ fn linear() {
         (4, 6, 8, true),
         (4, 8, 6, true),
         (6, 8, 8, true),
-    ] {
+    ];
+    for (t, n, k, added) in shapes.into_iter().flat_map(cases_of) {
         let mut rng = Rng((t * 31 + n * 7 + k) as u64);
         let mut x = vec![rng.mat(t, k, 0.2, 1.0), rng.mat(n, k, 0.1, 0.5)];
-        if bias {
-            x.push(rng.mat(1, n, -0.3, 1.0));
+        if added > 0 {
+            x.push(rng.mat(added, n, -0.3, 1.0));
         }
         let case = Case {
-            name: format!("[{t}, {k}] x [{n}, {k}], bias {bias}"),
+            name: format!("[{t}, {k}] x [{n}, {k}], {added} rows added"),
             oracle: &Linear,
             indices: Vec::new(),
             seeds_itself: None,

@@ -24,23 +24,23 @@ fn held(mat: &Mat, format: Format) -> Mat {
 fn packed_linear() {
     for format in FORMATS {
         let mut worst: f64 = 0.0;
-        for (t, n, k, bias) in [
-            (1, 4, 64, false),
-            (3, 8, 64, true),
-            (7, 132, 128, true),
-            (9, 4, 192, true),
-            (33, 128, 64, false),
-            (127, 260, 320, true),
-            (257, 36, 1088, true),
+        for (t, n, k, added) in [
+            (1, 4, 64, 0),
+            (3, 8, 64, 3),
+            (7, 132, 128, 1),
+            (9, 4, 192, 1),
+            (33, 128, 64, 0),
+            (127, 260, 320, 127),
+            (257, 36, 1088, 1),
         ] {
             let mut rng = Rng((t * 31 + n * 7 + k) as u64);
             let (x, w) = (rng.mat(t, k, 0.2, 1.0), rng.mat(n, k, 0.1, 0.5));
-            let (b, prior) = (rng.mat(1, n, -0.3, 1.0), rng.mat(t, k, 0.0, 3.0));
+            let (b, prior) = (rng.mat(added.max(1), n, -0.3, 1.0), rng.mat(t, k, 0.0, 3.0));
             let dy = rng.mat(t, n, 0.1, 1.0);
             let seen = held(&w, format);
             let mut inputs = vec![Input::Activation(&x), Input::Packed(&w, format)];
             let mut of = vec![x.clone(), seen.clone()];
-            if bias {
+            if added > 0 {
                 inputs.push(Input::Frozen(&b));
                 of.push(b.clone());
             }
@@ -76,14 +76,14 @@ fn every_form_of_packed_products() {
             continue;
         }
         for format in FORMATS {
-            for (t, n, k) in [(9, 64, 128), (127, 260, 320)] {
+            for (t, n, k, added) in [(9, 64, 128, 1), (127, 260, 320, 127)] {
                 let mut rng = Rng((t + n + k) as u64);
                 let (x, w) = (rng.mat(t, k, 0.2, 1.0), rng.mat(n, k, 0.1, 0.5));
-                let (b, dy) = (rng.mat(1, n, -0.3, 1.0), rng.mat(t, n, 0.1, 1.0));
+                let (b, dy) = (rng.mat(added, n, -0.3, 1.0), rng.mat(t, n, 0.1, 1.0));
                 let seen = held(&w, format);
                 for family in families() {
                     let same = family.alternatives.iter().find(|other| other.name == form.name);
-                    let params = |m, n, k| Params { m, n, k, ldx: 0, ldw: 0, ldy: 0, accumulate: 0, has_bias: 0 };
+                    let params = |m, n, k| Params { m, n, k, ldx: 0, ldw: 0, ldy: 0, accumulate: 0, addend: 0 };
                     for [m, n, k] in [[t, n, k], [t, k, n]] {
                         let class = (family.class)(bytemuck::bytes_of(&params(m as u32, n as u32, k as u32)));
                         gpu.choose(family, class, same);

@@ -378,7 +378,7 @@ macro_rules! packed_families {
             Family {
                 kernel: &$portable::NT,
                 class,
-                alternatives: packed!(Form(true, true), BIASED, $tiles),
+                alternatives: packed!(Form(true, true), ADDING, $tiles),
                 trial: trial::$trial[0],
             },
             Family {
@@ -400,6 +400,6 @@ pub(in crate::ops) static PACKED: &[Family] = packed_families! {
     linear_nf4 by linear_tile_8x8_nf4: NF4;
 };
 
-static NT: &[Alternative] = alternatives!(Form(true, true), BIASED, NT);
+static NT: &[Alternative] = alternatives!(Form(true, true), ADDING, NT);
 static NN: &[Alternative] = alternatives!(Form(true, false), PLAIN, NN);
 static TN: &[Alternative] = alternatives!(Form(false, false), PLAIN);

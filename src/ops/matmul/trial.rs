@@ -21,6 +21,31 @@ pub(super) const TN: Trial = trial(|| ragged(record_tn, &linear::TN));
 /// Extents that no tile divides, multiples of 4 like those of the kernels that have other forms.
 const SHAPES: [[usize; 3]; 5] = [[12, 4, 20], [36, 132, 4], [132, 68, 100], [260, 516, 36], [140, 36, 68]];
 
+/// What is added to the sums; to those of nn and tn, only what is there.
+#[derive(Clone, Copy, PartialEq)]
+enum Adds {
+    Bias,
+    Residual,
+    Before,
+}
+
+const ADDS: [Adds; 3] = [Adds::Bias, Adds::Residual, Adds::Before];
+
+impl Adds {
+    fn accumulate(self) -> u32 {
+        u32::from(self == Self::Before)
+    }
+
+    /// `[rows, cols]`: those of Y.
+    fn addend(self, mut tensor: impl FnMut(usize, usize) -> Tensor, [rows, cols]: [usize; 2]) -> Option<Tensor> {
+        match self {
+            Self::Bias => Some(tensor(1, cols)),
+            Self::Residual => Some(tensor(rows, cols)),
+            Self::Before => None,
+        }
+    }
+}
+
 const fn trial(ragged: fn() -> Vec<Extents>) -> Trial {
     Trial { work, fill: |_, _, _| None, ragged }
 }
@@ -56,17 +81,17 @@ fn fill(format: Format, binding: &str, words: usize) -> Option<Vec<u32>> {
 fn packed(format: Format, by_rows: bool) -> Vec<Extents> {
     let (mut store, mut tape) = (Store::default(), Tape::new());
     for [m, few, many] in PACKED_SHAPES {
-        for adds in [0, 1] {
+        for adds in ADDS {
             let m = m - 1;
             let [n, k] = if by_rows { [many, few] } else { [few, many] };
             let mut tensor = |rows, cols| store.declare("ragged", Role::Inputs, rows, cols);
-            let (x, y, bias) = (tensor(m, k), tensor(m, n), tensor(1, n));
+            let (x, y, addend) = (tensor(m, k), tensor(m, n), adds.addend(&mut tensor, [m, n]));
             let [rows, cols] = if by_rows { [k, n] } else { [n, k] };
             let w = store.declare_packed("ragged", Role::Inputs, rows, cols, format);
-            let product = Product::dense(m, n, k).accumulate(adds);
+            let product = Product::dense(m, n, k).accumulate(adds.accumulate());
             match by_rows {
                 true => nn(&mut tape, x, w, y, product),
-                false => nt(&mut tape, x, w, (adds == 0).then_some(bias), y, product),
+                false => nt(&mut tape, x, w, addend, y, product),
             }
         }
     }
@@ -78,15 +103,15 @@ fn work(params: &[u8]) -> f64 {
     [m, n, k].map(f64::from).iter().product()
 }
 
-/// One of the products: its extents, elements by which rows are wider than they need be, and whether it adds.
-type Record = fn(&mut Tape, &mut dyn FnMut(usize, usize) -> Tensor, [usize; 3], usize, u32);
+/// One of the products: its extents, elements by which rows are wider than they need be, and what is added.
+type Record = fn(&mut Tape, &mut dyn FnMut(usize, usize) -> Tensor, [usize; 3], usize, Adds);
 
-/// Dense and within wider rows, overwriting and adding: what comes to `kernel` of that.
+/// Dense and within wider rows, with all that may be added: what comes to `kernel` of that.
 fn ragged(record: Record, kernel: &Kernel) -> Vec<Extents> {
     let (mut store, mut tape) = (Store::default(), Tape::new());
     let mut tensor = |rows, cols| store.declare("ragged", Role::Inputs, rows, cols);
     for (i, shape) in SHAPES.into_iter().enumerate() {
-        for adds in [0, 1] {
+        for adds in ADDS {
             record(&mut tape, &mut tensor, shape, 8 * (i % 2), adds);
         }
     }
@@ -99,12 +124,12 @@ fn record_nt(
     tensor: &mut dyn FnMut(usize, usize) -> Tensor,
     [m, n, k]: [usize; 3],
     more: usize,
-    adds: u32,
+    adds: Adds,
 ) {
     let m = m - 1;
     let (x, w, y) = (tensor(m, k + more), tensor(n, k + more), tensor(m, n + more));
-    let bias = (adds == 0).then(|| tensor(1, n));
-    nt(tape, x, w, bias, y, Product::dense(m, n, k).strides(x.cols, w.cols, y.cols).accumulate(adds));
+    let addend = adds.addend(tensor, [m, y.cols]);
+    nt(tape, x, w, addend, y, Product::dense(m, n, k).strides(x.cols, w.cols, y.cols).accumulate(adds.accumulate()));
 }
 
 fn record_nn(
@@ -112,11 +137,11 @@ fn record_nn(
     tensor: &mut dyn FnMut(usize, usize) -> Tensor,
     [m, n, k]: [usize; 3],
     more: usize,
-    adds: u32,
+    adds: Adds,
 ) {
     let m = m - 1;
     let (x, w, y) = (tensor(m, k + more), tensor(k, n + more), tensor(m, n + more));
-    nn(tape, x, w, y, Product::dense(m, n, k).strides(x.cols, w.cols, y.cols).accumulate(adds));
+    nn(tape, x, w, y, Product::dense(m, n, k).strides(x.cols, w.cols, y.cols).accumulate(adds.accumulate()));
 }
 
 fn record_tn(
@@ -124,9 +149,9 @@ fn record_tn(
     tensor: &mut dyn FnMut(usize, usize) -> Tensor,
     [m, n, k]: [usize; 3],
     more: usize,
-    adds: u32,
+    adds: Adds,
 ) {
     let k = k - 1;
     let (x, w, y) = (tensor(k, m + more), tensor(k, n + more), tensor(m, n + more));
-    tn(tape, x, w, y, Product::dense(m, n, k).strides(x.cols, w.cols, y.cols).accumulate(adds));
+    tn(tape, x, w, y, Product::dense(m, n, k).strides(x.cols, w.cols, y.cols).accumulate(adds.accumulate()));
 }
