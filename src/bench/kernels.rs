@@ -50,7 +50,7 @@ fn gemms() -> Vec<Case> {
     add(&[Form::Tn], [3072, 1024, 512], " (its weight's)", Tier::Always);
     add(&all, [2048, 3072, 1024], " (a longer row)", Tier::Gpu);
     add(&[Form::Nt], [1024, 16, 1024], " (narrow)", Tier::Always);
-    add(&[Form::Nt], [1024, 1024, 16], " (shallow)", Tier::Always);
+    add(&[Form::Nt, Form::Nn], [1024, 1024, 16], " (shallow)", Tier::Always);
     add(&[Form::Tn], [16, 1024, 1024], " (flat)", Tier::Always);
     cases
 }

@@ -14,7 +14,7 @@ use super::{
     column_sum::column_sum,
     dropout::Part,
     expect_shape,
-    lora::{add_up, up_gradients},
+    lora::{up, up_gradients},
     matmul,
     matmul::Product,
 };
@@ -89,8 +89,8 @@ impl Op for Dora {
         let product = Product::dense(x.rows, weight.rows, x.cols);
         let [z, y] = [0, 1].map(|_| tape.transient(x.rows, weight.rows));
         let kept = self.dropout.map_or(x, |dropout| dropout.part(tape, x, Part::Kept));
-        matmul::nt(tape, kept, weight, None, z, product);
-        add_up(tape, [down, b], z);
+        let adding = up(tape, [down, b], z, x.cols);
+        matmul::nt(tape, kept, weight, None, z, adding);
         if let Some(dropout) = self.dropout {
             let rest = dropout.part(tape, x, Part::Rest);
             matmul::nt(tape, rest, weight, bias, y, product);

@@ -86,8 +86,8 @@ impl Op for Up {
     fn forward(&self, tape: &mut Tape, inputs: &[Tensor]) -> Vec<Tensor> {
         let (x, weight) = (inputs[0], inputs[1]);
         let y = tape.transient(x.rows, weight.rows);
-        matmul::nt(tape, x, weight, inputs.get(4).copied(), y, Product::dense(x.rows, weight.rows, x.cols));
-        add_up(tape, [inputs[2], inputs[3]], y);
+        let product = up(tape, [inputs[2], inputs[3]], y, x.cols);
+        matmul::nt(tape, x, weight, inputs.get(4).copied(), y, product);
         vec![y]
     }
 
@@ -97,9 +97,11 @@ impl Op for Up {
     }
 }
 
-/// `y += down B^T`
-pub(super) fn add_up(tape: &mut Tape, [down, b]: [Tensor; 2], y: Tensor) {
-    matmul::nn(tape, down, b, y, Product::dense(y.rows, y.cols, b.rows).accumulate(1));
+/// `y = down B^T`, and the product with the weight that adds to it: software drivers' products read Y anyway, this one does
+/// not.
+pub(super) fn up(tape: &mut Tape, [down, b]: [Tensor; 2], y: Tensor, terms: usize) -> Product {
+    matmul::nn(tape, down, b, y, Product::dense(y.rows, y.cols, b.rows));
+    Product::dense(y.rows, y.cols, terms).accumulate(1)
 }
 
 /// The gradients of the inputs `down` and `b` where that of the product is `dy`.

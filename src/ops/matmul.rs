@@ -1,5 +1,5 @@
 //! Matrix products as the kernels of `linear.wgsl` take them, those of `linear_any.wgsl` where sizes are not in fours, or
-//! that of `linear_narrow.wgsl` where Y has few columns;
+//! those of `linear_narrow.wgsl` and `linear_shallow.wgsl` where Y has few columns or a sum few terms;
 //! `linear` and the loss head are made of these. W may be held packed, and so may a gradient.
 
 mod alternatives;
@@ -13,7 +13,7 @@ use crate::{
         linear::{
             BIAS, BLOCKS, COLUMNS, NOTHING, Nn, Nt, NtRow, Params, RESIDUAL, ROW_THREADS, ROWS, Tn, WORKGROUPS,
         },
-        linear_any, linear_bf16, linear_narrow,
+        linear_any, linear_bf16, linear_narrow, linear_shallow,
     },
     tape::{Grid, Tape},
     tensor::{Format, GROUP, Tensor, size},
@@ -30,6 +30,9 @@ const FEW_ROWS: usize = 8;
 
 /// With no more columns than this, half a workgroup of `linear.wgsl` would have none.
 const FEW_COLUMNS: usize = COLUMNS / 2;
+
+/// With no more terms than this, a product takes as long as it takes to read and write Y.
+const FEW_TERMS: usize = 32;
 
 /// Extents of a product `Y[m, n] (+)= sum over k`.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +95,11 @@ impl Product {
         Grid::plane(self.n.div_ceil(linear_narrow::COLUMNS), self.m.div_ceil(LINES))
     }
 
+    /// Of the kernel for few terms.
+    fn shallow_grid(&self) -> Grid {
+        Grid::plane(self.n.div_ceil(linear_shallow::COLUMNS), self.m.div_ceil(linear_shallow::ROWS))
+    }
+
     /// One row of Y per workgroup row.
     fn row_grid(&self) -> Grid {
         Grid::plane(self.n.div_ceil(4 * ROW_THREADS), self.m)
@@ -119,11 +127,6 @@ fn any(params: Params) -> linear_any::Params {
     bytemuck::cast(params)
 }
 
-/// As the kernel for few columns takes them.
-fn narrow(params: Params) -> linear_narrow::Params {
-    bytemuck::cast(params)
-}
-
 /// Numbers of a packed Y that are summed at a time: 32 MiB.
 const SUMS: usize = 8 << 20;
 
@@ -143,11 +146,7 @@ fn addend(tensor: Option<Tensor>, product: &Product, ldy: usize) -> usize {
         None => NOTHING,
         Some(Tensor { rows: 1, .. }) => BIAS,
         Some(residual) => {
-            assert_eq!(
-                (residual.rows, residual.cols, product.accumulate),
-                (product.m, ldy, 0),
-                "matmul: {residual:?}"
-            );
+            assert_eq!((residual.rows, residual.cols), (product.m, ldy), "matmul: {residual:?}");
             RESIDUAL
         }
     }
@@ -171,7 +170,7 @@ pub fn nt(tape: &mut Tape, x: Tensor, w: Tensor, added: Option<Tensor>, y: Tenso
     } else if by_four(&[n, k, ldx, ldw, ldy]) && n <= FEW_COLUMNS {
         for (start, part) in parts(params) {
             let launch = linear_narrow::Nt { x4: x.from(start), w4: w.from(start), y4: y, addend4: added };
-            tape.run(launch, narrow(part), product.narrow_grid());
+            tape.run(launch, bytemuck::cast(part), product.narrow_grid());
         }
     } else if by_four(&[n, k, ldx, ldw, ldy]) {
         for (start, part) in parts(params) {
@@ -195,6 +194,10 @@ pub fn nn(tape: &mut Tape, x: Tensor, w: Tensor, y: Tensor, product: Product) {
     }
     if !by_four(&[n, k, ldx, ldw, ldy]) {
         tape.run(linear_any::Nn { x, w, y }, any(params), product.any_grid());
+        return;
+    }
+    if k <= FEW_TERMS {
+        tape.run(linear_shallow::Nn { x4: x, w4: w, y4: y }, bytemuck::cast(params), product.shallow_grid());
         return;
     }
     for (start, part) in parts(params) {

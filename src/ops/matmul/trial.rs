@@ -6,7 +6,7 @@ use crate::{
         Extents, Kernel, Trial,
         kernels::{
             linear::{self, Params},
-            linear_narrow,
+            linear_narrow, linear_shallow,
         },
     },
     tape::{Command, Tape},
@@ -16,6 +16,7 @@ use crate::{
 pub(super) const NT: Trial = trial(|| ragged(record_nt, &linear::NT));
 pub(super) const NARROW: Trial = trial(|| ragged(record_nt, &linear_narrow::NT));
 pub(super) const NN: Trial = trial(|| ragged(record_nn, &linear::NN));
+pub(super) const SHALLOW: Trial = trial(|| ragged(record_nn, &linear_shallow::NN));
 pub(super) const TN: Trial = trial(|| ragged(record_tn, &linear::TN));
 
 /// Extents that no tile divides, multiples of 4 like those of the kernels that have other forms.
