@@ -1,36 +1,4 @@
-// Sums of columns over blocks of rows: y[p, c] (+)= sum of x[r, c] over the rows r of block p.
-// The gradient of a bias, and the second stage of every gradient that is first summed per block.
-//
-// x: [rows, cols], y: [ceil(rows / block), cols].
+// Sums of columns.
 
-struct Params {
-    rows: u32,
-    cols: u32,
-    block: u32, // rows that one invocation sums
-    accumulate: u32,
-}
-
-var<immediate> params: Params;
-
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
-
-// One invocation per (column, block). Trips: block.
-@compute @workgroup_size(64)
-fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let c = group.x * 64u + lane;
-    if c >= params.cols {
-        return;
-    }
-    let first = group.y * params.block;
-    let last = min(first + params.block, params.rows);
-    var sum = 0.0;
-    for (var row = first; row < last; row++) {
-        sum += x[row * params.cols + c];
-    }
-    let i = group.y * params.cols + c;
-    if params.accumulate != 0u {
-        sum += y[i];
-    }
-    y[i] = sum;
-}
+#import fours
+#import column_sum

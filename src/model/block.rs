@@ -18,37 +18,46 @@ impl Model {
         attend: impl FnOnce(&mut Tape, Tensor, Tensor, Tensor) -> Tensor,
     ) -> Tensor {
         let at = |name: &str| format!("model.layers.{layer}.{name}");
-        let norm = |tape: &mut Tape, x, name: Option<&str>| match name {
-            Some(name) => self.norm(tape, x, &at(name)),
-            None => x,
-        };
         let [before_attention, behind_attention, before_mlp, behind_mlp] = self.config.norms.modules();
 
-        let h = norm(tape, x, before_attention);
+        let h = before_attention.map_or(x, |name| self.norm(tape, x, &at(name)));
         let [mut q, mut k, v] = self.linears(tape, h, &at("self_attn"), "qkv_proj", ["q_proj", "k_proj", "v_proj"]);
         for (x, name) in [(&mut q, "self_attn.q_norm"), (&mut k, "self_attn.k_norm")] {
             *x = self.turned(tape, *x, &at(name), rotary);
         }
         let attended = attend(tape, q, k, v);
-        let x = self.onto(tape, x, attended, &at("self_attn.o_proj"), behind_attention.map(at));
-
-        let h = norm(tape, x, before_mlp);
+        let norms = [behind_attention, before_mlp].map(|name| name.map(at));
+        let [x, h] = self.join(tape, x, attended, &at("self_attn.o_proj"), norms);
         let [gate, up] = self.linears(tape, h, &at("mlp"), "gate_up_proj", ["gate_proj", "up_proj"]);
         let gated = ops::gated_mlp(tape, gate, up, self.config.activation);
-        self.onto(tape, x, gated, &at("mlp.down_proj"), behind_mlp.map(at))
+        let [x, _] = self.join(tape, x, gated, &at("mlp.down_proj"), [behind_mlp.map(at), None]);
+        x
     }
 
-    /// `x` through `module` and the norm behind it, added to the residual stream: as the product is written, where it is what
-    /// is added.
-    fn onto(&self, tape: &mut Tape, stream: Tensor, x: Tensor, module: &str, behind: Option<String>) -> Tensor {
+    /// `x` through `module` and the norm `behind` it, added to the residual stream, and the `next` norm of the sum. The stream
+    /// is added as the product is written; where something stands between them, as the next norm reads their sum.
+    fn join(
+        &self,
+        tape: &mut Tape,
+        stream: Tensor,
+        x: Tensor,
+        module: &str,
+        [behind, next]: [Option<String>; 2],
+    ) -> [Tensor; 2] {
         let decomposed = self.adapter.as_ref().is_some_and(Adapter::is_decomposed);
         let biased = !self.shards(&format!("{module}.bias")).is_empty();
         if behind.is_none() && !biased && !decomposed {
-            return self.project(tape, x, module, Some(stream))[0];
+            let sum = self.project(tape, x, module, Some(stream))[0];
+            return [sum, next.map_or(sum, |next| self.norm(tape, sum, &next))];
         }
-        let out = self.linear(tape, x, module);
-        let out = behind.map_or(out, |behind| self.norm(tape, out, &behind));
-        ops::add(tape, stream, out)
+        let mut out = self.linear(tape, x, module);
+        if let Some(behind) = behind {
+            out = self.norm(tape, out, &behind);
+        }
+        match next {
+            Some(next) => ops::add_norm(tape, stream, out, self.norm_weight(&next), self.norm_constants()),
+            None => [ops::add(tape, stream, out); 2],
+        }
     }
 
     /// Queries or keys by their positions, behind the norm `module` where there is one.
@@ -59,15 +68,16 @@ impl Model {
                 let x = self.norm(tape, x, module);
                 ops::rope(tape, x, rotary)
             }
-            QkNorm::Head => {
-                let weight = self.shards(&format!("{module}.weight"))[0];
-                ops::norm_rope(tape, x, weight, self.norm_constants(), rotary)
-            }
+            QkNorm::Head => ops::norm_rope(tape, x, self.norm_weight(module), self.norm_constants(), rotary),
         }
     }
 
     pub(super) fn norm(&self, tape: &mut Tape, x: Tensor, module: &str) -> Tensor {
-        ops::rms_norm(tape, x, self.shards(&format!("{module}.weight"))[0], self.norm_constants())
+        ops::rms_norm(tape, x, self.norm_weight(module), self.norm_constants())
+    }
+
+    fn norm_weight(&self, module: &str) -> Tensor {
+        self.shards(&format!("{module}.weight"))[0]
     }
 
     fn norm_constants(&self) -> ops::Norm {

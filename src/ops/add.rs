@@ -1,9 +1,12 @@
 //! `y = a + b`; both inputs share the gradient `dy`.
 
-use super::expect_shape;
+use super::{expect_shape, width};
 use crate::{
-    gpu::kernels::add::{Accumulate, Forward, Params},
-    tape::{Backward, Grid, Op, Tape},
+    gpu::kernels::{
+        add::{Accumulate, Forward, Params},
+        add_any,
+    },
+    tape::{Backward, Op, Tape},
     tensor::{Tensor, size},
 };
 
@@ -20,7 +23,7 @@ impl Op for Add {
         let &[a, b] = inputs else { unreachable!("add has two inputs") };
         let y = tape.transient(a.rows, a.cols);
         let n = a.len();
-        tape.run(Forward { a, b, y }, Params { n: size(n) }, Grid::items(n, 64));
+        width::run_items(tape, n, (Forward { a, b, y }, &add_any::FORWARD), Params { n: size(n) });
         vec![y]
     }
 
@@ -36,8 +39,12 @@ pub(super) fn add_gradient(back: &mut Backward<'_>, i: usize) {
         return;
     }
     if let Some(grad) = back.gradient(i) {
-        let (a, n) = (back.dy, back.dy.len());
-        let launch = Accumulate { a, y: grad.tensor };
-        back.tape.run(launch, Params { n: size(n) }, Grid::items(n, 64));
+        accumulate(back.tape, back.dy, grad.tensor);
     }
+}
+
+/// `y += a`
+pub(super) fn accumulate(tape: &mut Tape, a: Tensor, y: Tensor) {
+    let n = a.len();
+    width::run_items(tape, n, (Accumulate { a, y }, &add_any::ACCUMULATE), Params { n: size(n) });
 }

@@ -1,9 +1,12 @@
 //! Rows of a table by index: `y[t] = scale table[tokens[t]]`; gradient `dtable[v] += scale sum of dy[t] where
 //! tokens[t] = v`.
 
-use super::packed;
+use super::{packed, width};
 use crate::{
-    gpu::kernels::embedding::{Backward as BackwardKernel, Forward, Params},
+    gpu::kernels::{
+        embedding::{Backward as BackwardKernel, Forward, Params},
+        embedding_any,
+    },
     tape::{Backward, Grid, Op, Tape},
     tensor::{Format, Tensor, size},
 };
@@ -34,6 +37,12 @@ impl Embedding {
     }
 }
 
+/// How many columns of `y` `[T, C]` an invocation takes, and the workgroups.
+fn grid(y: Tensor) -> (usize, Grid) {
+    let width = width::width(&[y.cols]);
+    (width, Grid::plane(y.cols.div_ceil(64 * width), y.rows))
+}
+
 impl Op for Embedding {
     fn forward(&self, tape: &mut Tape, inputs: &[Tensor]) -> Vec<Tensor> {
         let tokens = inputs[0];
@@ -42,7 +51,9 @@ impl Op for Embedding {
         for &table in &inputs[1..] {
             let params = self.params(tokens, table, first);
             if table.format == Format::F32 {
-                tape.run(Forward { tokens, table, y }, params, Grid::items(y.len(), 64));
+                let forms = (Forward { tokens, table, y }, &embedding_any::FORWARD);
+                let (width, grid) = grid(y);
+                width::run(tape, width, forms, params, grid);
             } else {
                 packed::rows(tape, [tokens, table, y], params);
             }
@@ -67,8 +78,8 @@ impl Op for Embedding {
                     continue;
                 }
                 let launch = BackwardKernel { tokens, order: self.order, dy: back.dy, dtable: grad.tensor };
-                let grid = Grid::plane(tokens.len(), table.cols.div_ceil(64));
-                back.tape.run(launch, params, grid);
+                let (width, grid) = grid(back.dy);
+                width::run(back.tape, width, (launch, &embedding_any::BACKWARD), params, grid);
             }
             first += table.rows;
         }

@@ -2,10 +2,13 @@
 //! `v = g` for SiLU and `v = 2 sqrt(2 / pi) (g + 0.044715 g^3)` for GELU in its tanh form (Hendrycks & Gimpel 2016).
 //! Gradients: `dup = dy act(gate)`, `dgate = dy up s (1 + gate (1 - s) v')`.
 
-use super::expect_shape;
+use super::{expect_shape, width};
 use crate::{
-    gpu::kernels::gated_mlp::{Backward as BackwardKernel, Forward, Params},
-    tape::{Backward, Gradient, Grid, Op, Tape},
+    gpu::kernels::{
+        gated_mlp::{Backward as BackwardKernel, Forward, Params},
+        gated_mlp_any,
+    },
+    tape::{Backward, Gradient, Op, Tape},
     tensor::{Tensor, size},
 };
 
@@ -37,7 +40,8 @@ impl Op for GatedMlp {
     fn forward(&self, tape: &mut Tape, inputs: &[Tensor]) -> Vec<Tensor> {
         let (gate, up) = (inputs[0], inputs[1]);
         let y = tape.transient(gate.rows, gate.cols);
-        tape.run(Forward { gate, up, y }, self.params(gate, 0, 0), Grid::items(gate.len(), 64));
+        let forms = (Forward { gate, up, y }, &gated_mlp_any::FORWARD);
+        width::run_items(tape, gate.len(), forms, self.params(gate, 0, 0));
         vec![y]
     }
 
@@ -51,6 +55,6 @@ impl Op for GatedMlp {
         let (dgate, dup) = (or_scratch(dgate), or_scratch(dup));
         let params = self.params(gate, dgate.accumulate, dup.accumulate);
         let launch = BackwardKernel { gate, up, dy, dgate: dgate.tensor, dup: dup.tensor };
-        back.tape.run(launch, params, Grid::items(gate.len(), 64));
+        width::run_items(back.tape, gate.len(), (launch, &gated_mlp_any::BACKWARD), params);
     }
 }

@@ -23,6 +23,7 @@ mod rope;
 mod scale;
 mod text_positions;
 mod widen;
+mod width;
 
 pub use add::add;
 pub use attention::{Heads, Scores, attention, attention_forward};
@@ -38,7 +39,7 @@ pub use matmul::MAX_TERMS;
 pub use noise::{Noise, noise};
 pub use norm_rope::norm_rope;
 pub use pick::pick;
-pub use rms_norm::{Norm, rms_norm};
+pub use rms_norm::{Norm, add_norm, rms_norm};
 pub use rope::{Rotary, rope};
 pub use scale::scale;
 pub use text_positions::text_positions;

@@ -1,18 +1,26 @@
 //! The norm of each head and its rotation in one: `rope(rms_norm(x))` without the tensor in between, neither written nor
 //! kept for backward. Formulas stand with [`super::rms_norm()`] and [`super::rope()`].
 
-use super::{Norm, Rotary, column_sum, expect_shape};
+use super::{
+    Norm, Rotary, column_sum, expect_shape,
+    rope::{rotary_width, written},
+    width,
+};
 use crate::{
-    gpu::kernels::norm_rope::{Backward as BackwardKernel, BackwardWeight, Forward, Params},
-    tape::{Backward, Grid, Op, Tape},
+    gpu::{
+        Kernel, Launch,
+        kernels::{
+            norm_rope::{Backward as BackwardKernel, BackwardBoth, Forward, HEADS, PARTS, Params},
+            norm_rope_any,
+        },
+    },
+    tape::{Backward, Gradient, Grid, Op, Tape},
     tensor::{Tensor, size},
 };
 
 struct NormRope {
     norm: Norm,
     rotary: Rotary,
-    /// Heads of a token.
-    heads: usize,
 }
 
 /// Normalises every head of `x` `[T, heads * D]` with `weight` `[1, D]` and turns it by its token's position.
@@ -23,24 +31,21 @@ pub fn norm_rope(tape: &mut Tape, x: Tensor, weight: Tensor, norm: Norm, rotary:
         x.cols.is_multiple_of(head_dim) && 2 * cosines.cols <= head_dim,
         "norm_rope: heads of {head_dim} in {x:?}"
     );
-    let heads = x.cols / head_dim;
-    let op = NormRope { norm, rotary, heads };
-    tape.apply(op, &[x.reshape(x.rows * heads, head_dim), weight]).reshape(x.rows, x.cols)
+    tape.apply(NormRope { norm, rotary }, &[x, weight])
 }
 
 impl NormRope {
-    fn params(&self, x: Tensor, accumulate: u32) -> Params {
-        let Norm { eps, offset } = self.norm;
-        Params {
-            rows: size(x.rows),
-            heads: size(self.heads),
-            head_dim: size(x.cols),
-            half: size(self.rotary.cosines.cols),
-            eps,
-            offset,
-            accumulate,
-            block: size(column_sum::BLOCK),
-        }
+    fn heads(&self, x: Tensor) -> usize {
+        x.cols / self.rotary.head_dim
+    }
+
+    /// Records one of the kernels, which all have the same immediates and workgroups.
+    fn run<L: Launch<Tensor, Params = Params>>(&self, tape: &mut Tape, x: Tensor, forms: (L, &'static Kernel)) {
+        let (Norm { eps, offset }, Rotary { cosines, head_dim, .. }) = (self.norm, self.rotary);
+        let (heads, half) = (self.heads(x), cosines.cols);
+        let params = Params { heads: size(heads), head_dim: size(head_dim), half: size(half), eps, offset };
+        let grid = Grid::plane(heads.div_ceil(HEADS * PARTS), x.rows);
+        width::run(tape, rotary_width(&self.rotary), forms, params, grid);
     }
 }
 
@@ -49,25 +54,29 @@ impl Op for NormRope {
         let (x, weight) = (inputs[0], inputs[1]);
         let Rotary { positions, cosines, sines, .. } = self.rotary;
         let y = tape.transient(x.rows, x.cols);
-        let rstd = tape.transient(1, x.rows);
-        let launch = Forward { x, weight, positions, cosines, sines, y, rstd };
-        tape.run(launch, self.params(x, 0), Grid::linear(x.rows));
-        vec![y, rstd]
+        let launch = Forward { x, weight, positions, cosines, sines, y };
+        self.run(tape, x, (launch, &norm_rope_any::FORWARD));
+        vec![y]
     }
 
     fn backward(&self, back: &mut Backward<'_>) {
-        let (x, weight, dy, saved_rstd) = (back.inputs[0], back.inputs[1], back.dy, back.outputs[1]);
-        let Rotary { positions, cosines, sines, .. } = self.rotary;
-        if let Some(dw) = back.gradient(1) {
-            let blocks = x.rows.div_ceil(column_sum::BLOCK);
-            let partial = back.tape.transient(blocks, x.cols);
-            let launch = BackwardWeight { x, positions, cosines, sines, dy, saved_rstd, partial };
-            back.tape.run(launch, self.params(x, 0), Grid::plane((x.cols / 2).div_ceil(64), blocks));
-            column_sum::column_sum(back.tape, partial, dw);
-        }
-        if let Some(dx) = back.gradient(0) {
-            let launch = BackwardKernel { x, weight, positions, cosines, sines, dy, saved_rstd, dx: dx.tensor };
-            back.tape.run(launch, self.params(x, dx.accumulate), Grid::linear(x.rows));
-        }
+        let (x, weight, dy) = (back.inputs[0], back.inputs[1], back.dy);
+        let Rotary { positions, cosines, sines, head_dim } = self.rotary;
+        let (dx, dw) = (back.gradient(0), back.gradient(1));
+        let Some(dw) = dw else {
+            let Some(dx) = dx else { return };
+            return written(back.tape, dx, |tape, dx| {
+                let launch = BackwardKernel { x, weight, positions, cosines, sines, dy, dx };
+                self.run(tape, x, (launch, &norm_rope_any::BACKWARD));
+            });
+        };
+        // One kernel writes both; what nobody wants goes to scratch.
+        let dx = dx.unwrap_or_else(|| Gradient { tensor: back.tape.transient(x.rows, x.cols), accumulate: 0 });
+        let partial = back.tape.transient(x.rows * self.heads(x).div_ceil(HEADS), head_dim);
+        written(back.tape, dx, |tape, dx| {
+            let launch = BackwardBoth { x, weight, positions, cosines, sines, dy, dx, partial };
+            self.run(tape, x, (launch, &norm_rope_any::BACKWARD_BOTH));
+        });
+        column_sum::column_sum(back.tape, partial, dw);
     }
 }

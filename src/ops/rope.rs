@@ -1,9 +1,13 @@
 //! Rotary position embedding (Su et al. 2021), half-split as in Hugging Face models, of the first channels of each head. The
 //! gradient is the rotation back.
 
+use super::{add::accumulate, width};
 use crate::{
-    gpu::kernels::rope::{Params, Rotate},
-    tape::{Backward, Grid, Op, Tape},
+    gpu::kernels::{
+        rope::{HEADS, Params, Rotate},
+        rope_any,
+    },
+    tape::{Backward, Gradient, Grid, Op, Tape},
     tensor::{Tensor, size},
 };
 
@@ -30,32 +34,44 @@ pub fn rope(tape: &mut Tape, x: Tensor, rotary: Rotary) -> Tensor {
 }
 
 impl Rope {
-    fn rotate(&self, tape: &mut Tape, x: Tensor, y: Tensor, sign: f32, accumulate: u32) {
+    fn rotate(&self, tape: &mut Tape, x: Tensor, y: Tensor, sign: f32) {
         let Rotary { positions, cosines, sines, head_dim } = self.0;
-        let launch = Rotate { x, positions, cosines, sines, y };
-        let params = Params {
-            tokens: size(x.rows),
-            heads: size(x.cols / head_dim),
-            head_dim: size(head_dim),
-            half: size(cosines.cols),
-            sign,
-            accumulate,
-        };
-        tape.run(launch, params, Grid::items(x.len() / 2, 64));
+        let (heads, half) = (x.cols / head_dim, cosines.cols);
+        let params = Params { heads: size(heads), head_dim: size(head_dim), half: size(half), sign };
+        let forms = (Rotate { x, positions, cosines, sines, y }, &rope_any::ROTATE);
+        let grid = Grid::plane(heads.div_ceil(HEADS), x.rows);
+        width::run(tape, rotary_width(&self.0), forms, params, grid);
     }
+}
+
+/// How many numbers kernels take of a head at a time: pairs that turn and pairs that stay both come in as many.
+pub(super) fn rotary_width(rotary: &Rotary) -> usize {
+    width::width(&[rotary.cosines.cols, rotary.head_dim / 2])
+}
+
+/// Has `record` write a gradient, beside what is there where it is to be added.
+pub(super) fn written(tape: &mut Tape, gradient: Gradient, record: impl FnOnce(&mut Tape, Tensor)) {
+    let Gradient { tensor, accumulate: adds } = gradient;
+    if adds == 0 {
+        return record(tape, tensor);
+    }
+    let beside = tape.transient(tensor.rows, tensor.cols);
+    record(tape, beside);
+    accumulate(tape, beside, tensor);
 }
 
 impl Op for Rope {
     fn forward(&self, tape: &mut Tape, inputs: &[Tensor]) -> Vec<Tensor> {
         let x = inputs[0];
         let y = tape.transient(x.rows, x.cols);
-        self.rotate(tape, x, y, 1.0, 0);
+        self.rotate(tape, x, y, 1.0);
         vec![y]
     }
 
     fn backward(&self, back: &mut Backward<'_>) {
         if let Some(dx) = back.gradient(0) {
-            self.rotate(back.tape, back.dy, dx.tensor, -1.0, dx.accumulate);
+            let dy = back.dy;
+            written(back.tape, dx, |tape, dx| self.rotate(tape, dy, dx, -1.0));
         }
     }
 }

@@ -1,8 +1,12 @@
 //! `y = factor x`; `dx = factor dy`.
 
+use super::width;
 use crate::{
-    gpu::kernels::scale::{Forward, Params},
-    tape::{Backward, Grid, Op, Tape},
+    gpu::kernels::{
+        scale::{Forward, Params},
+        scale_any,
+    },
+    tape::{Backward, Op, Tape},
     tensor::{Tensor, size},
 };
 
@@ -15,7 +19,8 @@ pub fn scale(tape: &mut Tape, x: Tensor, factor: f32) -> Tensor {
 
 /// `y (+)= factor x`
 pub(super) fn run(tape: &mut Tape, x: Tensor, y: Tensor, factor: f32, accumulate: u32) {
-    tape.run(Forward { x, y }, Params { n: size(x.len()), factor, accumulate }, Grid::items(x.len(), 64));
+    let params = Params { n: size(x.len()), factor, accumulate };
+    width::run_items(tape, x.len(), (Forward { x, y }, &scale_any::FORWARD), params);
 }
 
 impl Op for Scale {

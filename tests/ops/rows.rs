@@ -1,4 +1,4 @@
-//! Ops that work element by element or row by row: rms_norm, rope, both in one, gated_mlp, add.
+//! Ops that work element by element or row by row: rms_norm, also of a sum, rope, both in one, gated_mlp, add.
 
 use underdog::{
     ops::{self, Activation, Norm},
@@ -7,7 +7,7 @@ use underdog::{
 
 use crate::{
     check::{Case, Cases, Oracle},
-    common::{Mat, Rng},
+    common::{Input, Mat, Rng, run},
 };
 
 /// Inputs: x, weight `[1, D]`; rows of D, several of which make a row of x.
@@ -63,6 +63,7 @@ fn rms_norm() {
         (70, 96, 32, 1e-6, 1.0),
         (1757, 6, 3, 0.1, 1.0),
         (2, 12, 2, 1e-6, 0.0),
+        (6, 1028, 1028, 1e-6, 0.0),
     ] {
         let mut rng = Rng((t * 3 + cols) as u64);
         let x = [rng.mat(t, cols, 0.3, 1.5), rng.mat(1, d, 0.7 - f64::from(offset), 0.4)];
@@ -94,6 +95,76 @@ fn rms_norm_of_a_tiny_row_is_ruled_by_eps() {
             record: &|tape, x, _| ops::rms_norm(tape, x[0], x[1], norm),
         };
         cases.check_without_differences(&case, &x);
+    }
+    cases.finish();
+}
+
+/// Inputs: a, b, weight. The sum and its norm, added.
+struct AddNorm(RmsNorm);
+
+impl Oracle for AddNorm {
+    fn forward(&self, x: &[Mat]) -> Mat {
+        let sum = Add.forward(&x[..2]);
+        let y = self.0.forward(&[sum.clone(), x[2].clone()]);
+        Add.forward(&[sum, y])
+    }
+
+    fn backward(&self, x: &[Mat], dy: &Mat) -> Vec<Mat> {
+        let [dx, dw] = self.0.backward(&[Add.forward(&x[..2]), x[2].clone()], dy).try_into().expect("two");
+        let dx = Add.forward(&[dx, dy.clone()]);
+        vec![dx.clone(), dx, dw]
+    }
+}
+
+#[test]
+fn add_norm() {
+    // The ops in one kernel, and by themselves: the same bits, recomputed or not.
+    let mut cases = Cases::new("add_norm", 3e-6);
+    for (t, cols, eps, offset) in [
+        (1, 1, 0.5, 0.0),
+        (1, 127, 1e-6, 0.0),
+        (3, 1757, 1e-5, 1.0),
+        (1757, 5, 0.5, 0.0),
+        (6, 64, 1e-6, 0.0),
+        (127, 128, 1e-6, 1.0),
+        (9, 1028, 1e-6, 0.0),
+    ] {
+        let mut rng = Rng((t * 5 + cols) as u64);
+        let x =
+            [rng.mat(t, cols, 0.3, 1.5), rng.mat(t, cols, 0.0, 1.0), rng.mat(1, cols, 0.7 - f64::from(offset), 0.4)];
+        let norm = Norm { eps, offset };
+        let case = Case {
+            name: format!("[{t}, {cols}], {norm:?}"),
+            oracle: &AddNorm(RmsNorm(norm)),
+            indices: Vec::new(),
+            seeds_itself: None,
+            record: &|tape, x, _| {
+                let [sum, y] = ops::add_norm(tape, x[0], x[1], x[2], norm);
+                ops::add(tape, sum, y)
+            },
+        };
+        cases.check(&case, &x);
+        let inputs = x.each_ref().map(Input::Activation);
+        let dy = rng.mat(t, cols, 0.1, 1.0);
+        let [fused, again, apart] = [(true, false), (true, true), (false, false)].map(|(fused, again)| {
+            run(&inputs, Some(&dy), |tape, x| {
+                let [sum, y] = if !fused {
+                    let sum = ops::add(tape, x[0], x[1]);
+                    [sum, ops::rms_norm(tape, sum, x[2], norm)]
+                } else if again {
+                    // A segment of what is between it and the next sum, as a model's block.
+                    return tape.recompute(|tape| {
+                        let [sum, y] = ops::add_norm(tape, x[0], x[1], x[2], norm);
+                        ops::add(tape, sum, y)
+                    });
+                } else {
+                    ops::add_norm(tape, x[0], x[1], x[2], norm)
+                };
+                ops::add(tape, sum, y)
+            })
+        });
+        assert_eq!(fused, apart, "[{t}, {cols}]");
+        assert_eq!(again, apart, "[{t}, {cols}] recomputed");
     }
     cases.finish();
 }
@@ -164,6 +235,7 @@ fn norm_rope() {
         (3, 127, 4, 4, 1e-2, 0.0),
         (127, 3, 8, 6, 1e-5, 1.0),
         (5, 4, 256, 96, 1e-6, 0.0),
+        (2, 21, 64, 32, 1e-6, 1.0),
     ] {
         let mut rng = Rng((t + 2 * d) as u64);
         let half = turning / 2;

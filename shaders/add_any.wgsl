@@ -1,0 +1,4 @@
+// As add.wgsl, for any sizes.
+
+#import ones
+#import add

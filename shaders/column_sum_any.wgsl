@@ -1,0 +1,4 @@
+// As column_sum.wgsl, for any sizes.
+
+#import ones
+#import column_sum

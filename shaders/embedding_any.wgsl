@@ -1,0 +1,4 @@
+// As embedding.wgsl, for any sizes.
+
+#import ones
+#import embedding

@@ -1,0 +1,4 @@
+// As gated_mlp.wgsl, for any sizes.
+
+#import ones
+#import gated_mlp

@@ -1,0 +1,4 @@
+// As norm_rope.wgsl, for any sizes.
+
+#import ones
+#import norm_rope

@@ -1,0 +1,4 @@
+// As rms_norm.wgsl, for any sizes.
+
+#import ones
+#import rms_norm

@@ -1,0 +1,4 @@
+// As rope.wgsl, for any sizes.
+
+#import ones
+#import rope

@@ -1,0 +1,4 @@
+// As scale.wgsl, for any sizes.
+
+#import ones
+#import scale
