@@ -188,6 +188,24 @@ fn a_form_once_refused_stays_so_on_this_device() {
     assert_eq!(new.rejected["quick"], "lost the device");
 }
 
+/// As a device leaves it that was lost in a trial: other forms get theirs all the same.
+#[test]
+fn shapes_that_were_not_measured_are_tuned_again() {
+    let (gpu, folder) = (open(), tempfile::tempdir().unwrap());
+    let work = dispatch(1 << 14, false);
+    settle(&gpu, &DOUBLE, std::slice::from_ref(&work), Some(FULL), Some(folder.path()));
+    let path = cache(folder.path());
+    let mut page: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let entry = page["entries"][0].as_object_mut().unwrap();
+    assert_eq!(entry["form"], "quick");
+    entry.remove("seconds");
+    entry.insert("form".into(), serde_json::Value::Null);
+    fs::write(&path, page.to_string()).unwrap();
+    let gpu = open();
+    settle(&gpu, &DOUBLE, std::slice::from_ref(&work), Some(FULL), Some(folder.path()));
+    assert_eq!(chosen(&gpu, &DOUBLE, &work.1), Some("quick"));
+}
+
 #[test]
 fn a_cache_that_cannot_be_written_is_no_reason_to_stop() {
     let (gpu, folder) = (open(), tempfile::tempdir().unwrap());
