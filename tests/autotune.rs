@@ -102,7 +102,7 @@ fn forms_that_round_are_taken_only_where_they_may_be() {
 #[test]
 fn matrix_products_are_tried_at_their_own_shapes() {
     let (gpu, folder) = (open(), tempfile::tempdir().unwrap());
-    let work = [linear(40, 128, 64), linear(64, 64, 64)];
+    let work = [linear(40, 128, 64), linear(64, 96, 64)];
     settle(&gpu, &LINEAR, &work, Some(FULL), Some(folder.path()));
     for entry in entries(folder.path(), &gpu) {
         let rejected: Vec<&str> = entry.rejected.keys().map(String::as_str).collect();
@@ -186,6 +186,24 @@ fn a_form_once_refused_stays_so_on_this_device() {
     let found = entries(folder.path(), &gpu);
     let new = found.iter().find(|entry| entry.class == "100").unwrap();
     assert_eq!(new.rejected["quick"], "lost the device");
+}
+
+/// As a device leaves it that was lost in a trial: other forms get theirs all the same.
+#[test]
+fn shapes_that_were_not_measured_are_tuned_again() {
+    let (gpu, folder) = (open(), tempfile::tempdir().unwrap());
+    let work = dispatch(1 << 14, false);
+    settle(&gpu, &DOUBLE, std::slice::from_ref(&work), Some(FULL), Some(folder.path()));
+    let path = cache(folder.path());
+    let mut page: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let entry = page["entries"][0].as_object_mut().unwrap();
+    assert_eq!(entry["form"], "quick");
+    entry.remove("seconds");
+    entry.insert("form".into(), serde_json::Value::Null);
+    fs::write(&path, page.to_string()).unwrap();
+    let gpu = open();
+    settle(&gpu, &DOUBLE, std::slice::from_ref(&work), Some(FULL), Some(folder.path()));
+    assert_eq!(chosen(&gpu, &DOUBLE, &work.1), Some("quick"));
 }
 
 #[test]

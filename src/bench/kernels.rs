@@ -50,7 +50,7 @@ fn gemms() -> Vec<Case> {
     add(&[Form::Tn], [3072, 1024, 512], " (its weight's)", Tier::Always);
     add(&all, [2048, 3072, 1024], " (a longer row)", Tier::Gpu);
     add(&[Form::Nt], [1024, 16, 1024], " (narrow)", Tier::Always);
-    add(&[Form::Nt], [1024, 1024, 16], " (shallow)", Tier::Always);
+    add(&[Form::Nt, Form::Nn], [1024, 1024, 16], " (shallow)", Tier::Always);
     add(&[Form::Tn], [16, 1024, 1024], " (flat)", Tier::Always);
     cases
 }
@@ -58,13 +58,18 @@ fn gemms() -> Vec<Case> {
 /// Each other form of a product by itself: what the device could take, at the shapes for which it is meant.
 fn other_forms() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (form, kernel) in [(Form::Nt, "linear.nt"), (Form::Nn, "linear.nn"), (Form::Tn, "linear.tn")] {
+    let kernels = ["linear.nt", "linear_narrow.nt", "linear.nn", "linear.tn"];
+    for (form, kernel) in [Form::Nt, Form::Nt, Form::Nn, Form::Tn].into_iter().zip(kernels) {
         let families = ops::families().filter(|family| family.kernel.name == kernel);
         for (family, other) in families.flat_map(|family| family.alternatives.iter().map(move |a| (family, a))) {
             let mut add = |[m, n, k]: [usize; 3], what: &str, tier| {
                 let case = gemm(form, m, n, k, what, tier);
                 cases.push(as_form(case, family, other));
             };
+            if kernel == "linear_narrow.nt" {
+                add([1024, 16, 1024], " (narrow)", Tier::Gpu);
+                continue;
+            }
             if other.name.starts_with("registers") {
                 add([512; 3], "", Tier::Always);
                 continue;
@@ -73,7 +78,6 @@ fn other_forms() -> Vec<Case> {
             add([4096; 3], "", Tier::Full);
             match form {
                 Form::Nt => {
-                    add([1024, 16, 1024], " (narrow)", Tier::Gpu);
                     add([1024, 1024, 16], " (shallow)", Tier::Gpu);
                 }
                 Form::Tn => add([16, 1024, 1024], " (flat)", Tier::Gpu),

@@ -81,12 +81,12 @@ impl Readback {
     /// The bytes of a result, each of which can be had once. Waits for them, not for what was submitted later.
     ///
     /// # Errors
-    /// If the device fails.
+    /// If the device fails, or failed when the result's place was needed.
     pub fn fetch(&mut self, gpu: &Gpu, ticket: Ticket) -> Result<Vec<u8>, Error> {
         let at = self.at(ticket.0);
         match self.slots[at].queued.take_if(|queued| queued.ticket == ticket.0) {
             Some(queued) => self.take(gpu, at, &queued),
-            None => Ok(self.held.remove(&ticket.0).unwrap_or_default()),
+            None => self.held.remove(&ticket.0).ok_or_else(|| Error::Device("a result was lost on its way".into())),
         }
     }
 

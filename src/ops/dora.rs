@@ -2,7 +2,7 @@
 //! lengths `m` that are learned.
 //!
 //! ```text
-//! y = g z + b,            z = x W^T + down^T B^T,  g = m / |rows of W + s B A|
+//! y = g z + b,            z = x W^T + down B^T,  g = m / |rows of W + s B A|
 //! y = (x - x') W^T + b + g z,  z of x'             with dropout x'
 //! ```
 //!
@@ -14,7 +14,7 @@ use super::{
     column_sum::column_sum,
     dropout::Part,
     expect_shape,
-    lora::{add_up, up_gradients},
+    lora::{up, up_gradients},
     matmul,
     matmul::Product,
 };
@@ -29,7 +29,7 @@ use crate::{
 pub struct Decomposed {
     /// `[R, K]`, read for the lengths; its own gradient comes through `down`.
     pub a: Tensor,
-    /// `[R, T]`, of `lora_down`.
+    /// `[T, R]`, of `lora_down`.
     pub down: Tensor,
     /// `[R, N]`: `B` transposed.
     pub b: Tensor,
@@ -53,7 +53,7 @@ pub fn dora(tape: &mut Tape, x: Tensor, weight: Tensor, bias: Option<Tensor>, pa
     expect_shape("dora", "weight", weight, weight.rows, x.cols);
     assert!(weight.format == Format::F32, "dora: {weight:?} is packed");
     expect_shape("dora", "a", a, b.rows, x.cols);
-    expect_shape("dora", "down", down, b.rows, x.rows);
+    expect_shape("dora", "down", down, x.rows, b.rows);
     expect_shape("dora", "b", b, b.rows, weight.rows);
     expect_shape("dora", "magnitude", magnitude, 1, weight.rows);
     let inputs = [x, weight, down, b, magnitude].into_iter().chain(bias);
@@ -89,8 +89,8 @@ impl Op for Dora {
         let product = Product::dense(x.rows, weight.rows, x.cols);
         let [z, y] = [0, 1].map(|_| tape.transient(x.rows, weight.rows));
         let kept = self.dropout.map_or(x, |dropout| dropout.part(tape, x, Part::Kept));
-        matmul::nt(tape, kept, weight, None, z, product);
-        add_up(tape, [down, b], z);
+        let adding = up(tape, [down, b], z, x.cols);
+        matmul::nt(tape, kept, weight, None, z, adding);
         if let Some(dropout) = self.dropout {
             let rest = dropout.part(tape, x, Part::Rest);
             matmul::nt(tape, rest, weight, bias, y, product);

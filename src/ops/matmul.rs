@@ -1,4 +1,5 @@
-//! Matrix products as the kernels of `linear.wgsl` take them, or those of `linear_any.wgsl` where sizes are not in fours;
+//! Matrix products as the kernels of `linear.wgsl` take them, those of `linear_any.wgsl` where sizes are not in fours, or
+//! those of `linear_narrow.wgsl` and `linear_shallow.wgsl` where Y has few columns or a sum few terms;
 //! `linear` and the loss head are made of these. W may be held packed, and so may a gradient.
 
 mod alternatives;
@@ -12,7 +13,7 @@ use crate::{
         linear::{
             BIAS, BLOCKS, COLUMNS, NOTHING, Nn, Nt, NtRow, Params, RESIDUAL, ROW_THREADS, ROWS, Tn, WORKGROUPS,
         },
-        linear_any, linear_bf16,
+        linear_any, linear_bf16, linear_narrow, linear_shallow,
     },
     tape::{Grid, Tape},
     tensor::{Format, GROUP, Tensor, size},
@@ -26,6 +27,12 @@ const TERMS: usize = 8000;
 
 /// With fewer rows than this, a tile of rows would be mostly empty.
 const FEW_ROWS: usize = 8;
+
+/// With no more columns than this, half a workgroup of `linear.wgsl` would have none.
+const FEW_COLUMNS: usize = COLUMNS / 2;
+
+/// With no more terms than this, a product takes as long as it takes to read and write Y.
+const FEW_TERMS: usize = 32;
 
 /// Extents of a product `Y[m, n] (+)= sum over k`.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +89,17 @@ impl Product {
         Grid::plane(self.n.div_ceil(COLUMNS), self.m.div_ceil(LINES))
     }
 
+    /// Of the kernel for few columns.
+    fn narrow_grid(&self) -> Grid {
+        const LINES: usize = linear_narrow::LANES * linear_narrow::ROWS;
+        Grid::plane(self.n.div_ceil(linear_narrow::COLUMNS), self.m.div_ceil(LINES))
+    }
+
+    /// Of the kernel for few terms.
+    fn shallow_grid(&self) -> Grid {
+        Grid::plane(self.n.div_ceil(linear_shallow::COLUMNS), self.m.div_ceil(linear_shallow::ROWS))
+    }
+
     /// One row of Y per workgroup row.
     fn row_grid(&self) -> Grid {
         Grid::plane(self.n.div_ceil(4 * ROW_THREADS), self.m)
@@ -128,11 +146,7 @@ fn addend(tensor: Option<Tensor>, product: &Product, ldy: usize) -> usize {
         None => NOTHING,
         Some(Tensor { rows: 1, .. }) => BIAS,
         Some(residual) => {
-            assert_eq!(
-                (residual.rows, residual.cols, product.accumulate),
-                (product.m, ldy, 0),
-                "matmul: {residual:?}"
-            );
+            assert_eq!((residual.rows, residual.cols), (product.m, ldy), "matmul: {residual:?}");
             RESIDUAL
         }
     }
@@ -153,6 +167,11 @@ pub fn nt(tape: &mut Tape, x: Tensor, w: Tensor, added: Option<Tensor>, y: Tenso
     }
     if by_four(&[n, k, ldx, ldw, ldy]) && few_rows {
         tape.run(NtRow { x4: x, w4: w, y4: y, addend4: added }, params, product.row_grid());
+    } else if by_four(&[n, k, ldx, ldw, ldy]) && n <= FEW_COLUMNS {
+        for (start, part) in parts(params) {
+            let launch = linear_narrow::Nt { x4: x.from(start), w4: w.from(start), y4: y, addend4: added };
+            tape.run(launch, bytemuck::cast(part), product.narrow_grid());
+        }
     } else if by_four(&[n, k, ldx, ldw, ldy]) {
         for (start, part) in parts(params) {
             let launch = Nt { x4: x.from(start), w4: w.from(start), y4: y, addend4: added };
@@ -175,6 +194,10 @@ pub fn nn(tape: &mut Tape, x: Tensor, w: Tensor, y: Tensor, product: Product) {
     }
     if !by_four(&[n, k, ldx, ldw, ldy]) {
         tape.run(linear_any::Nn { x, w, y }, any(params), product.any_grid());
+        return;
+    }
+    if k <= FEW_TERMS {
+        tape.run(linear_shallow::Nn { x4: x, w4: w, y4: y }, bytemuck::cast(params), product.shallow_grid());
         return;
     }
     for (start, part) in parts(params) {

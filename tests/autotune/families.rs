@@ -143,7 +143,7 @@ pub(crate) static LINEAR: Family = Family {
     trial: Trial {
         work: |params| words(params)[..3].iter().map(|n| f64::from(*n)).product(),
         fill: |_, _, _| None,
-        ragged: || vec![linear(9, 132, 20).1, linear(33, 4, 68).1],
+        ragged: || vec![linear(9, 132, 20).1, linear(33, 68, 68).1],
     },
 };
 

@@ -32,7 +32,7 @@ const SHARD: usize = 31 << 10;
 fn trips(kernel: &Kernel, params: &[u8]) -> usize {
     use kernels::{
         adamw, attention, ceiling, column_sum, dora, embedding, head_loss, linear, linear_any, linear_bf16,
-        norm_rope, rms_norm,
+        linear_narrow, linear_shallow, norm_rope, rms_norm,
     };
     const REDUCE: usize = 32; // the end of a workgroup's sum
     fn of<P: bytemuck::AnyBitPattern>(params: &[u8]) -> P {
@@ -108,6 +108,11 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         }
         "linear.nt_row" | "linear_bf16.nt_row" | "linear_f16.nt_row" | "linear_q8.nt_row" | "linear_q4.nt_row"
         | "linear_nf4.nt_row" => of::<linear::Params>(params).k as usize / 4,
+        "linear_shallow.nn" => {
+            let groups = 4 * linear_shallow::DEEP;
+            (of::<linear_shallow::Params>(params).k as usize).div_ceil(groups) * (1 + linear_shallow::ROWS)
+        }
+        "linear_narrow.nt" => of::<linear_narrow::Params>(params).k as usize / 4,
         "linear_bf16.nt" | "linear_bf16.nn" | "linear_f16.nt" | "linear_f16.nn" | "linear_q8.nt" | "linear_q8.nn"
         | "linear_q4.nt" | "linear_q4.nn" | "linear_nf4.nt" | "linear_nf4.nn" => {
             lanes_trips(params, linear_bf16::BLOCKS, 4)
@@ -223,6 +228,9 @@ fn largest(store: &mut Store, tape: &mut Tape) {
     let [a, b, m] = [(1024, LONGEST), (1024, 64), (1, 64)].map(|(rows, cols)| trained(tape, rows, cols));
     let down = ops::lora_down(tape, wide, a, 0.5, dropout);
     let adapted = ops::lora_up(tape, wide, w, None, [down, b]);
+    x = ops::add(tape, x, adapted);
+    let [low, b_low] = [(LONGEST, 32), (32, 64)].map(|(rows, cols)| trained(tape, rows, cols));
+    let adapted = ops::lora_up(tape, wide, w, None, [low, b_low]);
     x = ops::add(tape, x, adapted);
     let parts = Decomposed { a, down, b, magnitude: m, scale: 0.5, dropout };
     let adapted = ops::dora(tape, wide, w, None, parts);

@@ -161,7 +161,10 @@ impl<'g> Tuner<'g> {
         let gpu = self.gpu;
         self.classes.retain(|Class { family, name, .. }| {
             let mut entries = cache.entries().iter().filter(|entry| {
-                entry.class == *name && entry.half == options.half && entry.effort >= Some(options.effort)
+                let measured = !entry.seconds.is_empty(); // else the device was lost: once more, without the form that did it
+                let known =
+                    entry.class == *name && entry.half == options.half && entry.effort >= Some(options.effort);
+                known && measured
             });
             let form = entries.find_map(|entry| usable(gpu, family, entry));
             if let Some(form) = form {

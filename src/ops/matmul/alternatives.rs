@@ -11,15 +11,17 @@ use crate::gpu::{
     kernels::{
         linear::{self, Params},
         linear_bf16, linear_coop8, linear_coop8_f32, linear_coop16, linear_coop16_2x4, linear_f16, linear_half_8x8,
-        linear_half_slices_4x4, linear_nf4, linear_q4, linear_q8, linear_registers_48x4, linear_slices_4x4,
-        linear_tile_4x4, linear_tile_8x4, linear_tile_8x8, linear_tile_8x8_bf16, linear_tile_8x8_f16,
-        linear_tile_8x8_nf4, linear_tile_8x8_q4, linear_tile_8x8_q8,
+        linear_half_slices_4x4, linear_narrow, linear_nf4, linear_q4, linear_q8, linear_registers_48x4,
+        linear_shallow, linear_slices_4x4, linear_tile_4x4, linear_tile_8x4, linear_tile_8x8, linear_tile_8x8_bf16,
+        linear_tile_8x8_f16, linear_tile_8x8_nf4, linear_tile_8x8_q4, linear_tile_8x8_q8,
     },
 };
 
 pub(in crate::ops) static FAMILIES: &[Family] = &[
     Family { kernel: &linear::NT, class, alternatives: NT, trial: trial::NT },
+    Family { kernel: &linear_narrow::NT, class, alternatives: NT, trial: trial::NARROW },
     Family { kernel: &linear::NN, class, alternatives: NN, trial: trial::NN },
+    Family { kernel: &linear_shallow::NN, class, alternatives: NN, trial: trial::SHALLOW },
     Family { kernel: &linear::TN, class, alternatives: TN, trial: trial::TN },
 ];
 

@@ -2,17 +2,25 @@
 
 use super::{Product, nn, nt, tn};
 use crate::{
-    gpu::{Extents, Trial, kernels::linear::Params},
+    gpu::{
+        Extents, Kernel, Trial,
+        kernels::{
+            linear::{self, Params},
+            linear_narrow, linear_shallow,
+        },
+    },
     tape::{Command, Tape},
     tensor::{Format, GROUP, Packed, Role, Store, Tensor},
 };
 
-pub(super) const NT: Trial = trial(|| ragged(record_nt));
-pub(super) const NN: Trial = trial(|| ragged(record_nn));
-pub(super) const TN: Trial = trial(|| ragged(record_tn));
+pub(super) const NT: Trial = trial(|| ragged(record_nt, &linear::NT));
+pub(super) const NARROW: Trial = trial(|| ragged(record_nt, &linear_narrow::NT));
+pub(super) const NN: Trial = trial(|| ragged(record_nn, &linear::NN));
+pub(super) const SHALLOW: Trial = trial(|| ragged(record_nn, &linear_shallow::NN));
+pub(super) const TN: Trial = trial(|| ragged(record_tn, &linear::TN));
 
 /// Extents that no tile divides, multiples of 4 like those of the kernels that have other forms.
-const SHAPES: [[usize; 3]; 4] = [[12, 4, 20], [36, 132, 4], [132, 68, 100], [260, 516, 36]];
+const SHAPES: [[usize; 3]; 5] = [[12, 4, 20], [36, 132, 4], [132, 68, 100], [260, 516, 36], [140, 36, 68]];
 
 /// What is added to the sums; to those of nn and tn, only what is there.
 #[derive(Clone, Copy, PartialEq)]
@@ -99,8 +107,8 @@ fn work(params: &[u8]) -> f64 {
 /// One of the products: its extents, elements by which rows are wider than they need be, and what is added.
 type Record = fn(&mut Tape, &mut dyn FnMut(usize, usize) -> Tensor, [usize; 3], usize, Adds);
 
-/// Dense and within wider rows, with all that may be added.
-fn ragged(record: Record) -> Vec<Extents> {
+/// Dense and within wider rows, with all that may be added: what comes to `kernel` of that.
+fn ragged(record: Record, kernel: &Kernel) -> Vec<Extents> {
     let (mut store, mut tape) = (Store::default(), Tape::new());
     let mut tensor = |rows, cols| store.declare("ragged", Role::Inputs, rows, cols);
     for (i, shape) in SHAPES.into_iter().enumerate() {
@@ -108,7 +116,8 @@ fn ragged(record: Record) -> Vec<Extents> {
             record(&mut tape, &mut tensor, shape, 8 * (i % 2), adds);
         }
     }
-    tape.finish().commands.iter().filter_map(Command::dispatch).map(|(_, extents)| extents).collect()
+    let dispatches = tape.finish().commands.iter().filter_map(Command::dispatch).collect::<Vec<_>>();
+    dispatches.into_iter().filter(|(ran, _)| ran.name == kernel.name).map(|(_, extents)| extents).collect()
 }
 
 fn record_nt(
