@@ -30,29 +30,41 @@ const PARTS = 4u; // of a workgroup, of HEADS heads each
 // A part of the heads of a token.
 struct Part {
     index: u32, // among all parts
-    at: vec4<u32>, // where its heads begin
-    pairs: u32, // of a head; none for a part without heads
-    there: vec4<bool>, // which heads are not stand-ins
+    base: u32, // where its heads begin
+    last: u32, // of its heads; the others are stand-ins
+    turning: u32, // pairs of a head, and all its channels; none for a part without heads
+    all: u32,
 }
 
 fn part(group: vec3<u32>, y: u32) -> Part {
     let index = group.x * PARTS + y;
     let parts = (params.heads + HEADS - 1u) / HEADS;
-    let heads = index * HEADS + vec4(0u, 1u, 2u, 3u);
+    let there = index < parts;
+    let first = min(index, parts - 1u) * HEADS;
     let width = params.head_dim / WIDTH;
-    let at = (group.y * params.heads + min(heads, vec4(params.heads - 1u))) * width;
-    let pairs = select(0u, width / 2u, index < parts);
-    return Part(group.y * parts + index, at, pairs, heads < vec4(params.heads));
+    let base = (group.y * params.heads + first) * width;
+    let last = min(HEADS, params.heads - first) - 1u;
+    return Part(group.y * parts + index, base, last, select(0u, params.half / WIDTH, there), select(0u, width, there));
 }
 
-// Of the two channels that turn together.
+// Where its j-th head begins.
+fn head(own: Part, j: u32) -> u32 {
+    return own.base + min(j, own.last) * (params.head_dim / WIDTH);
+}
+
+// The other channel of a pair.
+fn other(pair: u32) -> u32 {
+    return pair + params.half / WIDTH;
+}
+
+// Of a pair of channels.
 struct Pair {
     a: Numbers,
     b: Numbers,
 }
 
-fn weights(c: vec2<u32>) -> Pair {
-    return Pair(weight[c.x] + params.offset, weight[c.y] + params.offset);
+fn weights(pair: u32) -> Pair {
+    return Pair(weight[pair] + params.offset, weight[other(pair)] + params.offset);
 }
 
 fn reciprocals(squares: vec4<f32>) -> vec4<f32> {
@@ -61,16 +73,18 @@ fn reciprocals(squares: vec4<f32>) -> vec4<f32> {
 
 var<workgroup> squares_scratch: array<vec4<f32>, 32>;
 
-// One workgroup per (HEADS PARTS heads, token). Trips: 3 head_dim / (16 WIDTH), and those of the sums.
+// One workgroup per (HEADS PARTS heads, token). Trips: 5 head_dim / (8 WIDTH), and those of the sums.
 @compute @workgroup_size(NEIGHBOURS, PARTS)
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
     let own = part(group, lane.y);
     var squares: vec4<f32>;
-    for (var i = lane.x; i < 2u * own.pairs; i += NEIGHBOURS) {
-        for (var j = 0u; j < HEADS; j++) {
-            let v = x[own.at[j] + i];
-            squares[j] += total(v * v);
+    for (var j = 0u; j < HEADS; j++) {
+        var parts: Numbers;
+        for (var c = lane.x; c < own.all; c += NEIGHBOURS) {
+            let v = x[head(own, j) + c];
+            parts += v * v;
         }
+        squares[j] = total(parts);
     }
     let first = lane.y * NEIGHBOURS;
     squares_scratch[first + lane.x] = squares;
@@ -80,16 +94,22 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id
         sum += squares_scratch[first + i];
     }
     let r = reciprocals(sum);
-    for (var pair = lane.x; pair < own.pairs; pair += NEIGHBOURS) {
-        let c = channels(pair);
-        let w = weights(c);
+    for (var pair = lane.x; pair < own.turning; pair += NEIGHBOURS) {
+        let w = weights(pair);
         let turn = angle(group.y, pair);
         for (var j = 0u; j < HEADS; j++) {
-            let i = own.at[j] + c;
-            let a = x[i.x] * r[j] * w.a;
-            let b = x[i.y] * r[j] * w.b;
-            y[i.x] = a * turn.cosine - b * turn.sine;
-            y[i.y] = b * turn.cosine + a * turn.sine;
+            let i = head(own, j) + pair;
+            let k = other(i);
+            let a = x[i] * r[j] * w.a;
+            let b = x[k] * r[j] * w.b;
+            y[i] = a * turn.cosine - b * turn.sine;
+            y[k] = b * turn.cosine + a * turn.sine;
+        }
+    }
+    for (var c = other(other(lane.x)); c < own.all; c += NEIGHBOURS) {
+        let w = weight[c] + params.offset;
+        for (var j = 0u; j < HEADS; j++) {
+            y[head(own, j) + c] = x[head(own, j) + c] * r[j] * w;
         }
     }
 }
@@ -97,10 +117,10 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id
 @group(0) @binding(5) var<storage, read> dy: array<Numbers>;
 @group(0) @binding(6) var<storage, read_write> dx: array<Numbers>;
 
-// dy of a pair, turned back.
-fn unturned(c: vec2<u32>, turn: Angle) -> Pair {
-    let a = dy[c.x];
-    let b = dy[c.y];
+// dy of the pair that begins at `i`, turned back.
+fn unturned(i: u32, turn: Angle) -> Pair {
+    let a = dy[i];
+    let b = dy[other(i)];
     return Pair(a * turn.cosine + b * turn.sine, b * turn.cosine - a * turn.sine);
 }
 
@@ -110,16 +130,23 @@ var<workgroup> scratch: array<mat2x4<f32>, 32>;
 fn scales(own: Part, token: u32, lane: vec3<u32>) -> mat2x4<f32> {
     var squares: vec4<f32>;
     var dots: vec4<f32>;
-    for (var pair = lane.x; pair < own.pairs; pair += NEIGHBOURS) {
-        let c = channels(pair);
-        let w = weights(c);
+    for (var pair = lane.x; pair < own.turning; pair += NEIGHBOURS) {
+        let w = weights(pair);
         let turn = angle(token, pair);
         for (var j = 0u; j < HEADS; j++) {
-            let i = own.at[j] + c;
+            let i = head(own, j) + pair;
             let d = unturned(i, turn);
-            let v = Pair(x[i.x], x[i.y]);
+            let v = Pair(x[i], x[other(i)]);
             squares[j] += total(v.a * v.a + v.b * v.b);
             dots[j] += total(d.a * w.a * v.a + d.b * w.b * v.b);
+        }
+    }
+    for (var c = other(other(lane.x)); c < own.all; c += NEIGHBOURS) {
+        let w = weight[c] + params.offset;
+        for (var j = 0u; j < HEADS; j++) {
+            let v = x[head(own, j) + c];
+            squares[j] += total(v * v);
+            dots[j] += total(dy[head(own, j) + c] * w * v);
         }
     }
     let first = lane.y * NEIGHBOURS;
@@ -129,7 +156,7 @@ fn scales(own: Part, token: u32, lane: vec3<u32>) -> mat2x4<f32> {
     for (var i = 1u; i < NEIGHBOURS; i++) {
         sum += scratch[first + i];
     }
-    let r = select(vec4(0.0), reciprocals(sum[0]), own.there);
+    let r = select(vec4(0.0), reciprocals(sum[0]), vec4(0u, 1u, 2u, 3u) <= vec4(own.last));
     return mat2x4(r, sum[1] * r / f32(params.head_dim));
 }
 
@@ -140,17 +167,27 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
     let found = scales(own, group.y, lane);
     let r = found[0];
     let mean = found[1];
-    for (var pair = lane.x; pair < own.pairs; pair += NEIGHBOURS) {
-        let c = channels(pair);
-        let w = weights(c);
+    for (var pair = lane.x; pair < own.turning; pair += NEIGHBOURS) {
+        let w = weights(pair);
         let turn = angle(group.y, pair);
-        for (var k = HEADS; k > 0u; k--) {
-            let j = k - 1u;
-            let i = own.at[j] + c;
+        for (var left = HEADS; left > 0u; left--) {
+            let j = left - 1u;
+            let i = head(own, j) + pair;
+            let k = other(i);
             let d = unturned(i, turn);
-            let n = Pair(x[i.x] * r[j], x[i.y] * r[j]);
-            dx[i.x] = r[j] * (d.a * w.a - n.a * mean[j]);
-            dx[i.y] = r[j] * (d.b * w.b - n.b * mean[j]);
+            let n = Pair(x[i] * r[j], x[k] * r[j]);
+            dx[i] = r[j] * (d.a * w.a - n.a * mean[j]);
+            dx[k] = r[j] * (d.b * w.b - n.b * mean[j]);
+        }
+    }
+    for (var c = other(other(lane.x)); c < own.all; c += NEIGHBOURS) {
+        let w = weight[c] + params.offset;
+        for (var left = HEADS; left > 0u; left--) {
+            let j = left - 1u;
+            let i = head(own, j) + c;
+            let d = dy[i];
+            let n = x[i] * r[j];
+            dx[i] = r[j] * (d * w - n * mean[j]);
         }
     }
 }
@@ -165,22 +202,34 @@ fn backward_both(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
     let found = scales(own, group.y, lane);
     let r = found[0];
     let mean = found[1];
-    for (var pair = lane.x; pair < own.pairs; pair += NEIGHBOURS) {
-        let c = channels(pair);
-        let w = weights(c);
+    for (var pair = lane.x; pair < own.turning; pair += NEIGHBOURS) {
+        let w = weights(pair);
         let turn = angle(group.y, pair);
         var dw = Pair(Numbers(), Numbers());
-        for (var k = HEADS; k > 0u; k--) {
-            let j = k - 1u;
-            let i = own.at[j] + c;
+        for (var left = HEADS; left > 0u; left--) {
+            let j = left - 1u;
+            let i = head(own, j) + pair;
+            let k = other(i);
             let d = unturned(i, turn);
-            let n = Pair(x[i.x] * r[j], x[i.y] * r[j]);
+            let n = Pair(x[i] * r[j], x[k] * r[j]);
             dw = Pair(dw.a + d.a * n.a, dw.b + d.b * n.b);
-            dx[i.x] = r[j] * (d.a * w.a - n.a * mean[j]);
-            dx[i.y] = r[j] * (d.b * w.b - n.b * mean[j]);
+            dx[i] = r[j] * (d.a * w.a - n.a * mean[j]);
+            dx[k] = r[j] * (d.b * w.b - n.b * mean[j]);
         }
-        let to = own.index * (params.head_dim / WIDTH) + c;
-        partial[to.x] = dw.a;
-        partial[to.y] = dw.b;
+        partial[own.index * (params.head_dim / WIDTH) + pair] = dw.a;
+        partial[own.index * (params.head_dim / WIDTH) + other(pair)] = dw.b;
+    }
+    for (var c = other(other(lane.x)); c < own.all; c += NEIGHBOURS) {
+        let w = weight[c] + params.offset;
+        var dw = Numbers();
+        for (var left = HEADS; left > 0u; left--) {
+            let j = left - 1u;
+            let i = head(own, j) + c;
+            let d = dy[i];
+            let n = x[i] * r[j];
+            dw += d * n;
+            dx[i] = r[j] * (d * w - n * mean[j]);
+        }
+        partial[own.index * (params.head_dim / WIDTH) + c] = dw;
     }
 }

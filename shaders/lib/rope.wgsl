@@ -27,14 +27,19 @@ const HEADS = 4u; // of a workgroup
 fn rotate(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
     let head = group.x * HEADS + lane.y;
     let base = (group.y * params.heads + head) * (params.head_dim / WIDTH);
-    let pairs = select(0u, params.head_dim / 2u / WIDTH, head < params.heads);
-    for (var pair = lane.x; pair < pairs; pair += NEIGHBOURS) {
+    let there = head < params.heads;
+    let half = params.half / WIDTH;
+    let turning = select(0u, half, there);
+    for (var pair = lane.x; pair < turning; pair += NEIGHBOURS) {
         let turn = angle(group.y, pair);
         let sine = params.sign * turn.sine;
-        let c = base + channels(pair);
-        let a = x[c.x];
-        let b = x[c.y];
-        y[c.x] = a * turn.cosine - b * sine;
-        y[c.y] = b * turn.cosine + a * sine;
+        let a = x[base + pair];
+        let b = x[base + pair + half];
+        y[base + pair] = a * turn.cosine - b * sine;
+        y[base + pair + half] = b * turn.cosine + a * sine;
+    }
+    let all = select(0u, params.head_dim / WIDTH, there);
+    for (var c = 2u * half + lane.x; c < all; c += NEIGHBOURS) {
+        y[base + c] = x[base + c];
     }
 }

@@ -7,25 +7,14 @@
 
 const NEIGHBOURS = 8u; // invocations that share a head
 
-// Of a pair within its head: first the pairs that turn, then two neighbours each of those that stay.
-fn channels(pair: u32) -> vec2<u32> {
-    if pair < params.half / WIDTH {
-        return vec2(pair, pair + params.half / WIDTH);
-    }
-    return vec2(2u * pair, 2u * pair + 1u);
-}
-
 struct Angle {
     cosine: Numbers,
     sine: Numbers,
 }
 
+// Of a pair of channels that turn: the first R / 2 with those behind them. Loops over channels that stay are apart, since
+// a branch within a loop costs CPUs more.
 fn angle(token: u32, pair: u32) -> Angle {
-    let half = params.half / WIDTH;
-    var turn = Angle(Numbers(1.0), Numbers());
-    if pair < half {
-        let at = positions[token] * half + pair;
-        turn = Angle(cosines[at], sines[at]);
-    }
-    return turn;
+    let at = positions[token] * (params.half / WIDTH) + pair;
+    return Angle(cosines[at], sines[at]);
 }

@@ -268,14 +268,16 @@ fn elementwise() -> Vec<Case> {
             record: Box::new(record),
         });
     };
-    // Tensors that must be read or written at least, those of one row or column left out.
+    // Tensors that must be read or written at least, those of one row or column left out. Gradients are added to what is
+    // there, which is read as well.
     add("rms_norm forward", 2.0, |r| norm(r, false));
-    add("rms_norm forward+backward", 5.0, |r| norm(r, true));
+    add("rms_norm forward+backward", 6.0, |r| norm(r, true));
+    add("add_norm forward", 4.0, join);
     add("rope", 2.0, rotate);
     add("norm_rope forward", 2.0, |r| turn(r, false));
-    add("norm_rope forward+backward", 5.0, |r| turn(r, true));
+    add("norm_rope forward+backward", 6.0, |r| turn(r, true));
     add("gated_mlp forward", 3.0, |r| gate(r, false));
-    add("gated_mlp forward+backward", 8.0, |r| gate(r, true));
+    add("gated_mlp forward+backward", 10.0, |r| gate(r, true));
     add("embedding forward", 2.0, |r| embed(r, false));
     add("embedding forward+backward", 5.0, |r| embed(r, true));
     add("adamw", 9.0, adamw);
@@ -291,6 +293,11 @@ fn norm(r: &mut Recorder, backward: bool) {
     if backward {
         r.backward(y);
     }
+}
+
+fn join(r: &mut Recorder) {
+    let ([a, b], weight) = ([0; 2].map(|_| r.random(TOKENS, WIDTH)), r.random(1, WIDTH));
+    ops::add_norm(&mut r.tape, a, b, weight, Norm { eps: 1e-6, offset: 0.0 });
 }
 
 fn rotary(r: &mut Recorder) -> Rotary {

@@ -126,7 +126,7 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         }
         "norm_rope.forward" | "norm_rope.backward" | "norm_rope.backward_both" => {
             let head_dim = of::<norm_rope::Params>(params).head_dim as usize;
-            3 * head_dim.div_ceil(16 * width) * (1 + norm_rope::HEADS) + REDUCE
+            5 * head_dim.div_ceil(8 * width) * (1 + norm_rope::HEADS) + REDUCE
         }
         "rope.rotate" => of::<kernels::rope::Params>(params).head_dim.div_ceil(16) as usize,
         other => panic!("{other}: state its bound here"),
