@@ -30,6 +30,15 @@ fn nt(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) 
         cols[j] = min(group.x * QUADS + j, params.n / 4u - 1u) * 4u * ldq;
     }
     var acc: array<array<vec4<f32>, QUADS>, ROWS>;
+    // Terms are added to what is there, in the order of linear.wgsl: the same bits with a packed W.
+    if params.accumulate != 0u {
+        for (var i = 0u; i < ROWS; i++) {
+            let y = min(first + i * LANES, params.m - 1u) * (params.ldy / 4u);
+            for (var j = 0u; j < QUADS; j++) {
+                acc[i][j] = y4[y + min(group.x * QUADS + j, params.n / 4u - 1u)];
+            }
+        }
+    }
     for (var k = 0u; k < params.k / 4u; k++) {
         var wk: array<mat4x4<f32>, QUADS>;
         for (var j = 0u; j < QUADS; j++) {
@@ -58,9 +67,6 @@ fn put(row: u32, quad: u32, sums: vec4<f32>) {
     var sum = sums;
     if params.addend != NOTHING {
         sum += addend4[addend_row(row) / 4u + quad];
-    }
-    if params.accumulate != 0u {
-        sum += y4[to];
     }
     y4[to] = sum;
 }
