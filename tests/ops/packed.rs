@@ -68,7 +68,8 @@ fn packed_linear() {
 #[test]
 fn every_form_of_packed_products() {
     let gpu = Gpu::open(None).unwrap_or_else(|error| panic!("{error}"));
-    let families = || ops::families().filter(|family| family.kernel.module.name.starts_with("linear_"));
+    let names = FORMATS.map(|format| format!("linear_{}", format!("{format:?}").to_lowercase()));
+    let families = || ops::families().filter(|family| names.iter().any(|name| name == family.kernel.module.name));
     assert_eq!(families().count(), 2 * FORMATS.len());
     for form in families().next().map_or(&[][..], |family| family.alternatives) {
         if !gpu.offers(form) {
