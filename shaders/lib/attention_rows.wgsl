@@ -81,8 +81,9 @@ fn dout_blocks(heads: ptr<function, array<vec4<u32>, 4>>, d: u32) -> array<mat4x
 // over the keys spans[i].x <= j < spans[i].y of the window, with lse[i,h] the logarithm of what makes the p_ij add up to
 // 1; softcap(s) = cap tanh(s / cap), or s without cap.
 //
-// An invocation: `tile_rows` pairs of a kv head. After every 16 keys o and the running sum are normalised anew, so (o, lse) is the whole state between dispatches. A query that sees no key gets
-// o = 0, lse = -1e30. Trips per invocation <= ceil((end - begin) / 16) (1 + 2 ceil(D / 4)).
+// An invocation: `tile_rows` pairs of a kv head. After every 16 keys o and the running sum are normalised anew, so (o, lse) is
+// the whole state between dispatches. A query that sees no key gets o = 0, lse = -1e30. Trips per invocation
+// <= ceil((end - begin) / 16) (1 + 2 ceil(D / 4)).
 
 alias Tile = array<array<vec4<f32>, 4>, ROWS>;
 

@@ -12,8 +12,8 @@
 // workgroup memory, as they lie in memory: the units read either way. A line of a block is longer by PAD, so that the lines
 // of a square begin in different banks. While one block is multiplied, the next is on its way to registers.
 //
-// Squares of a full tile are read and written where they are, a residual's too. At ragged edges, and with a bias, they pass through workgroup
-// memory one at a time.
+// Squares of a full tile are read and written where they are, a residual's too. At ragged edges, and with a bias, they pass
+// through workgroup memory one at a time.
 //
 // SUBGROUP must be the size of the device's subgroups, and invocations must be numbered along them, as they are everywhere.
 // The units' operations want uniform control flow.
