@@ -1,6 +1,6 @@
 // Attention in the form of lib/attention_rows.wgsl for software drivers that read once what all invocations of a workgroup
 // read alike, as Mesa 26's does: these share their keys (in backward_kv their pairs) and own rows of one kv head in
-// turn. No branch may depend on the invocation. Spans and ends must not decrease from token to token.
+// turn. No loop's bounds may depend on the invocation. Spans and ends must not decrease from token to token.
 //
 // Grids: ceil(Tq (H / K) / 64) K, in backward_kv ceil(Tk / 64) K.
 

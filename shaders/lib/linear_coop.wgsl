@@ -12,14 +12,14 @@
 // workgroup memory, as they lie in memory: the units read either way. A line of a block is longer by PAD, so that the lines
 // of a square begin in different banks. While one block is multiplied, the next is on its way to registers.
 //
-// Squares of a full tile are read and written where they are, a residual's too. At ragged edges, and with a bias, they pass
-// through workgroup memory one at a time.
+// Squares of a full tile are read and written where they are. At ragged edges, and where something is added besides, they
+// pass through workgroup memory one at a time.
 //
 // SUBGROUP must be the size of the device's subgroups, and invocations must be numbered along them, as they are everywhere.
 // The units' operations want uniform control flow.
 //
 // Trips of an invocation: ceil(k / DEPTH) times (1 + DEPTH / SIDE), and at edges ROWS * COLS times (1 + SIDE * SIDE /
-// SUBGROUP) twice; other loops are short and unrolled.
+// SUBGROUP) three times; other loops are short and unrolled.
 
 #import linear_params
 
@@ -178,17 +178,6 @@ fn read_full(at: vec2<u32>, acc: ptr<function, Sums>) {
     }
 }
 
-// Adds the squares of the residual: last, for they may be far larger than what is added to them.
-fn add_residual(at: vec2<u32>, acc: ptr<function, Sums>) {
-    for (var i = 0u; i < ROWS; i++) {
-        for (var j = 0u; j < COLS; j++) {
-            let start = (at.x + i * SIDE) * params.ldy + at.y + j * SIDE;
-            let square = coopLoadT<Sum>(&addend[start], params.ldy);
-            (*acc)[i * COLS + j] = (*acc)[i * COLS + j] + square;
-        }
-    }
-}
-
 fn write_full(at: vec2<u32>, acc: ptr<function, Sums>) {
     for (var i = 0u; i < ROWS; i++) {
         for (var j = 0u; j < COLS; j++) {
@@ -216,17 +205,22 @@ fn from_edge(thread: u32, at: vec2<u32>) {
         let row = at.x + e / SIDE;
         let col = at.y + e % SIDE;
         if row < params.m && col < params.n {
-            let to = row * params.ldy + col;
-            var sum = edge[first + e];
-            if params.accumulate != 0u {
-                sum += y[to];
-            }
-            y[to] = sum;
+            y[row * params.ldy + col] = edge[first + e];
         }
     }
     workgroupBarrier();
 }
 
+// Adds what is in Y.
+fn add_before(thread: u32, at: vec2<u32>) {
+    let first = thread / SUBGROUP * SIDE * SIDE;
+    for (var e = thread % SUBGROUP; e < SIDE * SIDE; e += SUBGROUP) {
+        let row = min(at.x + e / SIDE, params.m - 1u);
+        edge[first + e] += y[row * params.ldy + min(at.y + e % SIDE, params.n - 1u)];
+    }
+}
+
+// Last: a residual may be far larger than what is added to it.
 fn add(thread: u32, at: vec2<u32>) {
     let first = thread / SUBGROUP * SIDE * SIDE;
     for (var e = thread % SUBGROUP; e < SIDE * SIDE; e += SUBGROUP) {
@@ -254,7 +248,11 @@ fn plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     } else {
         for (var i = 0u; i < ROWS * COLS; i++) {
             to_edge(thread, i, &acc);
-            from_edge(thread, origin + own + vec2(i / COLS, i % COLS) * SIDE);
+            let at = origin + own + vec2(i / COLS, i % COLS) * SIDE;
+            if params.accumulate != 0u {
+                add_before(thread, at);
+            }
+            from_edge(thread, at);
         }
     }
 }
@@ -264,7 +262,7 @@ fn plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
 fn adding(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let origin = vec2(group.y * TILE_M, group.x * TILE_N);
     let own = place(thread);
-    let full = (origin.x + TILE_M <= params.m) & (origin.y + TILE_N <= params.n) & (params.addend != BIAS);
+    let full = (origin.x + TILE_M <= params.m) & (origin.y + TILE_N <= params.n) & (params.addend == NOTHING);
     var acc: Sums;
     for (var i = 0u; i < ROWS * COLS; i++) {
         acc[i] = Sum();
@@ -274,14 +272,14 @@ fn adding(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     }
     multiply(thread, origin, own, &acc);
     if full {
-        if params.addend == RESIDUAL {
-            add_residual(origin + own, &acc);
-        }
         write_full(origin + own, &acc);
     } else {
         for (var i = 0u; i < ROWS * COLS; i++) {
             to_edge(thread, i, &acc);
             let at = origin + own + vec2(i / COLS, i % COLS) * SIDE;
+            if params.accumulate != 0u {
+                add_before(thread, at);
+            }
             if params.addend != NOTHING {
                 add(thread, at);
             }

@@ -1,7 +1,7 @@
 // Products with a frozen W whose numbers are held packed. A file for each number format imports this and its numbers, which
 // say how the `at`-th four numbers of W are widened: `wide`.
 //
-//   nt:  Y[m,n] (+)= sum_k X[m,k] W[n,k] (+ bias[n])
+//   nt:  Y[m,n] (+)= sum_k X[m,k] W[n,k] (+ addend)
 //   nn:  Y[m,n] (+)= sum_k X[m,k] W[k,n]
 //
 // n and k are multiples of 4, the columns of W of 64, so that a group of numbers that share a scale never spans two rows.

@@ -15,11 +15,11 @@ fn nt_row(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     }
     if quad * 4u < params.n {
         let to = group.y * (params.ldy / 4u) + quad;
-        if params.addend != NOTHING {
-            acc += addend4[addend_row(group.y) / 4u + quad];
-        }
         if params.accumulate != 0u {
             acc += y4[to];
+        }
+        if params.addend != NOTHING {
+            acc += addend4[addend_row(group.y) / 4u + quad];
         }
         y4[to] = acc;
     }

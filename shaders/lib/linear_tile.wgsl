@@ -223,6 +223,21 @@ fn row_of(group: vec3<u32>, at: vec3<u32>, i: u32) -> u32 {
     return (group.y * X_QUADS + at.y + i / 4u * TY) * 4u + i % 4u;
 }
 
+// Adds what is in Y.
+fn add_before(group: vec3<u32>, thread: u32, acc: ptr<function, Tile>) {
+    let at = place(thread);
+    for (var i = 0u; i < ROWS; i++) {
+        let row = row_of(group, at, i);
+        for (var j = 0u; j < COLS / 4u; j++) {
+            let quad = group.x * W_QUADS + at.x + j * TX;
+            if at.z == 0u && row < params.m && quad * 4u < params.n {
+                (*acc)[i][j] += y4[row * (params.ldy / 4u) + quad];
+            }
+        }
+    }
+}
+
+// Last: a residual may be far larger than what is added to it.
 fn add(group: vec3<u32>, thread: u32, acc: ptr<function, Tile>) {
     let at = place(thread);
     for (var i = 0u; i < ROWS; i++) {
@@ -241,12 +256,7 @@ fn store(group: vec3<u32>, thread: u32, acc: ptr<function, Tile>) {
         for (var j = 0u; j < COLS / 4u; j++) {
             let quad = group.x * W_QUADS + at.x + j * TX;
             if at.z == 0u && row < params.m && quad * 4u < params.n {
-                let to = row * (params.ldy / 4u) + quad;
-                var sum = (*acc)[i][j];
-                if params.accumulate != 0u {
-                    sum += y4[to];
-                }
-                y4[to] = sum;
+                y4[row * (params.ldy / 4u) + quad] = (*acc)[i][j];
             }
         }
     }
@@ -257,6 +267,9 @@ fn store(group: vec3<u32>, thread: u32, acc: ptr<function, Tile>) {
 fn plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     var acc: Tile;
     multiply(group, thread, &acc);
+    if params.accumulate != 0u {
+        add_before(group, thread, &acc);
+    }
     store(group, thread, &acc);
 }
 
@@ -265,6 +278,9 @@ fn plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
 fn adding(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     var acc: Tile;
     multiply(group, thread, &acc);
+    if params.accumulate != 0u {
+        add_before(group, thread, &acc);
+    }
     if params.addend != NOTHING {
         add(group, thread, &acc);
     }

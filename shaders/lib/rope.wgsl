@@ -22,7 +22,7 @@ var<immediate> params: Params;
 
 const HEADS = 4u; // of a workgroup
 
-// One workgroup per (HEADS heads, token). Trips: head_dim / 16.
+// One workgroup per (HEADS heads, token). Trips: head_dim / 8.
 @compute @workgroup_size(NEIGHBOURS, HEADS)
 fn rotate(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
     let head = group.x * HEADS + lane.y;

@@ -104,10 +104,12 @@ impl Model {
         std::array::from_fn(|part| parts[part])
     }
 
-    /// `x` through each part of a module, which is one unless it is fused; `residual` is added if there is no bias.
+    /// `x` through each part of a module, which is one unless it is fused; `residual` is added, to what has no bias.
     fn project(&self, tape: &mut Tape, x: Tensor, module: &str, residual: Option<Tensor>) -> Vec<Tensor> {
         let weights = self.shards(&format!("{module}.weight"));
-        let added = self.shards(&format!("{module}.bias")).first().copied().or(residual);
+        let bias = self.shards(&format!("{module}.bias")).first().copied();
+        assert!(bias.is_none() || residual.is_none(), "{module}: a product adds a bias or a residual");
+        let added = bias.or(residual);
         let adapter = self.adapter.as_ref();
         let adapted = adapter.and_then(|adapter| adapter.project(tape, x, module, weights, added));
         adapted.unwrap_or_else(|| weights.iter().map(|w| ops::linear(tape, x, *w, added)).collect())

@@ -152,7 +152,7 @@ fn addend(tensor: Option<Tensor>, product: &Product, ldy: usize) -> usize {
     }
 }
 
-/// `Y[m, n] = sum_k X[m, k] W[n, k] + added`: a bias `[1, n]` or a residual `[m, n]`, which nothing else may be added to.
+/// `Y[m, n] (+)= sum_k X[m, k] W[n, k] + added`: a bias `[1, n]` or a residual `[m, n]`.
 pub fn nt(tape: &mut Tape, x: Tensor, w: Tensor, added: Option<Tensor>, y: Tensor, product: Product) {
     let Product { m, n, k, .. } = product;
     assert!(k <= MAX_TERMS, "matmul: sums of {k} terms");

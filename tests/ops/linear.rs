@@ -1,4 +1,4 @@
-//! `y = x W^T + b`, and through its bias gradient the two-stage column sum; `x W^T` and a residual.
+//! `y = x W^T + b`, and through its bias gradient the column sum; `x W^T` and a residual.
 
 use underdog::ops;
 

@@ -77,15 +77,16 @@ fn column_sums(x: &Mat) -> Mat {
     sums
 }
 
-fn with_bias(mut y: Mat, bias: Option<&Mat>) -> Mat {
+/// A bias, or a residual.
+fn with_added(mut y: Mat, added: Option<&Mat>) -> Mat {
     for t in 0..y.rows {
-        bias.into_iter().for_each(|b| y.row_mut(t).iter_mut().zip(&b.data).for_each(|(y, b)| *y += b));
+        added.into_iter().for_each(|b| y.row_mut(t).iter_mut().zip(b.row(t % b.rows)).for_each(|(y, b)| *y += b));
     }
     y
 }
 
-/// Inputs: x `[T, K]`, A `[R, K]`, then W `[N, K]` and B^T `[R, N]` for each part, perhaps a bias of the first part. The value
-/// is the sum of the parts, which have one size.
+/// Inputs: x `[T, K]`, A `[R, K]`, then W `[N, K]` and B^T `[R, N]` for each part, perhaps what is added to the first
+/// part, a bias or a residual. The value is the sum of the parts, which have one size.
 struct Lora {
     scale: f64,
     mask: Option<Mask>,
@@ -97,7 +98,7 @@ impl Oracle for Lora {
         let down = times(&matmul_nt(&Mask::kept(&self.mask, &x[0]), &x[1]), self.scale);
         let part = |i: usize| plus(&matmul_nt(&x[0], &x[2 + 2 * i]), &matmul_nn(&down, &x[3 + 2 * i]));
         let y = (1..self.parts).fold(part(0), |sum, i| plus(&sum, &part(i)));
-        with_bias(y, x.get(2 + 2 * self.parts))
+        with_added(y, x.get(2 + 2 * self.parts))
     }
 
     fn backward(&self, x: &[Mat], dy: &Mat) -> Vec<Mat> {
@@ -115,7 +116,8 @@ impl Oracle for Lora {
         dx = plus(&dx, &Mask::kept(&self.mask, &matmul_nn(&du, &x[1])));
         let mut gradients = vec![dx, matmul_tn(&du, &kept)];
         gradients.extend(of_parts);
-        gradients.extend(x.get(2 + 2 * self.parts).map(|_| column_sums(dy)));
+        let of_added = |added: &Mat| if added.rows == 1 { column_sums(dy) } else { dy.clone() };
+        gradients.extend(x.get(2 + 2 * self.parts).map(of_added));
         gradients
     }
 }
@@ -125,8 +127,8 @@ impl Lora {
         let down = ops::lora_down(tape, x[0], x[1], self.scale as f32, Mask::device(&self.mask, keys));
         let mut sum = None;
         for i in 0..self.parts {
-            let bias = x.get(2 + 2 * self.parts).copied().filter(|_| i == 0);
-            let y = ops::lora_up(tape, x[0], x[2 + 2 * i], bias, [down, x[3 + 2 * i]]);
+            let added = x.get(2 + 2 * self.parts).copied().filter(|_| i == 0);
+            let y = ops::lora_up(tape, x[0], x[2 + 2 * i], added, [down, x[3 + 2 * i]]);
             sum = Some(sum.map_or(y, |sum| ops::add(tape, sum, y)));
         }
         sum.expect("a part")
@@ -161,7 +163,8 @@ fn lora() {
             let mut rng = Rng((t * 31 + n * 7 + k + parts) as u64);
             let mut x = vec![rng.mat(t, k, 0.2, 1.0), rng.mat(r, k, 0.1, 0.5)];
             (0..parts).for_each(|_| x.extend([rng.mat(n, k, 0.1, 0.5), rng.mat(r, n, -0.1, 0.5)]));
-            x.extend(bias.then(|| rng.mat(1, n, -0.3, 1.0)));
+            // One part's is a bias, that of several a residual.
+            x.extend(bias.then(|| rng.mat(if parts == 1 { 1 } else { t }, n, -0.3, 1.0)));
             let oracle = Lora { scale: 0.375, mask: mask(&mut rng, t, rate), parts };
             // In a recomputed segment the gradient must be found even where nothing before it wants one.
             for recompute in [false, true] {
@@ -213,7 +216,7 @@ impl Oracle for Dora {
     fn forward(&self, x: &[Mat]) -> Mat {
         let scaled = columns(&columns(&self.product(x), &x[3].data), &self.inverse());
         let rest = zip(&x[0], &Mask::kept(&self.mask, &x[0]), |x, kept| x - kept);
-        with_bias(plus(&scaled, &matmul_nt(&rest, &self.w)), x.get(4))
+        with_added(plus(&scaled, &matmul_nt(&rest, &self.w)), x.get(4))
     }
 
     fn backward(&self, x: &[Mat], dy: &Mat) -> Vec<Mat> {

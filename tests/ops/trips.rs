@@ -128,7 +128,7 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
             let head_dim = of::<norm_rope::Params>(params).head_dim as usize;
             5 * head_dim.div_ceil(8 * width) * (1 + norm_rope::HEADS) + REDUCE
         }
-        "rope.rotate" => of::<kernels::rope::Params>(params).head_dim.div_ceil(16) as usize,
+        "rope.rotate" => of::<kernels::rope::Params>(params).head_dim.div_ceil(8) as usize,
         other => panic!("{other}: state its bound here"),
     }
 }

@@ -13,28 +13,33 @@ use crate::{
     tensor::{Format, GROUP, Packed, Role, Store, Tensor},
 };
 
-pub(super) const NT: Trial = trial(|| ragged(record_nt, &linear::NT));
-pub(super) const NARROW: Trial = trial(|| ragged(record_nt, &linear_narrow::NT));
-pub(super) const NN: Trial = trial(|| ragged(record_nn, &linear::NN));
-pub(super) const SHALLOW: Trial = trial(|| ragged(record_nn, &linear_shallow::NN));
-pub(super) const TN: Trial = trial(|| ragged(record_tn, &linear::TN));
+pub(super) const NT: Trial = trial(|| ragged(record_nt, NT_ADDS, &linear::NT));
+pub(super) const NARROW: Trial = trial(|| ragged(record_nt, NT_ADDS, &linear_narrow::NT));
+pub(super) const NN: Trial = trial(|| ragged(record_nn, ADDS, &linear::NN));
+pub(super) const SHALLOW: Trial = trial(|| ragged(record_nn, ADDS, &linear_shallow::NN));
+pub(super) const TN: Trial = trial(|| ragged(record_tn, ADDS, &linear::TN));
 
 /// Extents that no tile divides, multiples of 4 like those of the kernels that have other forms.
 const SHAPES: [[usize; 3]; 5] = [[12, 4, 20], [36, 132, 4], [132, 68, 100], [260, 516, 36], [140, 36, 68]];
 
-/// What is added to the sums; to those of nn and tn, only what is there.
+/// What is added to the sums.
 #[derive(Clone, Copy, PartialEq)]
 enum Adds {
+    Nothing,
     Bias,
-    Residual,
+    /// What is there.
     Before,
+    /// That and a residual.
+    Residual,
 }
 
-const ADDS: [Adds; 3] = [Adds::Bias, Adds::Residual, Adds::Before];
+const NT_ADDS: &[Adds] = &[Adds::Bias, Adds::Before, Adds::Residual];
+/// To the sums of nn and tn.
+const ADDS: &[Adds] = &[Adds::Nothing, Adds::Before];
 
 impl Adds {
     fn accumulate(self) -> u32 {
-        u32::from(self == Self::Before)
+        u32::from(matches!(self, Self::Before | Self::Residual))
     }
 
     /// `[rows, cols]`: those of Y.
@@ -42,7 +47,7 @@ impl Adds {
         match self {
             Self::Bias => Some(tensor(1, cols)),
             Self::Residual => Some(tensor(rows, cols)),
-            Self::Before => None,
+            Self::Nothing | Self::Before => None,
         }
     }
 }
@@ -82,7 +87,7 @@ fn fill(format: Format, binding: &str, words: usize) -> Option<Vec<u32>> {
 fn packed(format: Format, by_rows: bool) -> Vec<Extents> {
     let (mut store, mut tape) = (Store::default(), Tape::new());
     for [m, few, many] in PACKED_SHAPES {
-        for adds in ADDS {
+        for &adds in if by_rows { ADDS } else { NT_ADDS } {
             let m = m - 1;
             let [n, k] = if by_rows { [many, few] } else { [few, many] };
             let mut tensor = |rows, cols| store.declare("ragged", Role::Inputs, rows, cols);
@@ -108,11 +113,11 @@ fn work(params: &[u8]) -> f64 {
 type Record = fn(&mut Tape, &mut dyn FnMut(usize, usize) -> Tensor, [usize; 3], usize, Adds);
 
 /// Dense and within wider rows, with all that may be added: what comes to `kernel` of that.
-fn ragged(record: Record, kernel: &Kernel) -> Vec<Extents> {
+fn ragged(record: Record, all: &[Adds], kernel: &Kernel) -> Vec<Extents> {
     let (mut store, mut tape) = (Store::default(), Tape::new());
     let mut tensor = |rows, cols| store.declare("ragged", Role::Inputs, rows, cols);
     for (i, shape) in SHAPES.into_iter().enumerate() {
-        for adds in ADDS {
+        for &adds in all {
             record(&mut tape, &mut tensor, shape, 8 * (i % 2), adds);
         }
     }
