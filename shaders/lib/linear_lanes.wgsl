@@ -13,7 +13,7 @@
 // DEEP terms at a time go into all tiles of an invocation, and workgroups below each other follow each other, so that what
 // they read of W is still in a processor's cache when they read it again.
 //
-// Trips per invocation: BLOCKS (k / 4 + k / DEEP) + k / DEEP; the inner loops have constant bounds and are unrolled.
+// Trips per invocation: BLOCKS (k / 4 + k / DEEP + 1) + k / DEEP; the inner loops have constant bounds and are unrolled.
 
 #import linear_params
 
@@ -85,12 +85,16 @@ fn load(row: u32, deep: u32, cols: ptr<function, array<u32, QUADS>>) -> Tile {
     return acc;
 }
 
-fn add(row: u32, cols: ptr<function, array<u32, QUADS>>, acc: ptr<function, Tile>) {
+// Adds to Y, when its sums stand: a residual may be far larger than they are. Apart from their loop, which would be slower.
+fn add(row: u32, quad: u32) {
     for (var o = 0u; o < OUTER; o++) {
         for (var i = 0u; i < INNER; i++) {
-            let start = addend_row(min(row + o * INNER + i, params.m - 1u)) / 4u;
+            let y = row + o * INNER + i;
             for (var j = 0u; j < QUADS; j++) {
-                (*acc)[o][i][j] += addend4[start + (*cols)[j]];
+                let at = quad + j * LANES;
+                if y < params.m && at * 4u < params.n {
+                    y4[y * (params.ldy / 4u) + at] += addend4[addend_row(y) / 4u + at];
+                }
             }
         }
     }
@@ -135,11 +139,12 @@ fn nt(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) 
                     }
                 }
             }
-            // Last: a residual may be far larger than what is added to it.
-            if deep + DEEP >= params.k && params.addend != NOTHING {
-                add(row, &cols, &acc);
-            }
             store(row, quad, &acc);
+        }
+    }
+    if params.addend != NOTHING {
+        for (var row = first; row < past; row += ROWS) {
+            add(row, quad);
         }
     }
 }
