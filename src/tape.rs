@@ -381,6 +381,13 @@ impl Backward<'_> {
         self.tape.gradient_beside(self.inputs[i], Some(self.dy))
     }
 
+    /// As [`Self::gradient`], for a kernel that writes several at once: scratch memory for what nobody wants.
+    pub fn gradient_or_scratch(&mut self, i: usize) -> Gradient {
+        let x = self.inputs[i];
+        let scratch = |tape: &mut Tape| Gradient { tensor: tape.transient(x.rows, x.cols), accumulate: 0 };
+        self.gradient(i).unwrap_or_else(|| scratch(self.tape))
+    }
+
     /// Lets `dy` itself be the gradient of input `i`, if it has none yet. False: the op must add it.
     pub fn alias(&mut self, i: usize) -> bool {
         let x = self.inputs[i];

@@ -21,6 +21,8 @@ mod embedding;
 mod head_loss;
 #[path = "ops/head_oracle.rs"]
 mod head_oracle;
+#[path = "ops/largest.rs"]
+mod largest;
 #[path = "ops/linear.rs"]
 mod linear;
 #[path = "ops/lora.rs"]

@@ -12,7 +12,7 @@ pub(super) use forms::FAMILIES;
 use super::expect_shape;
 use crate::{
     gpu::kernels::attention::{BackwardDelta, BackwardKv, BackwardQ, Forward, Params},
-    tape::{Backward, Gradient, Grid, Op, Tape},
+    tape::{Backward, Grid, Op, Tape},
     tensor::{Tensor, size},
 };
 
@@ -162,11 +162,7 @@ impl Op for Attention {
                 back.tape.run(launch, Params { begin, end, accumulate, ..params }, grid);
             }
         }
-        let (dk, dv) = (back.gradient(1), back.gradient(2));
-        let mut or_scratch = |gradient: Option<Gradient>| {
-            gradient.unwrap_or_else(|| Gradient { tensor: back.tape.transient(k.rows, k.cols), accumulate: 0 })
-        };
-        let (dk, dv) = (or_scratch(dk), or_scratch(dv));
+        let (dk, dv) = (back.gradient_or_scratch(1), back.gradient_or_scratch(2));
         // One kernel writes both and adds to both or to neither.
         for gradient in [dk, dv].iter().filter(|gradient| gradient.accumulate != dk.accumulate.max(dv.accumulate)) {
             back.tape.clear(gradient.tensor);

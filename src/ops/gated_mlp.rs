@@ -8,7 +8,7 @@ use crate::{
         gated_mlp::{Backward as BackwardKernel, Forward, Params},
         gated_mlp_any,
     },
-    tape::{Backward, Gradient, Op, Tape},
+    tape::{Backward, Op, Tape},
     tensor::{Tensor, size},
 };
 
@@ -47,12 +47,7 @@ impl Op for GatedMlp {
 
     fn backward(&self, back: &mut Backward<'_>) {
         let (gate, up, dy) = (back.inputs[0], back.inputs[1], back.dy);
-        let (dgate, dup) = (back.gradient(0), back.gradient(1));
-        // One kernel writes both; what nobody wants goes to scratch.
-        let mut or_scratch = |gradient: Option<Gradient>| {
-            gradient.unwrap_or_else(|| Gradient { tensor: back.tape.transient(gate.rows, gate.cols), accumulate: 0 })
-        };
-        let (dgate, dup) = (or_scratch(dgate), or_scratch(dup));
+        let (dgate, dup) = (back.gradient_or_scratch(0), back.gradient_or_scratch(1));
         let params = self.params(gate, dgate.accumulate, dup.accumulate);
         let launch = BackwardKernel { gate, up, dy, dgate: dgate.tensor, dup: dup.tensor };
         width::run_items(back.tape, gate.len(), (launch, &gated_mlp_any::BACKWARD), params);

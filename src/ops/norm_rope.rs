@@ -14,7 +14,7 @@ use crate::{
             norm_rope_any,
         },
     },
-    tape::{Backward, Gradient, Grid, Op, Tape},
+    tape::{Backward, Grid, Op, Tape},
     tensor::{Tensor, size},
 };
 
@@ -62,16 +62,14 @@ impl Op for NormRope {
     fn backward(&self, back: &mut Backward<'_>) {
         let (x, weight, dy) = (back.inputs[0], back.inputs[1], back.dy);
         let Rotary { positions, cosines, sines, head_dim } = self.rotary;
-        let (dx, dw) = (back.gradient(0), back.gradient(1));
-        let Some(dw) = dw else {
-            let Some(dx) = dx else { return };
+        let Some(dw) = back.gradient(1) else {
+            let Some(dx) = back.gradient(0) else { return };
             return written(back.tape, dx, |tape, dx| {
                 let launch = BackwardKernel { x, weight, positions, cosines, sines, dy, dx };
                 self.run(tape, x, (launch, &norm_rope_any::BACKWARD));
             });
         };
-        // One kernel writes both; what nobody wants goes to scratch.
-        let dx = dx.unwrap_or_else(|| Gradient { tensor: back.tape.transient(x.rows, x.cols), accumulate: 0 });
+        let dx = back.gradient_or_scratch(0);
         let partial = back.tape.transient(x.rows * self.heads(x).div_ceil(HEADS), head_dim);
         written(back.tape, dx, |tape, dx| {
             let launch = BackwardBoth { x, weight, positions, cosines, sines, dy, dx, partial };

@@ -7,7 +7,7 @@ use crate::{
         rms_norm::{Backward as BackwardKernel, BackwardBoth, Forward, ForwardSum, Params, ROWS},
         rms_norm_any,
     },
-    tape::{Backward, Gradient, Grid, Op, Tape},
+    tape::{Backward, Grid, Op, Tape},
     tensor::{Tensor, size},
 };
 
@@ -83,15 +83,13 @@ impl Op for RmsNorm {
     fn backward(&self, back: &mut Backward<'_>) {
         let (x, weight, dy, saved_rstd) = (back.inputs[0], back.inputs[1], back.dy, back.outputs[1]);
         let (width, grid) = (width::width(&[x.cols]), grid(x));
-        let (dx, dw) = (back.gradient(0), back.gradient(1));
-        let Some(dw) = dw else {
-            let Some(dx) = dx else { return };
+        let Some(dw) = back.gradient(1) else {
+            let Some(dx) = back.gradient(0) else { return };
             let launch = BackwardKernel { x, weight, dy, saved_rstd, dx: dx.tensor };
             let params = self.params(x, dx.accumulate);
             return width::run(back.tape, width, (launch, &rms_norm_any::BACKWARD), params, grid);
         };
-        // One kernel writes both; what nobody wants goes to scratch.
-        let dx = dx.unwrap_or_else(|| Gradient { tensor: back.tape.transient(x.rows, x.cols), accumulate: 0 });
+        let dx = back.gradient_or_scratch(0);
         let partial = back.tape.transient(x.rows.div_ceil(ROWS), x.cols);
         let launch = BackwardBoth { x, weight, dy, saved_rstd, dx: dx.tensor, partial };
         let params = self.params(x, dx.accumulate);
