@@ -4,9 +4,6 @@
 //
 // x, y, dy, dx: [T, heads * D]; weight: [D]; positions: [T]; cosines, sines: [positions, R / 2]. r is found again in
 // backward, which reads x anyway.
-//
-// Eight neighbours take four heads of a token, so that they read the weight and the angles once for them. Where there are
-// fewer, the last head stands in for those that are missing, as rows do in lib/rms_norm.wgsl.
 
 #import rotary
 
@@ -23,39 +20,6 @@ var<immediate> params: Params;
 @group(0) @binding(0) var<storage, read> x: array<Numbers>;
 @group(0) @binding(1) var<storage, read> weight: array<Numbers>;
 @group(0) @binding(5) var<storage, read_write> y: array<Numbers>;
-
-const HEADS = 4u; // of an invocation
-const PARTS = 4u; // of a workgroup, of HEADS heads each
-
-// A part of the heads of a token.
-struct Part {
-    index: u32, // among all parts
-    base: u32, // where its heads begin
-    last: u32, // of its heads; the others are stand-ins
-    turning: u32, // pairs of a head, and all its channels; none for a part without heads
-    all: u32,
-}
-
-fn part(group: vec3<u32>, y: u32) -> Part {
-    let index = group.x * PARTS + y;
-    let parts = (params.heads + HEADS - 1u) / HEADS;
-    let there = index < parts;
-    let first = min(index, parts - 1u) * HEADS;
-    let width = params.head_dim / WIDTH;
-    let base = (group.y * params.heads + first) * width;
-    let last = min(HEADS, params.heads - first) - 1u;
-    return Part(group.y * parts + index, base, last, select(0u, params.half / WIDTH, there), select(0u, width, there));
-}
-
-// Where its j-th head begins.
-fn head(own: Part, j: u32) -> u32 {
-    return own.base + min(j, own.last) * (params.head_dim / WIDTH);
-}
-
-// The other channel of a pair.
-fn other(pair: u32) -> u32 {
-    return pair + params.half / WIDTH;
-}
 
 // Of a pair of channels.
 struct Pair {

@@ -20,26 +20,25 @@ var<immediate> params: Params;
 @group(0) @binding(0) var<storage, read> x: array<Numbers>;
 @group(0) @binding(5) var<storage, read_write> y: array<Numbers>;
 
-const HEADS = 4u; // of a workgroup
-
-// One workgroup per (HEADS heads, token). Trips: head_dim / 8.
-@compute @workgroup_size(NEIGHBOURS, HEADS)
+// One workgroup per (HEADS PARTS heads, token). Trips: (1 + HEADS) head_dim / (8 WIDTH).
+@compute @workgroup_size(NEIGHBOURS, PARTS)
 fn rotate(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
-    let head = group.x * HEADS + lane.y;
-    let base = (group.y * params.heads + head) * (params.head_dim / WIDTH);
-    let there = head < params.heads;
-    let half = params.half / WIDTH;
-    let turning = select(0u, half, there);
-    for (var pair = lane.x; pair < turning; pair += NEIGHBOURS) {
+    let own = part(group, lane.y);
+    for (var pair = lane.x; pair < own.turning; pair += NEIGHBOURS) {
         let turn = angle(group.y, pair);
         let sine = params.sign * turn.sine;
-        let a = x[base + pair];
-        let b = x[base + pair + half];
-        y[base + pair] = a * turn.cosine - b * sine;
-        y[base + pair + half] = b * turn.cosine + a * sine;
+        for (var j = 0u; j < HEADS; j++) {
+            let i = head(own, j) + pair;
+            let k = other(i);
+            let a = x[i];
+            let b = x[k];
+            y[i] = a * turn.cosine - b * sine;
+            y[k] = b * turn.cosine + a * sine;
+        }
     }
-    let all = select(0u, params.head_dim / WIDTH, there);
-    for (var c = 2u * half + lane.x; c < all; c += NEIGHBOURS) {
-        y[base + c] = x[base + c];
+    for (var c = other(other(lane.x)); c < own.all; c += NEIGHBOURS) {
+        for (var j = 0u; j < HEADS; j++) {
+            y[head(own, j) + c] = x[head(own, j) + c];
+        }
     }
 }

@@ -4,7 +4,7 @@
 use super::{add::accumulate, width};
 use crate::{
     gpu::kernels::{
-        rope::{HEADS, Params, Rotate},
+        rope::{HEADS, PARTS, Params, Rotate},
         rope_any,
     },
     tape::{Backward, Gradient, Grid, Op, Tape},
@@ -39,7 +39,7 @@ impl Rope {
         let (heads, half) = (x.cols / head_dim, cosines.cols);
         let params = Params { heads: size(heads), head_dim: size(head_dim), half: size(half), sign };
         let forms = (Rotate { x, positions, cosines, sines, y }, &rope_any::ROTATE);
-        let grid = Grid::plane(heads.div_ceil(HEADS), x.rows);
+        let grid = Grid::plane(heads.div_ceil(HEADS * PARTS), x.rows);
         width::run(tape, rotary_width(&self.0), forms, params, grid);
     }
 }
