@@ -3,6 +3,8 @@
 // table: [V, C], possibly one of several shards: rows first .. first + count of the whole table.
 // tokens: [T], y, dy: [T, C]. Tokens of other shards are left to their dispatches.
 
+#import columns
+
 struct Params {
     tokens: u32, // T
     cols: u32, // C
@@ -17,14 +19,14 @@ var<immediate> params: Params;
 @group(0) @binding(1) var<storage, read> table: array<Numbers>;
 @group(0) @binding(2) var<storage, read_write> y: array<Numbers>;
 
-// One workgroup per (token, 64 WIDTH columns).
+// One workgroup per token. Trips: cols / (64 WIDTH).
 @compute @workgroup_size(64)
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let cols = params.cols / WIDTH;
-    let col = group.x * 64u + lane;
-    let row = tokens[group.y] - params.first;
-    if col < cols && row < params.count {
-        y[group.y * cols + col] = params.scale * table[row * cols + col];
+    let row = tokens[group.x] - params.first;
+    let own = columns_of(select(0u, cols, row < params.count), lane, 64u);
+    for (var c = own.x; c < own.y; c += NEIGHBOURS) {
+        y[group.x * cols + c] = params.scale * table[row * cols + c];
     }
 }
 

@@ -7,6 +7,7 @@
 // A workgroup takes four rows, so that it reads the weight once for them. Where there are fewer, the last row stands in
 // for those that are missing, which keeps branches out of the loops: stores without one are much cheaper on CPUs.
 
+#import columns
 #import grid
 #import sums
 
@@ -26,7 +27,6 @@ var<immediate> params: Params;
 @group(0) @binding(3) var<storage, read_write> rstd: array<f32>;
 
 const ROWS = 4u; // of a workgroup
-const NEIGHBOURS = 8u;
 
 // Where the rows of a workgroup begin.
 fn starts(row: u32) -> vec4<u32> {
@@ -37,13 +37,8 @@ fn rows_from(row: u32) -> vec4<u32> {
     return min(row + vec4(0u, 1u, 2u, 3u), vec4(params.rows - 1u));
 }
 
-// The columns of an invocation: from the first to before the second, every NEIGHBOURS-th. So neighbours read what lies side
-// by side and go on right behind it, which caches like better than strides of a workgroup.
 fn columns(row: u32, lane: u32) -> vec2<u32> {
-    let cols = select(0u, params.cols / WIDTH, row < params.rows);
-    let each = (cols + LANES - 1u) / LANES;
-    let first = lane / NEIGHBOURS * NEIGHBOURS * each + lane % NEIGHBOURS;
-    return vec2(first, min(first + NEIGHBOURS * each, cols));
+    return columns_of(select(0u, params.cols / WIDTH, row < params.rows), lane, LANES);
 }
 
 fn sums(parts: array<Numbers, ROWS>, lane: u32) -> vec4<f32> {

@@ -37,12 +37,6 @@ impl Embedding {
     }
 }
 
-/// How many columns of `y` `[T, C]` an invocation takes, and the workgroups.
-fn grid(y: Tensor) -> (usize, Grid) {
-    let width = width::width(&[y.cols]);
-    (width, Grid::plane(y.cols.div_ceil(64 * width), y.rows))
-}
-
 impl Op for Embedding {
     fn forward(&self, tape: &mut Tape, inputs: &[Tensor]) -> Vec<Tensor> {
         let tokens = inputs[0];
@@ -52,8 +46,7 @@ impl Op for Embedding {
             let params = self.params(tokens, table, first);
             if table.format == Format::F32 {
                 let forms = (Forward { tokens, table, y }, &embedding_any::FORWARD);
-                let (width, grid) = grid(y);
-                width::run(tape, width, forms, params, grid);
+                width::run(tape, width::width(&[y.cols]), forms, params, Grid::plane(y.rows, 1));
             } else {
                 packed::rows(tape, [tokens, table, y], params);
             }
@@ -78,7 +71,8 @@ impl Op for Embedding {
                     continue;
                 }
                 let launch = BackwardKernel { tokens, order: self.order, dy: back.dy, dtable: grad.tensor };
-                let (width, grid) = grid(back.dy);
+                let width = width::width(&[table.cols]);
+                let grid = Grid::plane(table.cols.div_ceil(64 * width), back.dy.rows);
                 width::run(back.tape, width, (launch, &embedding_any::BACKWARD), params, grid);
             }
             first += table.rows;
