@@ -136,16 +136,18 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
 fn lanes_trips(params: &[u8], blocks: usize, terms: usize) -> usize {
     let k = bytemuck::pod_read_unaligned::<kernels::linear::Params>(params).k as usize;
     let pieces = k.div_ceil(kernels::linear::DEEP);
-    blocks * (k / terms + 2 * pieces) + pieces
+    blocks * (k / terms + k % terms + 2 * pieces) + pieces
 }
 
 /// As [`trips`], of another form of a kernel.
 fn trips_of(form: &Alternative, params: &[u8]) -> usize {
     let constant = |name| form.constants.iter().find(|(c, _)| *c == name).map_or(1, |(_, value)| *value as usize);
     match form.kernel.module.name {
-        name if name.starts_with("linear_registers") => {
-            lanes_trips(params, kernels::linear_registers_48x4::BLOCKS, 4)
+        "linear_registers_32x16" => {
+            let terms = if form.kernel.entry == "tn" { 2 } else { 4 };
+            lanes_trips(params, kernels::linear_registers_32x16::BLOCKS, terms)
         }
+        "linear_registers_48x4" => lanes_trips(params, kernels::linear_registers_48x4::BLOCKS, 4),
         name if name.starts_with("attention_") => attention_forms::trips(form, params),
         name if name.starts_with("linear_") => {
             let k = bytemuck::pod_read_unaligned::<kernels::linear::Params>(params).k as usize;

@@ -11,9 +11,9 @@ use crate::gpu::{
     kernels::{
         linear::{self, Params},
         linear_bf16, linear_coop8, linear_coop8_f32, linear_coop16, linear_coop16_2x4, linear_f16, linear_half_8x8,
-        linear_half_slices_4x4, linear_narrow, linear_nf4, linear_q4, linear_q8, linear_registers_48x4,
-        linear_shallow, linear_slices_4x4, linear_tile_4x4, linear_tile_8x4, linear_tile_8x8, linear_tile_8x8_bf16,
-        linear_tile_8x8_f16, linear_tile_8x8_nf4, linear_tile_8x8_q4, linear_tile_8x8_q8,
+        linear_half_slices_4x4, linear_narrow, linear_nf4, linear_q4, linear_q8, linear_registers_32x16,
+        linear_registers_48x4, linear_shallow, linear_slices_4x4, linear_tile_4x4, linear_tile_8x4, linear_tile_8x8,
+        linear_tile_8x8_bf16, linear_tile_8x8_f16, linear_tile_8x8_nf4, linear_tile_8x8_q4, linear_tile_8x8_q8,
     },
 };
 
@@ -238,11 +238,12 @@ const UNIT8_F32: Cooperative = Cooperative { size: 8, half: false };
 const UNIT16: Cooperative = Cooperative { size: 16, half: true };
 
 /// The same tiles for each form. `$entry`: the entry point with the bindings of the form's portable kernel; `$in_registers`:
-/// that of the form, where there is one.
+/// that of the form in registers.
 macro_rules! alternatives {
-    ($form:expr, $entry:ident $(, $in_registers:ident)?) => {
+    ($form:expr, $entry:ident, $in_registers:ident) => {
         &[
-            $(registers!(linear_registers_48x4::$in_registers, "registers 48x4"),)?
+            registers!(linear_registers_32x16::$in_registers, "registers 32x16"),
+            registers!(linear_registers_48x4::$in_registers, "registers 48x4"),
             tile!($form, linear_tile_8x8::$entry, "tile 128x128x8x2", Tile::new([8, 8], [16, 16], 8).twice(), false),
             tile!($form, linear_tile_8x8::$entry, "tile 128x128x16", Tile::new([8, 8], [16, 16], 16), false),
             tile!(
@@ -403,4 +404,4 @@ pub(in crate::ops) static PACKED: &[Family] = packed_families! {
 
 static NT: &[Alternative] = alternatives!(Form(true, true), ADDING, NT);
 static NN: &[Alternative] = alternatives!(Form(true, false), PLAIN, NN);
-static TN: &[Alternative] = alternatives!(Form(false, false), PLAIN);
+static TN: &[Alternative] = alternatives!(Form(false, false), PLAIN, TN);

@@ -72,10 +72,10 @@ impl<'g> Ours<'g> {
     }
 }
 
-/// Chooses the forms of the kernels, as `train` does where it is not told otherwise.
+/// Chooses the forms of the kernels by trial, all of them, as burn does.
 fn tune(gpu: &Gpu, blueprint: &Blueprint) -> Result<(), Box<dyn Error>> {
     let planned = blueprint.footprint().total();
-    let options = effort(Autotune::Quick, gpu).map(|effort| Options { effort, half: false, planned });
+    let options = effort(Autotune::Full, gpu).map(|effort| Options { effort, half: false, planned });
     let cache = tune::cache_folder();
     Ok(tune::settle(
         gpu,
