@@ -29,6 +29,7 @@ macro_rules! units {
             invocations: $subgroup,
             cooperative: Some(Cooperative { size: $size, half: $half }),
             half: $half,
+            software: false,
             grid: |_| Some([GROUPS, 1, 1]),
         }
     };
@@ -43,6 +44,7 @@ static FORMS: &[Alternative] = &[
         invocations: 64,
         cooperative: None,
         half: true,
+        software: false,
         grid: |_| Some([ceilings::GROUPS, 1, 1]),
     },
     units!("units of 8, subgroups of 8, f16", ceiling_units8, 8, true, 8),

@@ -37,6 +37,8 @@ pub struct Alternative {
     pub cooperative: Option<Cooperative>,
     /// Whether it rounds factors to f16: not a stand-in where f32 is wanted.
     pub half: bool,
+    /// Whether it is made for software drivers, and offered by those alone: it keeps more in registers than a GPU has.
+    pub software: bool,
     /// Workgroups for these immediates; `None` if it does not take such extents.
     pub grid: fn(&[u8]) -> Option<[u32; 3]>,
 }

@@ -317,7 +317,8 @@ impl Gpu {
             "wgpu_cooperative_matrix" => features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
             _ => false,
         };
-        alternative.kernel.module.enables.iter().all(enabled)
+        (self.is_cpu() || !alternative.software)
+            && alternative.kernel.module.enables.iter().all(enabled)
             && alternative.cooperative.is_none_or(|product| self.cooperative.contains(&product))
             && alternative.workgroup_bytes <= limits.max_compute_workgroup_storage_size
             && alternative.invocations <= limits.max_compute_invocations_per_workgroup

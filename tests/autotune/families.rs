@@ -80,6 +80,7 @@ const fn form(name: &'static str, constants: &'static [(&'static str, f64)]) -> 
         invocations: 64,
         cooperative: None,
         half: false,
+        software: false,
         grid,
     }
 }
@@ -131,6 +132,7 @@ const fn product(name: &'static str, kernel: &'static Kernel) -> Alternative {
         invocations: 8,
         cooperative: None,
         half: false,
+        software: false,
         grid: tiles,
     }
 }

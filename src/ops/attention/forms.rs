@@ -191,7 +191,7 @@ static BACKWARD_KV: &[Alternative] = &[
 
 /// The form without workgroup memory.
 const fn lanes(kernel: &'static Kernel, grid: Grid) -> Alternative {
-    Alternative { workgroup_bytes: 0, ..small("64 in lanes", kernel, &[], 8, grid) }
+    Alternative { workgroup_bytes: 0, software: true, ..small("64 in lanes", kernel, &[], 8, grid) }
 }
 
 /// A form in the 16 KiB that every device has.
@@ -203,7 +203,17 @@ const fn small(
     grid: Grid,
 ) -> Alternative {
     let workgroup_bytes = 16 << 10;
-    Alternative { name, kernel, constants, workgroup_bytes, invocations, cooperative: None, half: false, grid }
+    Alternative {
+        name,
+        kernel,
+        constants,
+        workgroup_bytes,
+        invocations,
+        cooperative: None,
+        half: false,
+        software: false,
+        grid,
+    }
 }
 
 /// One in 32 KiB.

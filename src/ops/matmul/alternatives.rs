@@ -180,6 +180,7 @@ macro_rules! tile {
             invocations: TILE.invocations(),
             cooperative: None,
             half: $half,
+            software: false,
             grid: grid::<{ TILE.rows() }, { TILE.columns() }>,
         }
     }};
@@ -207,6 +208,7 @@ macro_rules! units {
             invocations: UNITS.invocations(),
             cooperative: Some(UNITS.unit),
             half: UNITS.unit.half,
+            software: false,
             grid: grid::<{ UNITS.rows() }, { UNITS.columns() }>,
         }
     }};
@@ -222,6 +224,7 @@ macro_rules! registers {
             invocations: $module::LANES as u32,
             cooperative: None,
             half: false,
+            software: true,
             grid: |params| {
                 let Params { m, n, .. } = bytemuck::pod_read_unaligned(params);
                 let extents = [m as usize, n as usize];
