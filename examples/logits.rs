@@ -7,14 +7,16 @@ use std::{collections::BTreeMap, error::Error, path::Path};
 
 use safetensors::{Dtype, tensor::TensorView};
 use underdog::{
-    checkpoint::{AdapterFolder, Folder},
     data::pack,
+    formats::{AdapterFolder, Folder},
     gpu::Gpu,
+    graph::{
+        ops::head_loss::logits,
+        plan::Plan,
+        tape::Tape,
+        tensor::{Memory, Role, Store},
+    },
     model::{Adapter, Config, Held, Inputs, Layout, Model},
-    ops::head_loss::logits,
-    plan::Plan,
-    tape::Tape,
-    tensor::{Memory, Role, Store},
 };
 
 fn main() -> Result<(), Box<dyn Error>> {

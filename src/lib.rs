@@ -7,25 +7,18 @@
 //! `x: [T, C]`. The gradient of `x` is `dx`.
 
 pub mod bench;
-pub mod checkpoint;
 pub mod cli;
-pub mod config;
-pub mod curriculum;
 pub mod data;
 pub mod doctor;
-pub mod engine;
 pub mod eval;
-pub mod fit;
-pub mod generate;
+pub mod formats;
 pub mod gpu;
-pub mod method;
+pub mod graph;
+pub mod infer;
 pub mod model;
-pub mod ops;
-pub mod optim;
-pub mod plan;
+pub mod objective;
+pub mod recipes;
 pub mod report;
-pub mod run;
-pub mod score;
-pub mod tape;
-pub mod tensor;
+pub mod session;
+pub mod settings;
 pub mod train;

@@ -267,7 +267,7 @@ fn a_run_goes_on_with_what_it_recorded() {
 #[test]
 fn every_family_can_be_tried() {
     let gpu = open();
-    for family in underdog::ops::families() {
+    for family in underdog::graph::ops::families() {
         let (name, ragged) = (family.kernel.name, (family.trial.ragged)());
         assert!(!ragged.is_empty(), "{name}: no ragged shapes");
         assert!(ragged.iter().all(|extents| (family.trial.work)(&extents.params) > 0.0), "{name}");

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use underdog::config::{
+use underdog::settings::{
     self, Autotune, ByteSize, Config, CurriculumRule, Dtype, Error, LambdaSchedule, Layers, LrScheduler, Method,
     Origin, Overlength, Precision, Quantize, Recompute, WeakSource,
 };
@@ -80,7 +80,7 @@ fn set_reaches_every_key_and_reads_toml_or_text() {
     assert_eq!(set("device=1").device.as_deref(), Some("1"));
     assert_eq!(set("memory=8GiB").memory, Some(ByteSize(8 << 30)));
     assert!(!set("shuffle=false").shuffle);
-    for key in config::keys() {
+    for key in settings::keys() {
         let error = Layers::new().set(&format!("{key}=[1, 2]")).err();
         assert!(!matches!(error, Some(Error::UnknownKey { .. })), "{key}");
     }
@@ -240,14 +240,14 @@ fn settings_survive_their_file() {
         save_every: 5,
         keep: 3,
         resume: true,
-        curriculum: config::Curriculum {
+        curriculum: settings::Curriculum {
             rule: CurriculumRule::Brownboost,
             alpha: 0.2,
             beta: 0.7,
             gamma: 0.05,
             multiplier: 2.0,
         },
-        adamw: config::Adamw { beta1: 0.8, beta2: 0.95, eps: 1e-6 },
+        adamw: settings::Adamw { beta1: 0.8, beta2: 0.95, eps: 1e-6 },
     };
     let distilled = Config { method: Method::SelfDistill, teacher: Some("t".into()), ..Config::default() };
     let chosen = Config {
@@ -295,6 +295,6 @@ fn help_can_show_every_default() {
         ("model", None),
         ("nonsense", None),
     ] {
-        assert_eq!(config::default_of(key).as_deref(), want, "{key}");
+        assert_eq!(settings::default_of(key).as_deref(), want, "{key}");
     }
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use underdog::curriculum::{self, Brownboost, Candidate, CurriculumRow, EntropyRow, Error, Rule};
+use underdog::data::curriculum::{self, Brownboost, Candidate, CurriculumRow, EntropyRow, Error, Rule};
 
 const TOLERANCE: f64 = 1e-9;
 

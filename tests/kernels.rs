@@ -8,7 +8,7 @@ use std::{collections::HashSet, fs, path::Path};
 use translate::{Hlsl, Translated, specialize, translate};
 use underdog::{
     gpu::{Alternative, Family, Kernel, kernels::MODULES},
-    ops,
+    graph::ops,
 };
 
 /// The extension by which WGSL names a device's matrix units.

@@ -6,38 +6,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What the engine is made of.
-const PARTS: &[&str] = &["data", "checkpoint", "gpu", "tensor", "tape", "plan", "ops", "optim", "model", "method"];
-/// What drives the engine; these may use each other.
-const LOOPS: &[&str] = &["engine", "train", "score", "generate", "fit"];
-/// What is pure or only tells.
-const PURE: &[&str] = &["curriculum", "eval", "report"];
+/// What the training loop is made of.
+const PARTS: &[&str] = &["gpu", "graph", "model", "objective", "formats", "data", "report"];
 
 /// A room and those it may import.
 const ROOMS: &[(&str, &[&[&str]])] = &[
     ("gpu", &[]),
-    ("config", &[]),
-    ("curriculum", &[]),
+    ("settings", &[]),
     ("data", &[]),
     ("eval", &[]),
     ("report", &[]),
-    ("checkpoint", &[]),
-    ("tensor", &[&["gpu"]]),
-    ("tape", &[&["tensor", "gpu"]]),
-    ("plan", &[&["tape", "tensor", "gpu"]]),
-    ("ops", &[&["tape", "tensor", "gpu"]]),
-    ("optim", &[&["tape", "tensor", "gpu"]]),
-    ("model", &[&["ops", "tape", "tensor", "gpu", "checkpoint"]]),
-    ("method", &[&["model", "ops", "tape", "tensor", "gpu", "data"]]),
-    ("engine", &[PARTS]),
-    ("train", &[PARTS, LOOPS, PURE]),
-    ("score", &[PARTS, LOOPS, PURE]),
-    ("generate", &[PARTS, LOOPS, PURE]),
-    ("fit", &[PARTS, LOOPS, PURE]),
-    ("bench", &[PARTS, &["engine"], &["report"]]),
-    ("doctor", &[PARTS, &["engine", "bench", "report"]]),
-    ("run", &[PARTS, LOOPS, PURE, &["config", "doctor"]]),
-    ("cli", &[PARTS, LOOPS, PURE, &["config", "run", "bench", "doctor"]]),
+    ("formats", &[]),
+    ("graph", &[&["gpu"]]),
+    ("model", &[&["graph", "gpu", "formats"]]),
+    ("objective", &[&["model", "graph", "gpu", "data"]]),
+    ("train", &[PARTS]),
+    ("infer", &[PARTS, &["train"]]),
+    ("bench", &[PARTS, &["train"]]),
+    ("doctor", &[PARTS, &["train", "bench"]]),
+    ("session", &[PARTS, &["settings", "train", "infer", "eval", "doctor"]]),
+    ("recipes", &[PARTS, &["settings", "train", "infer", "eval", "session"]]),
+    ("cli", &[PARTS, &["settings", "train", "infer", "eval", "session", "recipes", "bench", "doctor"]]),
     ("lib", &[]),
     ("main", &[&["cli"]]),
 ];
@@ -227,22 +216,22 @@ fn every_room_exists_and_every_import_is_seen() {
     }
     let seen = |file: &str| imports(&sources.iter().find(|(name, _)| name == file).expect(file).1);
     let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<BTreeSet<_>>();
-    assert_eq!(seen("plan.rs"), names(&["gpu", "tape", "tensor"]));
-    assert_eq!(seen("tensor.rs"), names(&["gpu"]));
+    assert_eq!(seen("graph/plan.rs"), names(&["gpu", "graph"]));
+    assert_eq!(seen("model/stream.rs"), names(&["formats", "gpu", "graph"]));
 }
 
 #[test]
 fn violations_are_found() {
     for (file, line) in [
-        ("gpu/device.rs", "use crate::tensor::Tensor;"),
-        ("ops/add.rs", "use crate::{\n    gpu::kernels::add::{Forward, Params},\n    model::Model,\n};"),
+        ("gpu/device.rs", "use crate::graph::tensor::Tensor;"),
+        ("graph/ops/add.rs", "use crate::{\n    gpu::kernels::add::{Forward, Params},\n    model::Model,\n};"),
         ("data/pack.rs", "fn f() -> crate::report::Event { todo() }"),
-        ("report/mod.rs", "use crate::{config::Config};"),
-        ("engine.rs", "use crate::train;"),
-        ("train.rs", "use crate::config::Config;"),
+        ("report/mod.rs", "use crate::{settings::Config};"),
+        ("train/engine.rs", "use crate::session;"),
+        ("train/mod.rs", "use crate::settings::Config;"),
         ("main.rs", "use underdog::gpu::Gpu;"),
-        ("tape.rs", "let limits = wgpu::Limits::default();"),
-        ("train.rs", "println!(\"step\");"),
+        ("graph/tape.rs", "let limits = wgpu::Limits::default();"),
+        ("train/mod.rs", "println!(\"step\");"),
         ("cli/mod.rs", "eprint!(\"{error}\");"),
         ("cli/mod.rs", "use anstream::println;"),
         ("model/mod.rs", "unsafe { f() }"),
@@ -254,10 +243,10 @@ fn violations_are_found() {
     for (file, line) in [
         (
             "gpu/device.rs",
-            "// use crate::tensor::Tensor;\n/* unsafe */ let s = \"crate::tensor \\\" unsafe\"; use wgpu::Device;",
+            "// use crate::graph::Tensor;\n/* unsafe */ let s = \"crate::graph \\\" unsafe\"; use wgpu::Device;",
         ),
-        ("ops/add.rs", "use crate::{gpu::{self, kernels::add::Forward}, tape::Tape};\nuse super::size;"),
-        ("tape.rs", "let r = r#\"println!(\"crate::model\")\"#; let q = '\"'; let unsafely = my_println!();"),
+        ("graph/ops/add.rs", "use crate::{gpu::{self, kernels::add::Forward}, graph::tape::Tape};\nuse super::size;"),
+        ("graph/tape.rs", "let r = r#\"println!(\"crate::model\")\"#; let q = '\"'; let unsafely = my_println!();"),
         ("report/print.rs", "anstream::println!(\"{line}\");"),
         ("gpu/trusted.rs", "#[allow(unsafe_code, reason = \"r\")] fn f() { unsafe { g() } }"),
     ] {

@@ -13,8 +13,10 @@ use crate::{
         Alternative, Family, Gpu,
         kernels::ceiling::{CHAINS, Copy, MultiplyAdd, Params, ROUNDS, Touch},
     },
-    tape::Grid,
-    tensor::{ELEMENT, size},
+    graph::{
+        tape::Grid,
+        tensor::{ELEMENT, size},
+    },
 };
 
 /// Invocations and workgroups of the multiply-add kernel: enough to fill the largest GPUs.

@@ -11,13 +11,15 @@ use super::{
 };
 use crate::{
     gpu::Gpu,
-    ops::{
-        self, Activation, Heads, Norm, Rotary, Scores,
-        head_loss::{Head, LOSS, STATS, Second, Targets, head_loss},
-        matmul::{self, Product},
+    graph::{
+        ops::{
+            self, Activation, Heads, Norm, Rotary, Scores,
+            head_loss::{Head, LOSS, STATS, Second, Targets, head_loss},
+            matmul::{self, Product},
+        },
+        optim::{AdamW, Scalars, Width},
+        tensor::Tensor,
     },
-    optim::{AdamW, Scalars, Width},
-    tensor::Tensor,
 };
 
 /// Largest difference that passes, as a share of the largest number: f32 with sums of some hundred terms.

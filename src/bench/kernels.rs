@@ -6,13 +6,15 @@ use super::{
 };
 use crate::{
     gpu::{Alternative, Family},
-    ops::{
-        self, Activation, Heads, Norm, Rotary, Scores,
-        head_loss::{Head, STATS, Second, Targets, head_loss},
-        matmul::{self, Product},
+    graph::{
+        ops::{
+            self, Activation, Heads, Norm, Rotary, Scores,
+            head_loss::{Head, STATS, Second, Targets, head_loss},
+            matmul::{self, Product},
+        },
+        optim::{AdamW, Scalars, Width},
+        tensor::{ELEMENT, Role, Tensor},
     },
-    optim::{AdamW, Scalars, Width},
-    tensor::{ELEMENT, Role, Tensor},
 };
 
 /// Every kernel case, in the order of the table.

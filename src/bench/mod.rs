@@ -32,7 +32,7 @@ pub use stats::{Spread, drift, spread};
 pub use steps::{StepCase, Trainer, cases as step_cases};
 pub use suite::{Options, Suite, run};
 
-use crate::{engine, gpu};
+use crate::{gpu, train::engine};
 
 /// Checks an op of each kind against the CPU, and a training step against itself.
 ///

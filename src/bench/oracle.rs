@@ -1,6 +1,6 @@
 //! What ops compute, in f64 on the CPU, from their formulas. Forward only: gradients are held against differences of these.
 
-use crate::ops::Heads;
+use crate::graph::ops::Heads;
 
 /// `Y[m, n] = sum over k of X[m, k] W[k, n]`, where `x` and `w` say how to index X and W.
 pub(super) fn product(

@@ -3,8 +3,10 @@
 
 use crate::{
     gpu::{Alternative, BatchTime, Buffer, Error, Extents, Family, Gpu, Kernel, Program, Slice, Step},
-    tape::{Command, Recording, Tape},
-    tensor::{ELEMENT, Memory, Place, Role, Store, Tensor, allocation},
+    graph::{
+        tape::{Command, Recording, Tape},
+        tensor::{ELEMENT, Memory, Place, Role, Store, Tensor, allocation},
+    },
 };
 
 /// SplitMix64 (Steele, Lea & Flood 2014): the same inputs everywhere.

@@ -8,18 +8,20 @@ use super::{
     recorder::Rng,
 };
 use crate::{
-    checkpoint::{AdapterConfig, States, StatesOf, StatesWriter},
     data::{
         Example,
         pack::{self, Batch},
         random::StepKey,
     },
-    engine::{self, Blueprint, Engine, Footprint, LOGITS, Loss, Other, Side, Spec, Supply, TokenStats},
+    formats::{AdapterConfig, States, StatesOf, StatesWriter},
     gpu::Gpu,
-    method::{Draw, Source},
+    graph::{
+        optim::{Scalars, Width},
+        tensor::{Format, GROUP},
+    },
     model::{self, Held, Layout, config::Init},
-    optim::{Scalars, Width},
-    tensor::{Format, GROUP},
+    objective::{Draw, Source},
+    train::engine::{self, Blueprint, Engine, Footprint, LOGITS, Loss, Other, Side, Spec, Supply, TokenStats},
 };
 
 /// Random weights that are uploaded at a time: a prime number of groups, so that rows differ.

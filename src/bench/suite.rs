@@ -14,13 +14,13 @@ use super::{
     steps,
 };
 use crate::{
-    engine,
     gpu::{
         self, Extents, Gpu, Kernel,
         tune::{self, Effort, Told},
     },
-    ops,
+    graph::ops,
     report::{Event, Report},
+    train::engine,
 };
 
 /// The device is called slower at the end than at the start from this share on.

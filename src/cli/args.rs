@@ -1,7 +1,7 @@
 //! The command line as `clap` reads it: verbs, flags and the words that teach them. Nothing runs here.
 //!
 //! A flag that is also a setting bears its name (`--max-length`, `max_length`) and has no default of its own: the flags
-//! are laid over the file and over the defaults of [`crate::config`], whose values the help shows.
+//! are laid over the file and over the defaults of [`crate::settings`], whose values the help shows.
 
 mod bench;
 mod merge;
@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 
-use crate::config::{self, Autotune, ByteSize, Config, CurriculumRule, Error, Layers, Overlength, Quantize};
 use crate::eval::{Style, Task};
+use crate::settings::{self, Autotune, ByteSize, Config, CurriculumRule, Error, Layers, Overlength, Quantize};
 
 pub use bench::{BenchArgs, BenchVerb};
 pub use merge::MergeArgs;
@@ -477,7 +477,7 @@ fn command() -> Command {
     let with_default = |arg: Arg| {
         let is_setting =
             arg.get_action().takes_values() && !arg.is_required_set() && arg.get_default_values().is_empty();
-        let default = config::default_of(arg.get_id().as_str()).filter(|_| is_setting);
+        let default = settings::default_of(arg.get_id().as_str()).filter(|_| is_setting);
         match (default, arg.get_help().map(ToString::to_string)) {
             (Some(default), Some(help)) => arg.help(format!("{help} [default: {default}]")),
             _ => arg,

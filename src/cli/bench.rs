@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     bench::{self, Comparison, Options, Results},
-    config::Config,
     report,
-    run::{self, Error},
+    session::{self, Error},
+    settings::Config,
 };
 
 pub(super) fn run(args: &BenchArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
@@ -27,7 +27,7 @@ pub(super) fn run(args: &BenchArgs, json: bool, stop: &AtomicBool) -> Result<(),
             suite: args.suite,
             filter: args.filter.clone(),
             memory: memory.map(|size| size.0),
-            autotune: run::effort(autotune, context.gpu),
+            autotune: session::effort(autotune, context.gpu),
         };
         bench::run(context.gpu, &options, context.report, context.stop).map_err(failure)
     })?;

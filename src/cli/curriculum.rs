@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::{args::CurriculumArgs, check_new_file};
 use crate::{
-    config::CurriculumRule,
-    curriculum::{Brownboost, Rule, effective_sample_size, from_files, write_curriculum},
+    data::curriculum::{Brownboost, Rule, effective_sample_size, from_files, write_curriculum},
     report::{self, count},
-    run::Error,
+    session::Error,
+    settings::CurriculumRule,
 };
 
 pub(super) fn run(args: &CurriculumArgs, json: bool) -> Result<(), Error> {

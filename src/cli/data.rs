@@ -8,7 +8,7 @@ use super::args::DataArgs;
 use crate::{
     data::{Dataset, preview},
     report::{self, Console, Report, Table, count},
-    run::{self, Error},
+    session::{self, Error},
 };
 
 pub(super) fn run(args: &DataArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
@@ -16,7 +16,7 @@ pub(super) fn run(args: &DataArgs, json: bool, stop: &AtomicBool) -> Result<(), 
     let shape = crate::model::Config::open(config.model()?)?;
     let tokenizer = crate::data::tokenizer::Tokenizer::open(config.model()?)?;
     let mut report = Report::new(Console::stderr());
-    let dataset = run::dataset(&mut report, &config, &tokenizer, shape.vocab)?;
+    let dataset = session::dataset(&mut report, &config, &tokenizer, shape.vocab)?;
     if json {
         for example in &dataset.examples {
             if stop.load(std::sync::atomic::Ordering::Relaxed) {

@@ -4,12 +4,13 @@ use std::sync::atomic::AtomicBool;
 
 use super::{args::DemoArgs, with_device};
 use crate::{
+    recipes,
     report::{self, Table},
-    run::{self, Error},
+    session::Error,
 };
 
 pub(super) fn run(args: &DemoArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
-    let rows = with_device(args.device.as_deref(), stop, |context| run::demo(context, &args.out, args.seed))
+    let rows = with_device(args.device.as_deref(), stop, |context| recipes::demo(context, &args.out, args.seed))
         .map_err(|e| e.and("the same command goes on from there"))?;
     if json {
         return Ok(report::json(&rows)?);

@@ -6,7 +6,7 @@ use super::args::DevicesArgs;
 use crate::{
     gpu::{self, AdapterSummary},
     report::{self, Table, bytes},
-    run::Error,
+    session::Error,
 };
 
 pub(super) fn run(args: &DevicesArgs, json: bool) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use crate::{
     doctor::{self, Error as Fault},
     gpu::{self, tune},
     report::{self, Event},
-    run::Error,
+    session::Error,
 };
 
 pub(super) fn run(args: &DevicesArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {

@@ -4,11 +4,13 @@ use std::sync::atomic::AtomicBool;
 
 use super::{args::EvalArgs, with_device};
 use crate::{
-    config::Config,
     eval::{Task, record::Summary, stats::Interval},
-    generate::Sampling,
+    infer::generate::Sampling,
+    recipes,
+    recipes::TaskRun,
     report::{self, Table, count},
-    run::{self, Error, Source, TaskRun},
+    session::{self, Error, Source},
+    settings::Config,
 };
 
 pub(super) fn run(args: &EvalArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
@@ -18,13 +20,13 @@ pub(super) fn run(args: &EvalArgs, json: bool, stop: &AtomicBool) -> Result<(), 
     }
     let result = with_device(config.device.as_deref(), stop, |context| {
         let source = Source::of(&config)?;
-        let dataset = run::dataset(context.report, &config, &source.tokenizer, source.config.vocab)?;
-        run::evaluate(context, &config, "eval", &source, &dataset.examples)
+        let dataset = session::dataset(context.report, &config, &source.tokenizer, source.config.vocab)?;
+        session::evaluate(context, &config, "eval", &source, &dataset.examples)
     })?;
     if json {
         return Ok(report::json(&result)?);
     }
-    let run::Evaluation { loss, perplexity, tokens, samples, exact } = result;
+    let session::Evaluation { loss, perplexity, tokens, samples, exact } = result;
     let (tokens, samples) = (count(tokens), count(samples as u64));
     Ok(report::text(&format!(
         "loss        {loss:.6}\nperplexity  {perplexity:.4}\ntokens      {tokens}\nsamples     {samples}\nexact       {exact} (greedy decoding gives the whole completion)\n"
@@ -36,7 +38,7 @@ fn judge(args: &EvalArgs, config: &Config, task: Task, json: bool, stop: &Atomic
         let text = "--samples above 1 needs a --temperature above 0: without one all texts of a problem are the same";
         return Err(Error::Usage(text.into()));
     }
-    let out = args.out.clone().unwrap_or_else(|| run::default_record(task, &args.model));
+    let out = args.out.clone().unwrap_or_else(|| recipes::default_record(task, &args.model));
     let plan = TaskRun {
         task,
         file: args.file.clone().unwrap_or_default(),
@@ -54,7 +56,7 @@ fn judge(args: &EvalArgs, config: &Config, task: Task, json: bool, stop: &Atomic
         grader: args.grader.clone(),
         seconds: args.time_limit,
     };
-    let summary = with_device(config.device.as_deref(), stop, |context| run::task(context, config, &plan))
+    let summary = with_device(config.device.as_deref(), stop, |context| recipes::task(context, config, &plan))
         .map_err(|e| e.and("the same command goes on from there"))?;
     if json {
         return Ok(report::json(&summary)?);

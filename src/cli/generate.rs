@@ -9,18 +9,18 @@ use serde_json::json;
 
 use super::args::GenerateArgs;
 use crate::{
-    checkpoint::Folder,
-    config::Config as Settings,
     data::{
         template::{Chat, Moment},
         tokenizer::Tokenizer,
     },
-    engine,
-    generate::{Blueprint, Next, Request, Sampling},
+    formats::Folder,
     gpu::Gpu,
+    infer::generate::{Blueprint, Next, Request, Sampling},
     model::Config,
     report::{self, Console, Report},
-    run::{self, Context, Error},
+    session::{self, Context, Error},
+    settings::Config as Settings,
+    train::engine,
 };
 
 pub(super) fn run(args: &GenerateArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
@@ -35,7 +35,7 @@ pub(super) fn run(args: &GenerateArgs, json: bool, stop: &AtomicBool) -> Result<
     }
     let gpu = Gpu::open(args.device.as_deref())?;
     let most = args.max_new_tokens as usize;
-    let adapter = args.adapter.as_deref().map(|folder| run::open_adapter(folder, &config)).transpose()?;
+    let adapter = args.adapter.as_deref().map(|folder| session::open_adapter(folder, &config)).transpose()?;
     let mark = folder.mark(&config.entries())?;
     adapter.iter().try_for_each(|tuned| tuned.check_base(&mark))?;
     let layout = adapter.as_ref().map(|tuned| tuned.layout.clone());
@@ -43,9 +43,9 @@ pub(super) fn run(args: &GenerateArgs, json: bool, stop: &AtomicBool) -> Result<
         args.autotune.map_or_else(Settings::default, |autotune| Settings { autotune, ..Settings::default() });
     let mut report = Report::new(Console::stderr());
     let mut context = Context { gpu: &gpu, report: &mut report, stop, profile: false };
-    let config = run::heeding(&mut context, config)?;
+    let config = session::heeding(&mut context, config)?;
     let blueprint = Blueprint::new(config, layout, 1, prompt.len() + most, gpu.max_binding())?;
-    run::tune(&mut context, &settings, blueprint.work(), blueprint.bytes())?;
+    session::tune(&mut context, &settings, blueprint.work(), blueprint.bytes())?;
     let mut generator = blueprint.load(&gpu, &folder, adapter.as_ref().and_then(|tuned| tuned.folder.as_ref()))?;
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p };
     let ends = tokenizer.eos_ids();

@@ -3,14 +3,11 @@
 use serde_json::json;
 
 use super::args::MergeArgs;
-use crate::{
-    report,
-    run::{self, Error},
-};
+use crate::{recipes, report, session::Error};
 
 pub(super) fn run(args: &MergeArgs, json: bool) -> Result<(), Error> {
     let MergeArgs { model, adapter, out, dtype } = args;
-    run::merge(model, adapter, out, *dtype)?;
+    recipes::merge(model, adapter, out, *dtype)?;
     if json {
         return Ok(report::json(&json!({ "out": out }))?);
     }

@@ -31,7 +31,7 @@ use args::{Cli, Verb};
 use crate::{
     gpu::Gpu,
     report::{self, Console, Report},
-    run::{Context, Error},
+    session::{Context, Error},
 };
 
 const FAILED: u8 = 1;

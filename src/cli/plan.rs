@@ -4,13 +4,13 @@ use serde_json::json;
 
 use super::args::PlanArgs;
 use crate::{
-    config::Config,
     data::{Example, sampler::Epochs, tokenizer::Tokenizer},
-    fit::{Choice, Costs},
     gpu::Gpu,
     model::{self, config::Parameter},
     report::{self, Console, Report, Table, bytes, count},
-    run::{self, Error, Limits},
+    session::{self, Error, Limits},
+    settings::Config,
+    train::planner::{Choice, Costs},
 };
 
 /// Bytes that a binding may span on common GPUs; a device with less splits tables, which costs nothing.
@@ -19,12 +19,12 @@ const MAX_BINDING: u64 = (2 << 30) - 4;
 pub(super) fn run(args: &PlanArgs, json: bool) -> Result<(), Error> {
     let config = args.config()?;
     let strong = model::Config::open(config.model()?)?;
-    let models = run::outline(&config, &strong)?;
+    let models = session::outline(&config, &strong)?;
     let steps = steps(&config, &strong)?;
     let batches: Vec<Vec<&Example>> = steps.iter().map(|step| step.iter().collect()).collect();
     let limits = limits(&config)?;
-    let before = run::states_peak(&config, &models.others, &batches, &limits)?;
-    let choice = run::arrange(&config, &strong, models, &batches, &limits)?;
+    let before = session::states_peak(&config, &models.others, &batches, &limits)?;
+    let choice = session::arrange(&config, &strong, models, &batches, &limits)?;
     let Choice { spec, blueprint, .. } = &choice;
     let footprint = blueprint.footprint();
     let [pass, update] = blueprint.dispatches();
@@ -70,7 +70,7 @@ pub(super) fn run(args: &PlanArgs, json: bool) -> Result<(), Error> {
         "{} parameters, {}{}, {passes:.1} passes a step\nmemory there is: {available}\n\n{}\n{}\n{}",
         count(parameters as u64),
         choice.describe(),
-        if run::streams(spec) { ", layers of the weak model or teacher read in every pass" } else { "" },
+        if session::streams(spec) { ", layers of the weak model or teacher read in every pass" } else { "" },
         table.render(),
         times.render(),
         told(costs),
@@ -108,8 +108,8 @@ fn steps(config: &Config, strong: &model::Config) -> Result<Vec<Vec<Example>>, E
         return Ok(vec![(0..config.batch_size as u64).map(example).collect()]);
     }
     let tokenizer = Tokenizer::open(config.model()?)?;
-    let dataset = run::dataset(&mut Report::new(Console::stderr()), config, &tokenizer, strong.vocab)?;
-    let order = run::choose_order(config, &dataset.examples, None)?;
+    let dataset = session::dataset(&mut Report::new(Console::stderr()), config, &tokenizer, strong.vocab)?;
+    let order = session::choose_order(config, &dataset.examples, None)?;
     let mut epochs = Epochs::new(order, config.batch_size, config.seed, config.shuffle)?;
     let step = |step| epochs.batch(step).into_iter().map(|i| dataset.examples[i].clone()).collect();
     Ok((0..epochs_looked_at(&dataset.examples, config)).map(step).collect())

@@ -6,11 +6,11 @@ use serde_json::json;
 
 use super::{args::ScoreArgs, check_new_file, with_device};
 use crate::{
-    config::Config,
-    curriculum::{self, EntropyRow},
+    data::curriculum::{self, EntropyRow},
+    infer::score,
     report::{self, count},
-    run::{self, Error, Source},
-    score,
+    session::{self, Error, Source},
+    settings::Config,
 };
 
 pub(super) fn run(args: &ScoreArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
@@ -20,8 +20,8 @@ pub(super) fn run(args: &ScoreArgs, json: bool, stop: &AtomicBool) -> Result<(),
     check_new_file(&args.out)?;
     let scored = with_device(config.device.as_deref(), stop, |context| {
         let source = Source::of(&config)?;
-        let dataset = run::dataset(context.report, &config, &source.tokenizer, source.config.vocab)?;
-        run::score(context, &config, "score", &source, &dataset.examples)
+        let dataset = session::dataset(context.report, &config, &source.tokenizer, source.config.vocab)?;
+        session::score(context, &config, "score", &source, &dataset.examples)
     })?;
     let loss = score::mean_loss(&scored);
     let rows: Vec<EntropyRow> = scored.into_iter().map(|s| s.row).collect();

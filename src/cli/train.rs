@@ -5,17 +5,14 @@ use std::sync::atomic::AtomicBool;
 use serde_json::json;
 
 use super::{args::TrainArgs, with_device};
-use crate::{
-    report,
-    run::{self, Error},
-};
+use crate::{recipes, report, session::Error};
 
 pub(super) fn run(args: &TrainArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
     let config = args.config()?;
     let (_model, _data, out) = (config.model()?, config.data()?, config.out()?);
     let trained = with_device(config.device.as_deref(), stop, |context| {
         context.profile = args.profile;
-        run::single(context, &config)
+        recipes::single(context, &config)
     })
     .map_err(|e| e.and("go on with --resume"))?;
     if json {

@@ -4,6 +4,7 @@
 //! other room. Files come from strangers: what they can cost is bounded, and what is wrong with them is a typed error.
 
 pub mod arithmetic;
+pub mod curriculum;
 pub mod dataset;
 mod error;
 mod files;

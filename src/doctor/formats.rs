@@ -6,19 +6,21 @@ use serde::Serialize;
 
 use super::Error;
 use crate::{
-    checkpoint::AdapterConfig,
     data::{
         Example,
         pack::{self, Batch},
         random::StepKey,
     },
-    engine::{self, Blueprint, Engine, LOGITS, Loss, Other, Side, Spec},
+    formats::AdapterConfig,
     gpu::{Form, Gpu, tune::Judged},
-    method::{Draw, Source},
+    graph::{
+        ops::{self, head_loss::LOSS},
+        optim::{LOSS_SCALING, Scalars, Width},
+        tensor::Format,
+    },
     model::{Config, Held, Layout},
-    ops::{self, head_loss::LOSS},
-    optim::{LOSS_SCALING, Scalars, Width},
-    tensor::Format,
+    objective::{Draw, Source},
+    train::engine::{self, Blueprint, Engine, LOGITS, Loss, Other, Side, Spec},
 };
 
 /// The name of what needs no other format.

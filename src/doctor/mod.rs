@@ -23,13 +23,14 @@ pub use room::Room;
 
 use crate::{
     bench::{self, Check},
-    engine,
     gpu::{
         self, AdapterSummary, Gpu,
         tune::{self, Judged},
     },
-    model, ops,
+    graph::ops,
+    model,
     report::{Event, Report},
+    train::engine,
 };
 
 /// What can stop an examination.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Error;
-use crate::{bench, gpu::Gpu, ops};
+use crate::{bench, gpu::Gpu, graph::ops};
 
 /// The product that the device's speed is told from.
 const PRODUCT: &str = "gemm nt 512x512x512 f32";

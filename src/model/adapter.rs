@@ -13,11 +13,13 @@ use super::{
     weights::{Stored, Weights, shard_rows},
 };
 use crate::{
-    checkpoint::{ADAPTER_PREFIX, AdapterFolder, Folder, Part},
+    formats::{ADAPTER_PREFIX, AdapterFolder, Folder, Part},
     gpu::{self, Gpu, Upload},
-    ops::{self, Decomposed, Dropout},
-    tape::Tape,
-    tensor::{Memory, Role, Store, Tensor},
+    graph::{
+        ops::{self, Decomposed, Dropout},
+        tape::Tape,
+        tensor::{Memory, Role, Store, Tensor},
+    },
 };
 pub use layout::{Layout, LayoutError};
 use layout::{Module, Whole, peft_name};

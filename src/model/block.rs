@@ -1,7 +1,7 @@
 //! One transformer block: attention and a gated MLP, each added to the residual stream, with norms before or behind them.
 
 use super::{Adapter, Model, config::QkNorm};
-use crate::{
+use crate::graph::{
     ops::{self, Rotary},
     tape::Tape,
     tensor::Tensor,

@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 
 pub use super::family::Family;
 use super::family::{FAMILIES, Switch};
-use crate::{ops::Activation, tensor::Format};
+use crate::graph::{ops::Activation, tensor::Format};
 use fields::Fields;
 pub use parameter::{Init, Parameter};
 use positions::Positions;

@@ -5,8 +5,8 @@ use super::{
     config::{Config, Held, Parameter},
 };
 use crate::{
-    checkpoint::{Coding, Folder},
-    tensor::{Format, QUANTILES},
+    formats::{Coding, Folder},
+    graph::tensor::{Format, QUANTILES},
 };
 
 /// Rows of packed matrices come in these numbers, so that products can read four at a time.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use config::{LongRope, Rope};
 use weights::Stored;
 
-use crate::{
+use crate::graph::{
     ops::{self, Noise, Rotary, head_loss::Head},
     tape::Tape,
     tensor::{Role, Store, Tensor},

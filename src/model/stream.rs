@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use super::{Config, Error, Inputs, Model, Parameter, weights::Weights};
 use crate::{
-    checkpoint::Folder,
+    formats::Folder,
     gpu::Upload,
-    ops,
-    tape::Tape,
-    tensor::{Memory, Role, Store, Tensor},
+    graph::{
+        ops,
+        tape::Tape,
+        tensor::{Memory, Role, Store, Tensor},
+    },
 };
 
 /// Begins the names of the first layer's parameters.

@@ -7,10 +7,12 @@ use super::{
     held::format,
 };
 use crate::{
-    checkpoint::{self, Codes, Folder, Quantised},
+    formats::{self, Codes, Folder, Quantised},
     gpu::{self, Gpu, Upload},
-    ops::MAX_TERMS,
-    tensor::{ELEMENT, Format, GROUP, Memory, Role, Store, Tensor},
+    graph::{
+        ops::MAX_TERMS,
+        tensor::{ELEMENT, Format, GROUP, Memory, Role, Store, Tensor},
+    },
 };
 
 /// A split table's shards have a multiple of this many rows, so that the logits of each can be bound.
@@ -59,7 +61,7 @@ pub enum Error {
     },
     /// A folder's weights cannot be read.
     #[error(transparent)]
-    Checkpoint(#[from] checkpoint::Error),
+    Checkpoint(#[from] formats::Error),
     /// The device failed.
     #[error(transparent)]
     Gpu(#[from] gpu::Error),

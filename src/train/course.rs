@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{
     data::{pack::Batch, random::StepKey},
-    engine::{Engine, Loss, Side, StartedPass, StartedUpdate},
-    method::{Draw, Source},
-    optim::Scalars,
+    graph::optim::Scalars,
+    objective::{Draw, Source},
     report::{self, Event, MixStep, Report, Step},
+    train::engine::{Engine, Loss, Side, StartedPass, StartedUpdate},
 };
 
 /// Steps before those that are profiled: drivers compile shaders in the first, the second sets the pace.

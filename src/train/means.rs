@@ -1,12 +1,12 @@
 //! Means of a step's statistics over its target tokens, and what follows from them.
 
 use crate::{
-    engine::TokenStats,
-    ops::head_loss::{
+    graph::ops::head_loss::{
         ENTROPY, ENTROPY_STRONG, ENTROPY_WEAK, LOSS, MARGIN, MEAN, MEAN_WEAK, PULL, PULL_ALONE, STATS, TARGET,
         TARGET_WEAK,
     },
     report::{MixStep, StrongStep, WeakStep},
+    train::engine::TokenStats,
 };
 
 /// Weighted sums of statistics; with weights that sum to 1, means.

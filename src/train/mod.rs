@@ -4,8 +4,10 @@
 //! its loss is the sum over their target tokens divided by the number of those tokens, in however many passes.
 
 mod course;
+pub mod engine;
 mod means;
 mod mixing;
+pub mod planner;
 mod probe;
 mod save;
 
@@ -19,15 +21,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    checkpoint::{self, AdapterConfig, AdapterFiles, Companions, Contents, Dtype, Entry, ModelFiles, Restored},
     data::{
         Example,
         pack::{self, Batch},
         sampler::Epochs,
     },
-    engine::{self, Engine},
-    optim::{LOSS_SCALING, Scalars, Schedule},
+    formats::{self, AdapterConfig, AdapterFiles, Companions, Contents, Dtype, Entry, ModelFiles, Restored},
+    graph::optim::{LOSS_SCALING, Scalars, Schedule},
     report::{self, Event, Metrics, Report},
+    train::engine::Engine,
 };
 
 use course::Course;
@@ -46,7 +48,7 @@ pub enum Error {
     Engine(#[from] engine::Error),
     /// A checkpoint or the final model could not be read or written.
     #[error(transparent)]
-    Checkpoint(#[from] checkpoint::Error),
+    Checkpoint(#[from] formats::Error),
     /// A batch could not be packed.
     #[error(transparent)]
     Data(#[from] crate::data::Error),
@@ -267,7 +269,7 @@ pub fn train(
         if stopped || due {
             course.settle(report)?;
             let path = course.save(step)?;
-            checkpoint::prune(phase.out, phase.keep)?;
+            formats::prune(phase.out, phase.keep)?;
             report.event(&Event::CheckpointSaved { path: &path, step })?;
         }
         if stopped && step < phase.steps {

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::{Error, rows};
 use crate::{
     data::{Example, pack::Batch, random::StepKey},
-    engine::{Engine, TokenStats},
-    method::Draw,
-    ops::head_loss::{DISTRACTOR, DISTRACTOR_LOGIT, MEAN, WATCHED},
+    graph::ops::head_loss::{DISTRACTOR, DISTRACTOR_LOGIT, MEAN, WATCHED},
+    objective::Draw,
     report::Probed,
+    train::engine::{Engine, TokenStats},
 };
 
 /// The step whose randomness all looks share; no run has so many.

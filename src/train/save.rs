@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use super::{Error, OPTIMIZER, Phase, State, probe::Baseline};
 use crate::{
-    checkpoint::{self, Entry, Restored, SHARD_BYTES, Saved, TensorFile},
-    engine::{self, Engine, Side},
-    tensor::Tensor,
+    formats::{self, Entry, Restored, SHARD_BYTES, Saved, TensorFile},
+    graph::tensor::Tensor,
+    train::engine::{self, Engine, Side},
 };
 
 fn entries(engine: &Engine<'_>) -> Vec<Entry> {
@@ -22,7 +22,7 @@ fn read(engine: &Engine<'_>, name: &str) -> Result<Vec<f32>, engine::Error> {
 pub(super) fn export(engine: &Engine<'_>, phase: &Phase<'_>) -> Result<(), Error> {
     let entries = entries(engine);
     let contents = phase.files.contents(&entries);
-    checkpoint::save(phase.out, &contents, phase.files.dtype, SHARD_BYTES, |entry| read(engine, &entry.name))?;
+    formats::save(phase.out, &contents, phase.files.dtype, SHARD_BYTES, |entry| read(engine, &entry.name))?;
     Ok(())
 }
 
@@ -41,13 +41,13 @@ pub(super) fn save(
     let entries = entries(engine);
     let (identity, tokens, logits) = (phase.identity.clone(), engine.tokens(), engine.logits());
     let json = serde_json::to_value(State { identity, tokens, logits, lambda, baseline }).unwrap_or_default();
-    let run = checkpoint::Run {
+    let run = formats::Run {
         step,
         contents: phase.files.contents(&entries),
         tensors: &[TensorFile { stem: OPTIMIZER, entries: &optimizer }],
         state: &json,
     };
-    let path = checkpoint::save_run(phase.out, &run, |file, entry| {
+    let path = formats::save_run(phase.out, &run, |file, entry| {
         if file != OPTIMIZER {
             return read(engine, &entry.name);
         }

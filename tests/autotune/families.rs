@@ -6,9 +6,11 @@ use underdog::{
         kernel::{Binding, Module},
         kernels::linear,
     },
-    ops::matmul::{Product, nt},
-    tape::{Command, Tape},
-    tensor::{Role, Store},
+    graph::{
+        ops::matmul::{Product, nt},
+        tape::{Command, Tape},
+        tensor::{Role, Store},
+    },
 };
 
 /// `y = 2 x`, or `y += 2 x`, in a way that its overrides spoil.

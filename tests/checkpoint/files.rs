@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use half::{bf16, f16};
 use safetensors::{SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
-use underdog::checkpoint::{
+use underdog::formats::{
     BoxError, Companions, Dtype, Entry, Error, Folder, ModelFiles, SHARD_BYTES, check_vacant, save_model,
 };
 

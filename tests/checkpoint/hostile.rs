@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
-use underdog::checkpoint::{Companions, Dtype, Error, Folder, SHARD_BYTES};
+use underdog::formats::{Companions, Dtype, Error, Folder, SHARD_BYTES};
 
 use crate::support::{entries, entry, raw, save, told};
 

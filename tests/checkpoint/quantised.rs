@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
-use underdog::checkpoint::{Error, Folder};
+use underdog::formats::{Error, Folder};
 
 use crate::support::{entry, raw, told};
 

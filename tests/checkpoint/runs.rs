@@ -6,7 +6,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use underdog::checkpoint::{
+use underdog::formats::{
     BoxError, Companions, Contents, Entry, Error, ModelFiles, Restored, Run, Saved, TensorFile, latest, prune,
     save_run,
 };

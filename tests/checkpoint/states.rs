@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use half::bf16;
-use underdog::checkpoint::{States, StatesOf, StatesWriter};
+use underdog::formats::{States, StatesOf, StatesWriter};
 
 use crate::support::{names, told};
 

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::path::Path;
 
-use underdog::checkpoint::{Companions, Dtype, Entry, Error, Folder, ModelFiles, save_model};
+use underdog::formats::{Companions, Dtype, Entry, Error, Folder, ModelFiles, save_model};
 
 pub(crate) const CONFIG: &str =
     r#"{"architectures": ["LlamaModel"], "model_type": "llama", "torch_dtype": "float16"}"#;

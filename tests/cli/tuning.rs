@@ -17,7 +17,7 @@ fn ok(desk: &Desk, cache: &str, line: &str) -> Told {
 
 /// Without forms to choose from there is nothing to try.
 fn has_forms() -> bool {
-    let has = underdog::ops::families().next().is_some();
+    let has = underdog::graph::ops::families().next().is_some();
     if !has {
         eprintln!("SKIPPED: tuning: wants a kernel with other forms");
     }

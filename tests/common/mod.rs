@@ -6,9 +6,11 @@ use std::{collections::HashSet, sync::OnceLock};
 
 use underdog::{
     gpu::{Gpu, Upload},
-    plan::Plan,
-    tape::{Command, Recording, Tape},
-    tensor::{Format, Memory, Place, Role, Store, Tensor},
+    graph::{
+        plan::Plan,
+        tape::{Command, Recording, Tape},
+        tensor::{Format, Memory, Place, Role, Store, Tensor},
+    },
 };
 
 /// The device that every test of a binary uses. `UNDERDOG_EXPECT_ADAPTER` names a part of its name: a driver that was not
@@ -230,7 +232,7 @@ impl Bench {
                 tape.train(x, dx);
                 self.gradients.push(Some((dx, vec![0.0; x.len()])));
                 let zero = self.upload(&Mat::zeros(mat.rows, mat.cols));
-                underdog::ops::add(tape, x, zero)
+                underdog::graph::ops::add(tape, x, zero)
             }
         }
     }

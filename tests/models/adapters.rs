@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, fs};
 use serde::Deserialize;
 use serde_json::Value;
 use underdog::{
-    checkpoint::{self, AdapterConfig, Companions, Dtype, ModelFiles, SHARD_BYTES},
-    engine::{Blueprint, Loss, Side, Spec},
-    method::Source,
+    formats::{self, AdapterConfig, Companions, Dtype, ModelFiles, SHARD_BYTES},
+    graph::{ops::head_loss::LOSS, optim::Scalars},
     model::Layout,
-    ops::head_loss::LOSS,
-    optim::Scalars,
-    train::Mixing,
+    objective::Source,
+    train::{
+        Mixing,
+        engine::{Blueprint, Loss, Side, Spec},
+    },
 };
 
 use crate::{common::gpu, support::*};
@@ -86,7 +87,7 @@ fn merged(name: &str, base: &str) -> tempfile::TempDir {
     let (config_json, companions) = (json.to_string(), Companions::default());
     let architecture = shape.family.architecture;
     let model = ModelFiles { config_json: &config_json, architecture, companions: &companions, entries: &entries };
-    checkpoint::save_model(out.path(), &model, Dtype::F32, SHARD_BYTES, |entry| {
+    formats::save_model(out.path(), &model, Dtype::F32, SHARD_BYTES, |entry| {
         layout.merged(entry, &weights, &adapter, &shape)
     })
     .unwrap();

@@ -3,11 +3,11 @@
 use std::{fs, sync::atomic::AtomicBool};
 
 use underdog::{
-    engine::{Blueprint, Side, Spec},
+    graph::ops::head_loss::LOSS,
+    infer::score::score,
     model::Config,
-    ops::head_loss::LOSS,
     report::{Console, Report},
-    score::score,
+    train::engine::{Blueprint, Side, Spec},
 };
 
 use crate::support::*;

@@ -2,7 +2,7 @@
 
 use underdog::{
     data::Example,
-    generate::{Generator, Next, Request, Sampling},
+    infer::generate::{Generator, Next, Request, Sampling},
 };
 
 use crate::{common::gpu, support::*};

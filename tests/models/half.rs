@@ -4,12 +4,14 @@ use std::path::Path;
 
 use underdog::{
     data::{Example, pack::Batch},
-    engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec, Updated},
     gpu::Gpu,
-    method::Source,
+    graph::{
+        ops::{self, head_loss::LOSS},
+        optim::{LOSS_SCALING, Scalars, Width},
+    },
     model::{Config, Parameter},
-    ops::{self, head_loss::LOSS},
-    optim::{LOSS_SCALING, Scalars, Width},
+    objective::Source,
+    train::engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec, Updated},
 };
 
 use crate::{

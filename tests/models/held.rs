@@ -3,14 +3,16 @@
 use std::path::Path;
 
 use underdog::{
-    checkpoint::AdapterConfig,
     data::Example,
-    engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec},
-    method::Source,
+    formats::AdapterConfig,
+    graph::{
+        ops::head_loss::{ENTROPY_WEAK, LOSS},
+        optim::Width,
+        tensor::Format,
+    },
     model::{Config, Held, Layout},
-    ops::head_loss::{ENTROPY_WEAK, LOSS},
-    optim::Width,
-    tensor::Format,
+    objective::Source,
+    train::engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec},
 };
 
 use crate::{

@@ -2,15 +2,17 @@
 
 use underdog::{
     data::{Example, pack::Batch},
-    engine::{Engine, Loss, Side, Spec},
     gpu::Program,
-    method::{Beside, Distill, Method, Mix, Row, Settings, Sft, Source},
+    graph::{
+        ops::head_loss::{LOSS, STATS},
+        optim::{Scalars, schedule_tensor},
+        plan::Plan,
+        tape::Tape,
+        tensor::{Memory, Role, Store},
+    },
     model::{Adapter, Model},
-    ops::head_loss::{LOSS, STATS},
-    optim::{Scalars, schedule_tensor},
-    plan::Plan,
-    tape::Tape,
-    tensor::{Memory, Role, Store},
+    objective::{Beside, Distill, Method, Mix, Row, Settings, Sft, Source},
+    train::engine::{Engine, Loss, Side, Spec},
 };
 
 use crate::{adapters, common::gpu, methods::arm, support::*};

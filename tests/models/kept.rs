@@ -4,19 +4,21 @@
 use half::bf16;
 use tempfile::TempDir;
 use underdog::{
-    checkpoint::{States, StatesOf, StatesWriter},
     data::{Example, pack::Batch},
-    engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec, Supply},
-    method::{Row, Source},
-    model::Model,
-    ops::{
-        self,
-        head_loss::{Head, LOSS, Second, head_loss},
+    formats::{States, StatesOf, StatesWriter},
+    graph::{
+        ops::{
+            self,
+            head_loss::{Head, LOSS, Second, head_loss},
+        },
+        optim::{Width, schedule_tensor},
+        plan::Plan,
+        tape::Tape,
+        tensor::{Memory, Role, Store},
     },
-    optim::{Width, schedule_tensor},
-    plan::Plan,
-    tape::Tape,
-    tensor::{Memory, Role, Store},
+    model::Model,
+    objective::{Row, Source},
+    train::engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec, Supply},
 };
 
 use crate::{adapters, common::gpu, invariance::Trace, methods, support::*};

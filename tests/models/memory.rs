@@ -3,14 +3,13 @@
 use std::path::Path;
 
 use underdog::{
-    checkpoint::AdapterConfig,
     data::{Example, pack::pack},
-    engine::{Blueprint, LOGITS, Loss, Other, Side, Spec},
+    formats::AdapterConfig,
     gpu::{Gpu, MemoryUse},
-    method::Source,
+    graph::{optim::Width, tensor::Format},
     model::{Config, Held, Layout},
-    optim::Width,
-    tensor::Format,
+    objective::Source,
+    train::engine::{Blueprint, LOGITS, Loss, Other, Side, Spec},
 };
 
 use crate::{common::Rng, support::quiet};

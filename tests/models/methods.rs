@@ -6,14 +6,18 @@ use serde::Deserialize;
 use serde_json::Value;
 use underdog::{
     data::{pack::Batch, random::StepKey},
-    engine::{Engine, Loss, Side, TokenStats},
-    method::Source,
-    ops::head_loss::{
-        DISTRACTOR, DISTRACTOR_LOGIT, ENTROPY, ENTROPY_STRONG, ENTROPY_WEAK, LOSS, MARGIN, MEAN, MEAN_WEAK, PULL,
-        PULL_ALONE, TARGET, TARGET_WEAK,
+    graph::{
+        ops::head_loss::{
+            DISTRACTOR, DISTRACTOR_LOGIT, ENTROPY, ENTROPY_STRONG, ENTROPY_WEAK, LOSS, MARGIN, MEAN, MEAN_WEAK, PULL,
+            PULL_ALONE, TARGET, TARGET_WEAK,
+        },
+        optim::Scalars,
     },
-    optim::Scalars,
-    train::{Means, Mixing},
+    objective::Source,
+    train::{
+        Means, Mixing,
+        engine::{Engine, Loss, Side, TokenStats},
+    },
 };
 
 use crate::support::*;

@@ -1,8 +1,8 @@
 //! Mixed logits of two models against the golden numbers: both learning, and the weak one frozen.
 
 use underdog::{
-    engine::Side,
-    ops::head_loss::{ENTROPY_STRONG, ENTROPY_WEAK, LOSS},
+    graph::ops::head_loss::{ENTROPY_STRONG, ENTROPY_WEAK, LOSS},
+    train::engine::Side,
 };
 
 use crate::support::*;

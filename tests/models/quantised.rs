@@ -1,6 +1,6 @@
 //! Folders that bitsandbytes and MLX quantised, against the logits of the numbers that these libraries widen.
 
-use underdog::tensor::Format::{self, Bf16, Nf4, Q4, Q8};
+use underdog::graph::tensor::Format::{self, Bf16, Nf4, Q4, Q8};
 
 use crate::support::*;
 

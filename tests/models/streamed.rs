@@ -1,6 +1,6 @@
 //! Frozen models of which one layer at a time is on the device: the same bits as where all are.
 
-use underdog::engine::{Blueprint, Loss, Other, Side, Spec, Supply};
+use underdog::train::engine::{Blueprint, Loss, Other, Side, Spec, Supply};
 
 use crate::{invariance::Trace, methods, support::*};
 

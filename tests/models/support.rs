@@ -7,22 +7,26 @@ use std::{
 
 use safetensors::SafeTensors;
 use underdog::{
-    checkpoint::{AdapterFolder, Folder},
     data::{
         Example,
         pack::{Batch, pack},
         random::StepKey,
     },
-    engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec, TokenStats},
+    formats::{AdapterFolder, Folder},
     gpu::Gpu,
-    method::{Draw, Row, Source},
+    graph::{
+        ops::head_loss::{self, LOSS},
+        optim::{Scalars, Width, schedule_tensor},
+        plan::Plan,
+        tape::Tape,
+        tensor::{Memory, Role, Store},
+    },
     model::{Adapter, Config, Layout, Model},
-    ops::head_loss::{self, LOSS},
-    optim::{Scalars, Width, schedule_tensor},
-    plan::Plan,
-    tape::Tape,
-    tensor::{Memory, Role, Store},
-    train::Mixing,
+    objective::{Draw, Row, Source},
+    train::{
+        Mixing,
+        engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec, TokenStats},
+    },
 };
 
 use crate::common::{Mat, compare, gpu};

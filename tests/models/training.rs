@@ -4,18 +4,23 @@ use std::{fs, path::Path, sync::atomic::AtomicBool};
 
 use serde_json::{Map, Value, json};
 use underdog::{
-    checkpoint::{self, Companions, Dtype, Folder, Saved},
     data::{
         pack::Batch,
         sampler::{Epochs, Order},
     },
-    engine::{Blueprint, Engine, LOGITS, Side, Spec},
+    formats::{self, Companions, Dtype, Folder, Saved},
     gpu::Gpu,
+    graph::{
+        ops::head_loss::LOSS,
+        optim::{Decay, Scalars, Schedule},
+    },
     model::Config,
-    ops::head_loss::LOSS,
-    optim::{Decay, Scalars, Schedule},
     report::{self, Console, Report},
-    train::{self, Error, Files, Mixing, Noise, Outcome, Phase, fingerprint},
+    train::{
+        self, Error, Files, Mixing, Noise, Outcome, Phase,
+        engine::{Blueprint, Engine, LOGITS, Side, Spec},
+        fingerprint,
+    },
 };
 
 use crate::{adapters, common::gpu, support::*};
@@ -71,7 +76,7 @@ impl<'a> Run<'a> {
         let mut engine = arm.engine_on(self.gpu, &Spec { max_binding: self.max_binding, ..arm.spec(TOKENS) });
         let (examples, strong) = (&arm.examples, golden_path(&arm.strong));
         let (alpha, padded) = arm.noise;
-        let from = checkpoint::latest(self.out).unwrap().found;
+        let from = formats::latest(self.out).unwrap().found;
         assert!(from.as_ref().is_none_or(|from| train::row_of(from).unwrap() == (TOKENS, LOGITS)));
         let phase = Phase {
             name: "test",
@@ -124,7 +129,7 @@ fn metrics(out: &Path) -> Vec<Value> {
 }
 
 fn step_of_latest(out: &Path) -> Option<u64> {
-    checkpoint::latest(out).unwrap().found.map(|found| found.step)
+    formats::latest(out).unwrap().found.map(|found| found.step)
 }
 
 /// A run interrupted twice and then resumed, with another checkpoint on the way, must end as one that was left alone.
@@ -300,13 +305,13 @@ fn other_settings_are_refused_by_name() {
 }
 
 /// The checkpoint that a run leaves which stops because it ran away.
-fn last_good_state(run: Run<'_>) -> checkpoint::Restored {
+fn last_good_state(run: Run<'_>) -> formats::Restored {
     let (engine, outcome) = run.go(false);
     let scaled = run.arm.scalars.growth > 0;
     let advised = outcome.as_ref().is_err_and(|error| error.to_string().contains("--precision f32"));
     assert_eq!(advised, scaled, "{outcome:?}");
     let Err(Error::NotFinite { step, saved, .. }) = outcome else { panic!("{outcome:?}") };
-    let found = checkpoint::latest(run.out).unwrap().found.expect("a checkpoint");
+    let found = formats::latest(run.out).unwrap().found.expect("a checkpoint");
     assert_eq!(found.step, step - 1);
     assert!(saved.contains(&format!("checkpoint-{}", found.step)), "{saved}");
     assert!(!run.out.join("config.json").exists(), "a run that failed leaves no model");
@@ -330,14 +335,14 @@ fn a_run_that_runs_away_keeps_its_last_good_state() {
     let known_late = last_good_state(Run { save_every: 0, out: ahead.path(), ..run });
     assert_eq!(known_at_once.step, known_late.step);
     for file in ["model.safetensors", "optimizer.safetensors"] {
-        let read = |found: &checkpoint::Restored| fs::read(found.path.join(file)).unwrap();
+        let read = |found: &formats::Restored| fs::read(found.path.join(file)).unwrap();
         assert!(read(&known_at_once) == read(&known_late), "{file}");
     }
     // With a loss scale it is given up once that cannot be halved any more.
     let (scaled, arm) = (tempfile::tempdir().unwrap(), growing(2000));
     let given_up = last_good_state(Run { arm: &arm, out: scaled.path(), save_every: 0, steps: 40, ..run });
     assert_eq!(given_up.step, known_late.step + 16, "from 65,536 to 1");
-    let bytes = |found: &checkpoint::Restored| fs::read(found.path.join("model.safetensors")).unwrap();
+    let bytes = |found: &formats::Restored| fs::read(found.path.join("model.safetensors")).unwrap();
     assert!(bytes(&given_up) == bytes(&known_late), "skipped steps leave the weights");
 }
 
@@ -392,7 +397,7 @@ fn follows(arm: &Arm, golden: &Golden, prefix: &str, last: &str) {
         checks.each(theirs, &found, &golden.get(&format!("{prefix}{theirs}")), 2e-5);
     }
     let model = Folder::open(out.path()).unwrap();
-    let read = |entry: checkpoint::Entry| {
+    let read = |entry: formats::Entry| {
         let values = model.read_vec(&entry.name, &entry.dims).unwrap();
         (entry.name, values)
     };

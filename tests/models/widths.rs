@@ -4,12 +4,14 @@ use std::path::Path;
 
 use underdog::{
     data::{Example, pack::Batch, random::StepKey},
-    engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec},
-    method::{Draw, Source},
+    graph::{
+        ops::head_loss::LOSS,
+        optim::{Scalars, Width},
+        tensor::Format,
+    },
     model::{Config, Parameter},
-    ops::head_loss::LOSS,
-    optim::{Scalars, Width},
-    tensor::Format,
+    objective::{Draw, Source},
+    train::engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec},
 };
 
 use crate::{

@@ -1,6 +1,6 @@
 //! AdamW against torch's order of operations in f64, over ten steps.
 
-use underdog::{
+use underdog::graph::{
     optim::{AdamW, HOST_SCALARS, Scalars, Width, loss_scaling, schedule_tensor},
     plan::Plan,
     tape::Tape,

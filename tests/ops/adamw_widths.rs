@@ -1,7 +1,7 @@
 //! AdamW with weights, gradients and moments in 16 and 8 bits: each step against f64 over the numbers that were held before it,
 //! within what a rounding may change; rounding by chance is right on average, and the same for the same seed.
 
-use underdog::{
+use underdog::graph::{
     optim::{AdamW, HOST_SCALARS, Scalars, Width, loss_scaling, schedule_tensor},
     plan::Plan,
     tape::Tape,

@@ -3,13 +3,15 @@
 
 use underdog::{
     gpu::{Alternative, Family, Gpu, adapters},
-    ops::{
-        self,
-        matmul::{self, Product},
+    graph::{
+        ops::{
+            self,
+            matmul::{self, Product},
+        },
+        plan::Plan,
+        tape::{Command, Recording, Tape},
+        tensor::{Memory, Role, Store, Tensor},
     },
-    plan::Plan,
-    tape::{Command, Recording, Tape},
-    tensor::{Memory, Role, Store, Tensor},
 };
 
 use crate::common::Rng;

@@ -1,6 +1,6 @@
 //! Grouped-query attention over packed documents and over a cache, with windows and capped scores.
 
-use underdog::ops::{self, Heads, Scores};
+use underdog::graph::ops::{self, Heads, Scores};
 
 use crate::{
     check::{Case, Cases, Oracle},

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use underdog::{
     gpu::{Alternative, Family, Gpu, kernels::attention},
-    ops::{self, Heads, Scores},
-    tape::{Command, Tape},
-    tensor::{Role, Store},
+    graph::{
+        ops::{self, Heads, Scores},
+        tape::{Command, Tape},
+        tensor::{Role, Store},
+    },
 };
 
 use crate::{

@@ -1,6 +1,6 @@
 //! One op's case: the device against the oracle, the oracle against finite differences.
 
-use underdog::{tape::Tape, tensor::Tensor};
+use underdog::graph::{tape::Tape, tensor::Tensor};
 
 use crate::common::{Input, Mat, Rng, compare, run};
 

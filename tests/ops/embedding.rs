@@ -1,6 +1,6 @@
 //! Rows by index: of a table by token (the table whole or in shards), chosen rows, rows of a cache, rows of rotary tables.
 
-use underdog::ops;
+use underdog::graph::ops;
 
 use crate::{
     check::{Case, Cases, Oracle},

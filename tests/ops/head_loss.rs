@@ -1,6 +1,6 @@
 //! The chunked loss head: statistics and gradients, single, mixed and distilled.
 
-use underdog::{
+use underdog::graph::{
     ops::{
         self,
         head_loss::{self, Head, LOSS, PULL, PULL_ALONE, STATS, Second, Targets},

@@ -1,6 +1,6 @@
 //! The chunked loss head in f64, from the formulas in its shader's head.
 
-use underdog::{
+use underdog::graph::{
     ops::head_loss::{
         DISTRACTOR, DISTRACTOR_LOGIT, ENTROPY, ENTROPY_STRONG, ENTROPY_WEAK, LOSS, MARGIN, MEAN, MEAN_WEAK, PULL,
         PULL_ALONE, STATS, TARGET, TARGET_WEAK, WATCHED,

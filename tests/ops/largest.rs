@@ -2,13 +2,15 @@
 
 use underdog::{
     gpu::kernels,
-    ops::{
-        self, Activation, Decomposed, Dropout, Heads, Norm, Scores,
-        head_loss::{self, Head, STATS, Second, Targets, head_loss},
+    graph::{
+        ops::{
+            self, Activation, Decomposed, Dropout, Heads, Norm, Scores,
+            head_loss::{self, Head, STATS, Second, Targets, head_loss},
+        },
+        optim::{AdamW, Width, schedule_tensor},
+        tape::{Grid, Tape},
+        tensor::{Format, Role, Store, Tensor},
     },
-    optim::{AdamW, Width, schedule_tensor},
-    tape::{Grid, Tape},
-    tensor::{Format, Role, Store, Tensor},
 };
 
 /// Tokens of a row, terms of a product.

@@ -1,6 +1,6 @@
 //! `y = x W^T + b`, and through its bias gradient the column sum; `x W^T` and a residual.
 
-use underdog::ops;
+use underdog::graph::ops;
 
 use crate::{
     check::{Case, Cases, Oracle},

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use underdog::{
+use underdog::graph::{
     ops::{self, Decomposed, Dropout},
     tape::Tape,
     tensor::Tensor,

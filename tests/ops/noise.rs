@@ -1,6 +1,6 @@
 //! Noise on rows, and multiples.
 
-use underdog::ops::{self, Noise};
+use underdog::graph::ops::{self, Noise};
 
 use crate::{
     check::{Case, Cases, Oracle},

@@ -2,8 +2,10 @@
 
 use underdog::{
     gpu::{Gpu, kernels::linear::Params},
-    ops,
-    tensor::{Format, Packed},
+    graph::{
+        ops,
+        tensor::{Format, Packed},
+    },
 };
 
 use crate::{

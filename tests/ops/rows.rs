@@ -1,6 +1,6 @@
 //! Ops that work element by element or row by row: rms_norm, also of a sum, rope, both in one, gated_mlp, add.
 
-use underdog::{
+use underdog::graph::{
     ops::{self, Activation, Norm},
     optim::Scalars,
 };

@@ -1,6 +1,6 @@
 //! The reverse walk: shared gradients, tensors used many times, recomputed segments, frozen branches.
 
-use underdog::{
+use underdog::graph::{
     ops,
     plan::Plan,
     tape::Tape,

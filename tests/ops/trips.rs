@@ -6,14 +6,16 @@ use std::collections::HashSet;
 
 use underdog::{
     gpu::{Alternative, Kernel, kernels},
-    ops::{
-        self, Heads, Norm, Scores,
-        head_loss::{Head, STATS, Second, Targets, head_loss},
+    graph::{
+        ops::{
+            self, Heads, Norm, Scores,
+            head_loss::{Head, STATS, Second, Targets, head_loss},
+        },
+        optim::Scalars,
+        plan::Plan,
+        tape::{Command, Grid, Tape},
+        tensor::{Memory, Role, Store},
     },
-    optim::Scalars,
-    plan::Plan,
-    tape::{Command, Grid, Tape},
-    tensor::{Memory, Role, Store},
 };
 
 use crate::{

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::{Config, Dtype};
+use crate::settings::{Config, Dtype};
 
 /// `merge`.
 #[derive(Debug, Args)]

@@ -6,11 +6,11 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use serde::{Serialize, Serializer};
 
-use crate::config::{
+use crate::recipes::Equal;
+use crate::settings::{
     Autotune, ByteSize, Config, CurriculumRule, Dtype, Error, LambdaSchedule, Layers, LrScheduler, Method,
     Overlength, Precision, Quantize, Recompute, WeakSource,
 };
-use crate::run::Equal;
 
 const JOINT: &str = "Joint training";
 const ADAPTER: &str = "Adapters";

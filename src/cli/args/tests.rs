@@ -3,7 +3,7 @@ use std::fs;
 use clap::error::ErrorKind;
 
 use super::*;
-use crate::config::Method;
+use crate::settings::Method;
 
 fn read(line: &str) -> Result<Verb, clap::Error> {
     Cli::try_read(line.split(' ')).map(|cli| cli.verb)

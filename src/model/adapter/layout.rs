@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sha2::{Digest, Sha256};
 
 use super::super::{Config, Parameter, config::Init};
-use crate::checkpoint::{ADAPTER_PREFIX, AdapterConfig, AdapterFolder, Entry, Part, ends_with};
+use crate::formats::{ADAPTER_PREFIX, AdapterConfig, AdapterFolder, Entry, Part, ends_with};
 
 pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
 pub(super) const HEAD: &str = "lm_head.weight";
@@ -56,7 +56,7 @@ pub enum LayoutError {
     },
     /// A tensor does not fit.
     #[error("{0}; the adapter belongs to another base, or its ranks are not those of its adapter_config.json")]
-    Tensor(crate::checkpoint::Error),
+    Tensor(crate::formats::Error),
 }
 
 /// An adapted matrix.

@@ -2,7 +2,7 @@
 
 use super::layout::{EMBEDDING, HEAD, Layout};
 use crate::{
-    checkpoint::{self, AdapterFolder, Entry, Folder, Part},
+    formats::{self, AdapterFolder, Entry, Folder, Part},
     model::Config,
 };
 
@@ -30,7 +30,7 @@ impl Layout {
         base: &Folder,
         adapter: &AdapterFolder,
         model: &Config,
-    ) -> Result<Vec<f32>, checkpoint::Error> {
+    ) -> Result<Vec<f32>, formats::Error> {
         if self.whole.iter().any(|whole| whole.parameter.name == entry.name) {
             return adapter.read_saved(&entry.name, &entry.dims);
         }

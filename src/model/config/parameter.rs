@@ -7,7 +7,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
 use super::{Config, QkNorm};
-use crate::checkpoint::Entry;
+use crate::formats::Entry;
 
 /// One trained tensor.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Error, Fields, Held};
-use crate::tensor::{Format, GROUP};
+use crate::graph::tensor::{Format, GROUP};
 
 const PLAIN: &str = "use the unquantised model, with --quantize 4bit if memory is short";
 

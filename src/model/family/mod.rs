@@ -14,7 +14,7 @@ mod qwen2;
 mod qwen3;
 
 use super::config::{Norms, QkNorm};
-use crate::ops::Activation;
+use crate::graph::ops::Activation;
 
 /// Every family that can be trained, in the order in which messages list them.
 pub(crate) const FAMILIES: &[&Family] = &[

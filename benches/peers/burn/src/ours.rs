@@ -2,20 +2,7 @@
 
 use std::{error::Error, path::Path};
 
-use underdog::{
-    config::Autotune,
-    data::{Example, pack, random::StepKey},
-    engine::{Blueprint, Engine, LOGITS, Loss, Side, Spec},
-    gpu::{
-        Gpu,
-        tune::{self, Options, Told},
-    },
-    method::Draw,
-    model::Config,
-    ops::{families, head_loss::LOSS},
-    optim::{Scalars, Width},
-    run::effort,
-};
+use underdog::{settings::Autotune, data::{Example, pack, random::StepKey}, train::engine::{Blueprint, Engine, LOGITS, Loss, Side, Spec}, gpu::{Gpu, tune::{self, Options, Told}}, objective::Draw, model::Config, graph::{ops::{families, head_loss::LOSS}, optim::{Scalars, Width}}, session::effort};
 
 use crate::workload::{self, Workload};
 

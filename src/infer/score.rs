@@ -1,0 +1,107 @@
+//! Entropy and loss of every sample under one model: forward passes only.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
+
+use crate::{
+    data::{Example, curriculum::EntropyRow, random::StepKey},
+    graph::ops::head_loss::{ENTROPY, LOSS, MARGIN},
+    objective::Draw,
+    report::{Event, Report},
+    train::{self, Error, Means, engine::Engine},
+};
+
+/// What one sample scored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// Means over its target tokens.
+    pub row: EntropyRow,
+    /// Whether every target token has the largest logit: greedy decoding would give exactly this completion.
+    pub exact: bool,
+}
+
+/// Samples that are packed together.
+pub const GROUP: usize = 64;
+
+/// Scores all examples, in their order; `None` if `stop` was set on the way.
+///
+/// # Errors
+/// If the device fails or an example is longer than a row.
+pub fn score(
+    engine: &mut Engine<'_>,
+    name: &str,
+    examples: &[Example],
+    report: &mut Report,
+    stop: &AtomicBool,
+) -> Result<Option<Vec<Scored>>, Error> {
+    report.event(&Event::PhaseStarted { name, unit: "sample", total: examples.len() as u64, done: 0 })?;
+    let began = Instant::now();
+    let mut scored = Vec::with_capacity(examples.len());
+    for group in examples.chunks(GROUP) {
+        let started = Instant::now();
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let indices: Vec<usize> = (0..group.len()).collect();
+        let mut found: Vec<Option<Scored>> = vec![None; group.len()];
+        for batch in train::rows(group, &indices, engine.tokens())? {
+            let stats = engine.pass(&batch, Draw::quiet(StepKey::new(0, 0)))?;
+            for placed in &batch.examples {
+                let of = placed.start..placed.start + placed.len;
+                let targets = of.filter(|t| batch.weights[*t] != 0.0).map(|t| stats[t]);
+                found[placed.example] = Some(summarise(group[placed.example].idx, targets));
+            }
+        }
+        scored.extend(found.into_iter().flatten());
+        let tokens = group.iter().map(|example| example.ids.len() as u64).sum();
+        let seconds = started.elapsed().as_secs_f64();
+        report.event(&Event::Progress { done: scored.len() as u64, tokens, seconds })?;
+    }
+    let loss = mean_loss(&scored);
+    let summary = format!("loss {loss:.4}");
+    report.event(&Event::PhaseFinished { name, seconds: began.elapsed().as_secs_f64(), summary: &summary })?;
+    Ok(Some(scored))
+}
+
+/// Means of the statistics over all target tokens of some examples.
+///
+/// # Errors
+/// As [`score`].
+pub fn measure(
+    engine: &mut Engine<'_>,
+    name: &str,
+    examples: &[Example],
+    report: &mut Report,
+) -> Result<Means, Error> {
+    let began = Instant::now();
+    report.event(&Event::PhaseStarted { name, unit: "sample", total: examples.len() as u64, done: 0 })?;
+    let indices: Vec<usize> = (0..examples.len()).collect();
+    let mut means = Means::default();
+    for batch in train::rows(examples, &indices, engine.tokens())? {
+        means.add(&engine.pass(&batch, Draw::quiet(StepKey::new(0, 0)))?, &batch.weights);
+    }
+    let summary = format!("loss {:.4}", means.loss());
+    report.event(&Event::PhaseFinished { name, seconds: began.elapsed().as_secs_f64(), summary: &summary })?;
+    Ok(means)
+}
+
+/// Loss over all target tokens of all samples.
+pub fn mean_loss(scored: &[Scored]) -> f64 {
+    let tokens: u64 = scored.iter().map(|s| s.row.tokens).sum();
+    scored.iter().map(|s| s.row.loss * s.row.tokens as f64).sum::<f64>() / tokens as f64
+}
+
+fn summarise(idx: u64, targets: impl Iterator<Item = crate::train::engine::TokenStats>) -> Scored {
+    let (mut tokens, mut entropy, mut loss, mut exact) = (0u64, 0.0, 0.0, true);
+    for stat in targets {
+        tokens += 1;
+        // Rounding can leave a hair below 0 where the model is certain.
+        entropy += f64::from(stat[ENTROPY]).max(0.0);
+        loss += f64::from(stat[LOSS]);
+        exact &= stat[MARGIN] > 0.0;
+    }
+    let count = tokens.max(1) as f64;
+    Scored { row: EntropyRow { idx, entropy: entropy / count, loss: loss / count, tokens }, exact }
+}

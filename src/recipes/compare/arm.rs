@@ -1,0 +1,153 @@
+//! The arms of a comparison: what each does after the plain fine-tuning that all of them share.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    session::Error,
+    settings::{self, Config, Method},
+};
+
+/// An arm: one of the known kinds, with settings of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arm {
+    /// As given: `wmss`, `mix:lambda=0.7`.
+    pub name: String,
+    kind: Kind,
+    settings: Vec<String>,
+}
+
+/// What an arm does with the model M1 that plain fine-tuning made of M0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kind {
+    name: &'static str,
+    method: Method,
+    /// Whether its samples are drawn by the curriculum.
+    drawn: bool,
+}
+
+const KINDS: &[Kind] = &[
+    Kind { name: "sft", method: Method::Sft, drawn: false },
+    Kind { name: "neftune", method: Method::Neftune, drawn: false },
+    Kind { name: "undial", method: Method::Undial, drawn: false },
+    Kind { name: "distill", method: Method::Distill, drawn: false },
+    Kind { name: "self-distill", method: Method::SelfDistill, drawn: false },
+    Kind { name: "curriculum", method: Method::Sft, drawn: true },
+    Kind { name: "mix", method: Method::Mix, drawn: false },
+    Kind { name: "wmss", method: Method::Mix, drawn: true },
+];
+
+/// Settings that make runs comparable, so no arm has its own.
+const SHARED: &[&str] = &["method", "model", "data", "out", "held_out", "seed", "epochs", "max_steps", "resume"];
+
+/// The arm that others are compared with.
+pub(super) const BASELINE: &str = "sft";
+
+impl Arm {
+    /// Reads a comma-separated list of `KIND[:key=value...]`. The baseline comes first, whether named or not.
+    ///
+    /// # Errors
+    /// Names an arm that does not exist, comes twice, or sets what all arms share.
+    pub fn list(text: &str) -> Result<Vec<Self>, Error> {
+        let mut arms = vec![Self::read(BASELINE)?];
+        for name in text.split(',').map(str::trim).filter(|name| !name.is_empty() && *name != BASELINE) {
+            let arm = Self::read(name)?;
+            if let Some(twin) = arms.iter().find(|other| other.folder() == arm.folder()) {
+                return Err(Error::Usage(format!("--arms: {name} and {} are one arm; leave one out", twin.name)));
+            }
+            arms.push(arm);
+        }
+        Ok(arms)
+    }
+
+    fn read(name: &str) -> Result<Self, Error> {
+        let mut parts = name.split(':');
+        let wanted = parts.next().unwrap_or_default();
+        let kind = KINDS.iter().find(|kind| kind.name == wanted).ok_or_else(|| {
+            let known: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+            Error::Usage(format!(
+                "--arms: there is no arm {wanted:?}; the arms are {}, each with settings of its own as in \
+                 mix:lambda=0.7:weak_source=shuffled",
+                known.join(", ")
+            ))
+        })?;
+        let settings: Vec<String> = parts.map(str::to_owned).collect();
+        let key = |setting: &String| setting.split('=').next().unwrap_or_default().trim().to_owned();
+        match settings.iter().map(key).find(|key| SHARED.contains(&key.as_str())) {
+            Some(key) => Err(Error::Usage(format!(
+                "--arms: {name}: `{key}` is the same for all arms; leave it out here, and set it for the comparison"
+            ))),
+            None => Ok(Self { name: name.into(), kind: *kind, settings }),
+        }
+    }
+
+    /// The name of its folder.
+    pub(super) fn folder(&self) -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "._=".contains(c) { c } else { '-' };
+        self.name.chars().map(plain).collect()
+    }
+
+    /// Whether its samples are drawn by the curriculum.
+    pub(super) fn is_drawn(&self) -> bool {
+        self.kind.drawn
+    }
+
+    /// Its settings as a run of its own, from `m1` with the earlier model `m0`; `weights` is the curriculum's file.
+    ///
+    /// # Errors
+    /// If a setting of its own cannot be.
+    pub(super) fn config(
+        &self,
+        base: &Config,
+        [m0, m1]: [&Path; 2],
+        weights: PathBuf,
+        out: &Path,
+    ) -> Result<Config, settings::Error> {
+        let method = self.kind.method;
+        let first = Config {
+            method,
+            model: Some(m1.into()),
+            weak: if method == Method::Mix { vec![m0.into()] } else { Vec::new() },
+            teacher: match method {
+                Method::SelfDistill => Some(m0.into()),
+                Method::Distill => base.teacher.clone(),
+                _ => None,
+            },
+            weights: self.kind.drawn.then_some(weights),
+            out: Some(out.join(self.folder())),
+            ..base.clone()
+        };
+        first.with(&self.settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arms_are_read() {
+        let arms = Arm::list("wmss, mix:weak_source=shuffled:lambda=0.7,sft").unwrap();
+        let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
+        assert_eq!(names, ["sft", "wmss", "mix:weak_source=shuffled:lambda=0.7"]);
+        let config = arms[2]
+            .config(&Config::default(), [Path::new("m0"), Path::new("m1")], "w".into(), Path::new("out"))
+            .unwrap();
+        assert_eq!(config.weak_source, settings::WeakSource::Shuffled);
+        assert_eq!((config.lambda, config.model, config.weights), (0.7, Some("m1".into()), None));
+        assert_eq!(config.out, Some("out/mix-weak_source=shuffled-lambda=0.7".into()));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let told = |text: &str| Arm::list(text).unwrap_err().to_string();
+        assert!(told("wms").contains("no arm \"wms\"") && told("wms").contains("self-distill"), "{}", told("wms"));
+        assert!(told("mix,mix").contains("one arm"));
+        assert!(told("mix:lambda=0.7:seed=3").contains("`seed` is the same for all arms"));
+        let arm = &Arm::list("mix:lamda=0.7").unwrap()[1];
+        let wrong = arm
+            .config(&Config::default(), [Path::new("a"), Path::new("b")], "w".into(), Path::new("out"))
+            .unwrap_err()
+            .to_string();
+        assert!(wrong.contains("lamda") && wrong.contains("did you mean `lambda`"), "{wrong}");
+    }
+}

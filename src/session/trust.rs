@@ -1,0 +1,87 @@
+//! Number formats that `underdog doctor` found wrong on this device: runs do not take them.
+
+use super::{Context, Error};
+use crate::{
+    doctor,
+    gpu::{
+        Gpu,
+        tune::{self, Wrong},
+    },
+    graph::{ops, optim::Width, tensor::Format},
+    model::Config,
+    report::Event,
+    train::engine::Spec,
+};
+
+/// What is wrong on this device.
+pub(crate) fn wrong(gpu: &Gpu) -> Wrong {
+    let wrong = tune::cache_folder().map(|folder| tune::wrong(&folder, gpu, ops::families()));
+    wrong.unwrap_or_default()
+}
+
+/// Tells the user what is wrong, if anything is.
+///
+/// # Errors
+/// If it cannot be shown.
+pub(crate) fn tell(context: &mut Context<'_>, wrong: &Wrong) -> Result<(), Error> {
+    if !wrong.is_empty() {
+        let names: Vec<String> = wrong.iter().map(|(name, why)| format!("{name} ({why})")).collect();
+        let text =
+            format!("`underdog doctor` found wrong on this device, and this run does without: {}", names.join(", "));
+        context.report.event(&Event::Warning(&text))?;
+    }
+    Ok(())
+}
+
+/// `spec` without what is wrong: f32 instead of halves, which a run takes by itself.
+///
+/// # Errors
+/// If the settings ask for a format that is wrong.
+pub(crate) fn heed(wrong: &Wrong, mut spec: Spec) -> Result<Spec, Error> {
+    let others = spec.others.iter_mut().map(|other| &mut other.config);
+    [&mut spec.strong].into_iter().chain(others).try_for_each(|config| avoid(wrong, config))?;
+    let name = doctor::format_name(Format::Bf16);
+    match wrong.get(name) {
+        Some(why) if spec.train && spec.adapter.is_none() && spec.width != Width::Bits32 => {
+            Err(refused(name, why, "--optimizer-bits"))
+        }
+        _ => Ok(spec),
+    }
+}
+
+/// `config` without what is wrong: f32 instead of halves, and instead of what a folder holds.
+///
+/// # Errors
+/// If a format was asked for that is wrong.
+pub(crate) fn avoid(wrong: &Wrong, config: &mut Config) -> Result<(), Error> {
+    let why = |format| wrong.get(doctor::format_name(format));
+    for format in config.formats.values_mut().filter(|format| why(**format).is_some()) {
+        *format = Format::F32;
+    }
+    for format in [&mut config.held.linear, &mut config.held.table] {
+        match why(*format) {
+            Some(_) if matches!(format, Format::Bf16 | Format::F16) => *format = Format::F32,
+            Some(why) => return Err(refused(doctor::format_name(*format), why, "--quantize")),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// What generates text does without what is wrong on its device.
+///
+/// # Errors
+/// If a warning cannot be shown.
+pub fn heeding(context: &mut Context<'_>, mut config: Config) -> Result<Config, Error> {
+    let wrong = wrong(context.gpu);
+    tell(context, &wrong)?;
+    avoid(&wrong, &mut config)?;
+    Ok(config)
+}
+
+fn refused(name: &str, why: &str, flag: &str) -> Error {
+    Error::User(format!(
+        "{name} is not used on this device: doctor found that {why}; give another {flag}, or update the driver and run \
+         `underdog doctor` again"
+    ))
+}

@@ -1,0 +1,128 @@
+//! The forms of kernels that a run computes with: chosen before its memory is allocated, and written down in its folder, so
+//! that a run that goes on computes with the same and gives the same bits.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+};
+
+use super::{Context, Error, folder, trust};
+use crate::{
+    doctor,
+    gpu::{
+        Extents, Gpu, Kernel,
+        tune::{self, Book, Effort, Options, Told},
+    },
+    graph::ops,
+    report::Event,
+    settings::{Autotune, Config, Precision},
+};
+
+/// The choices of a run.
+const RECORD: &str = "tuning.json";
+
+/// Chooses the forms of a program's kernels. `planned`: device memory of the run, which is not allocated yet.
+///
+/// # Errors
+/// If the device is lost on the way.
+pub fn tune(
+    context: &mut Context<'_>,
+    config: &Config,
+    work: impl IntoIterator<Item = (&'static Kernel, Extents)>,
+    planned: u64,
+) -> Result<(), Error> {
+    recall(context, config)?;
+    let half = context.gpu.allows_half();
+    let options = effort(config.autotune, context.gpu).map(|effort| Options { effort, half, planned });
+    let Context { gpu, report, stop, .. } = context;
+    let mut told = Ok(());
+    tune::settle(
+        gpu,
+        ops::families(),
+        work,
+        options,
+        tune::cache_folder().as_deref(),
+        || !stop.load(Ordering::Relaxed),
+        |what| {
+            let event = match &what {
+                Told::Note(text) => Event::Note(text),
+                Told::Warning(text) => Event::Warning(text),
+            };
+            told = std::mem::replace(&mut told, Ok(())).and(report.event(&event));
+        },
+    )?;
+    Ok(told?)
+}
+
+/// What a setting comes to on a device: the portable forms are made for software drivers.
+pub fn effort(autotune: Autotune, gpu: &Gpu) -> Option<Effort> {
+    match autotune {
+        Autotune::Off => None,
+        Autotune::Quick => Some(Effort::Quick).filter(|_| !gpu.is_cpu()),
+        Autotune::Full => Some(Effort::Full),
+    }
+}
+
+/// Whether forms that round factors to f16 may be taken.
+///
+/// # Errors
+/// If they are asked for, and the device has none or `underdog doctor` found them wrong.
+pub(crate) fn half(config: &Config, gpu: &Gpu) -> Result<bool, Error> {
+    if config.precision == Precision::F32 {
+        return Ok(false);
+    }
+    let mut forms = ops::families().flat_map(|family| family.alternatives);
+    let why = match trust::wrong(gpu).remove(doctor::HALF) {
+        Some(why) => format!("`underdog doctor` found that {why}"),
+        None if forms.any(|form| form.half && gpu.offers(form)) => return Ok(true),
+        None => "no f16 arithmetic that underdog can use".into(),
+    };
+    let adapter = gpu.identity().adapter;
+    Err(Error::User(format!("precision f16 on {adapter}: {why}; leave the setting out, or choose another --device")))
+}
+
+/// Takes the choices that the run in `config.out` has made so far, if one stands there; those that were made in another
+/// precision are forgotten.
+///
+/// # Errors
+/// If the device has no f16 and the settings want it, or a warning cannot be shown.
+pub(crate) fn recall(context: &mut Context<'_>, config: &Config) -> Result<(), Error> {
+    let half = half(config, context.gpu)?;
+    if context.gpu.allow_half(half) && half && effort(config.autotune, context.gpu).is_none() {
+        let text = "precision f16: no kernel is tried on this device with this --autotune, so that only those that the run \
+            began with round to f16, if any; on a software driver, --autotune full tries them";
+        context.report.event(&Event::Note(text))?;
+    }
+    let Some(path) = file(config).filter(|path| path.exists()) else { return Ok(()) };
+    let (record, why) = Book::open(&path, context.gpu);
+    let why = match why {
+        Some(why) => Some(why.to_string()),
+        None if tune::recall_all(context.gpu, ops::families(), &record) => None,
+        None => Some(format!("{} names kernels that are not offered here any more", path.display())),
+    };
+    if let Some(why) = why {
+        let text = format!("kernels are chosen anew, so results may differ in their last digits: {why}");
+        context.report.event(&Event::Warning(&text))?;
+    }
+    Ok(())
+}
+
+/// Writes down what is chosen, where the folder is the run's already.
+///
+/// # Errors
+/// If it cannot be written.
+pub(crate) fn record(context: &Context<'_>, config: &Config) -> Result<(), Error> {
+    let Some(path) = file(config) else { return Ok(()) };
+    let (mut record, _) = Book::open(&path, context.gpu);
+    let chosen = tune::chosen(context.gpu);
+    if path.exists() && record.entries() == chosen {
+        return Ok(());
+    }
+    record.set(chosen).map_err(|e| Error::User(e.to_string()))
+}
+
+/// The record of the run that stands in `config.out`.
+fn file(config: &Config) -> Option<PathBuf> {
+    let out: &Path = config.out.as_deref()?;
+    folder::is_claimed(out).then(|| out.join(RECORD))
+}

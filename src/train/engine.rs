@@ -1,0 +1,394 @@
+//! A loss, declared, planned and loaded: what training, scoring and evaluation run.
+//!
+//! A [`Blueprint`] needs no GPU and knows the exact memory; [`Blueprint::build`] allocates it. One packed row of fixed
+//! length goes through at a time ([`Engine::pass`]); gradients add up over passes until [`Engine::update`].
+
+use crate::{
+    data::{pack::Batch, random::StepKey},
+    formats::{AdapterFolder, Folder, States},
+    gpu::{Gpu, Profile, Program, Readback, Ticket, Upload},
+    graph::{
+        ops::head_loss::STATS,
+        optim::{AdamW, HOST_SCALARS, Scalars, loss_scaling},
+        tensor::{Memory, Tensor},
+    },
+    model::{Config, Model, Parameter},
+    objective::{Draw, Row, Source},
+};
+
+mod blueprint;
+mod error;
+mod supply;
+
+pub use blueprint::{Blueprint, Footprint, LOGITS, Loss, Other, Spec, Supply};
+pub use error::Error;
+use supply::Feed;
+
+/// A loaded loss.
+pub struct Engine<'g> {
+    gpu: &'g Gpu,
+    memory: Memory,
+    strong: Model,
+    others: Vec<Model>,
+    row: Row,
+    loss: Loss,
+    /// Of each other model: where what a pass is given of it comes from.
+    feeds: Vec<Feed<'g>>,
+    /// Where [`Loss::States`] leaves them.
+    states: Option<Tensor>,
+    adamw: Option<AdamW>,
+    pass: Program,
+    update: Option<Program>,
+    reset: Program,
+    results: Readback,
+    profile: Option<Profile>,
+    tokens: usize,
+    logits: u64,
+    /// Whether [`Engine::scale_loss`] was asked for.
+    scales_loss: bool,
+}
+
+/// A pass under way, whose statistics [`Engine::stats`] has.
+#[must_use]
+pub struct StartedPass {
+    targets: Vec<usize>,
+    stats: Option<Ticket>,
+}
+
+/// An update under way, whose norm [`Engine::norm`] has.
+#[must_use]
+pub struct StartedUpdate {
+    norm: Option<Ticket>,
+}
+
+/// What became of an update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Updated {
+    /// The gradient's norm before clipping, without the loss scale.
+    pub norm: f32,
+    /// What the gradient was held times.
+    pub loss_scale: f32,
+}
+
+impl Updated {
+    /// Whether the update changed nothing but the loss scale, which was too large: later ones go on.
+    pub fn is_skipped(&self) -> bool {
+        !self.norm.is_finite() && self.loss_scale > 1.0
+    }
+}
+
+/// Which of an engine's models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The model that is kept.
+    Strong,
+    /// One of those beside it.
+    Other(usize),
+}
+
+/// Statistics of one token, as the loss head leaves them.
+pub type TokenStats = [f32; STATS];
+
+impl<'g> Engine<'g> {
+    /// Tokens of a packed row.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Bytes of logits of one model that exist at a time: the order of sums depends on it.
+    pub fn logits(&self) -> u64 {
+        self.logits
+    }
+
+    /// The most device memory there was at a time, in bytes, since that is measured.
+    pub fn peak(&self) -> u64 {
+        self.gpu.peak()
+    }
+
+    /// One of the models.
+    pub fn model(&self, side: Side) -> Option<&Model> {
+        match side {
+            Side::Strong => Some(&self.strong),
+            Side::Other(i) => self.others.get(i),
+        }
+    }
+
+    /// What is computed.
+    pub fn loss(&self) -> Loss {
+        self.loss
+    }
+
+    fn feed(&mut self, side: Side) -> Option<&mut Feed<'g>> {
+        match side {
+            Side::Strong => None,
+            Side::Other(i) => self.feeds.get_mut(i),
+        }
+    }
+
+    /// Loads a model's weights from a Hugging Face folder.
+    ///
+    /// # Errors
+    /// If a tensor is missing, misshapen or damaged; nothing was written to disk then.
+    pub fn load(&self, side: Side, folder: &Folder) -> Result<(), Error> {
+        self.model(side).map_or(Ok(()), |model| Ok(model.weights.load(self.gpu, &self.memory, folder)?))
+    }
+
+    /// Gives a model's adapter the values that it starts with; `base` is the folder of the model.
+    ///
+    /// # Errors
+    /// If the folder cannot be read or the device fails.
+    pub fn start_adapter(&self, side: Side, base: &Folder, seed: u64) -> Result<(), Error> {
+        let adapter = self.model(side).and_then(|model| model.adapter.as_ref());
+        adapter.map_or(Ok(()), |adapter| Ok(adapter.start(self.gpu, &self.memory, base, seed)?))
+    }
+
+    /// Loads a model's adapter.
+    ///
+    /// # Errors
+    /// If a tensor is missing, misshapen or damaged, or the device fails.
+    pub fn load_adapter(&self, side: Side, folder: &AdapterFolder) -> Result<(), Error> {
+        let adapter = self.model(side).and_then(|model| model.adapter.as_ref());
+        adapter.map_or(Ok(()), |adapter| Ok(adapter.load(self.gpu, &self.memory, folder)?))
+    }
+
+    /// Gives a model weights that exist in no file; see [`crate::model::Weights::fill`].
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn fill(&self, side: Side, mut values: impl FnMut(&Parameter, usize) -> Vec<f32>) -> Result<(), Error> {
+        let Some(model) = self.model(side) else { return Ok(()) };
+        let own = model.adapter.as_ref().map(|adapter| &adapter.weights);
+        for weights in [&*model.weights].into_iter().chain(own) {
+            weights.fill(self.gpu, &self.memory, &mut values)?;
+        }
+        Ok(())
+    }
+
+    /// Sets the step's scalars.
+    pub fn set_scalars(&self, step: u64, scalars: &Scalars) {
+        self.memory.write(self.gpu, self.row.targets.schedule, 0, &scalars.row(step)[..HOST_SCALARS]);
+    }
+
+    /// From now on gradients are held times a loss scale, which starts at `start`, a power of two, and moves on the device;
+    /// it is part of [`Self::state`].
+    pub fn scale_loss(&mut self, start: f32) {
+        self.scales_loss = true;
+        self.memory.write(self.gpu, loss_scaling(self.row.targets.schedule), 0, &[start, 0.0]);
+    }
+
+    /// Computes one packed row: the statistics of each token (zeros where it predicts no target), and gradients added to
+    /// those that are there.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn pass(&mut self, batch: &Batch, draw: Draw) -> Result<Vec<TokenStats>, Error> {
+        let started = self.start_pass(batch, draw)?;
+        self.stats(started)
+    }
+
+    /// As [`Self::pass`], without waiting: [`Self::stats`] has the statistics. What is started later goes behind it.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn start_pass(&mut self, batch: &Batch, draw: Draw) -> Result<StartedPass, Error> {
+        let Config { vocab, hidden, .. } = self.strong.config;
+        let source = if let Loss::Mix(source) = self.loss { source } else { Source::Real };
+        let targets = self.row.upload((self.gpu, &self.memory), batch, draw, source, [vocab, hidden]);
+        for (feed, model) in self.feeds.iter_mut().zip(&self.others) {
+            feed.give((self.gpu, &self.memory), model, batch, targets.len())?;
+        }
+        if targets.is_empty() {
+            self.pass.run_rows(self.gpu, 0)?;
+            return Ok(StartedPass { targets, stats: None });
+        }
+        let used = self.memory.slice(self.row.targets.stats.slice_rows(0, targets.len()));
+        let (results, profile) = (&mut self.results, self.profile.as_mut());
+        let stats = self.pass.run_then_read(self.gpu, targets.len(), &used, results, profile)?;
+        Ok(StartedPass { targets, stats: Some(stats) })
+    }
+
+    /// Gives a model its hidden states of the samples to come; see [`Supply::Kept`].
+    pub fn keep(&mut self, side: Side, states: States) {
+        if let Some(feed) = self.feed(side) {
+            feed.keep(states);
+        }
+    }
+
+    /// Says where the layers of a model are read; see [`Supply::Streamed`].
+    pub fn stream(&mut self, side: Side, folder: &Folder) {
+        if let Some(feed) = self.feed(side) {
+            feed.stream(folder);
+        }
+    }
+
+    /// The final hidden states of a row's positions that predict a target, one after another; of an engine of
+    /// [`Loss::States`].
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn states(&mut self, batch: &Batch) -> Result<Vec<f32>, Error> {
+        let Some(states) = self.states else { return Ok(Vec::new()) };
+        let quiet = Draw::quiet(StepKey::new(0, 0));
+        let Config { vocab, hidden, .. } = self.strong.config;
+        let targets = self.row.upload((self.gpu, &self.memory), batch, quiet, Source::Real, [vocab, hidden]);
+        if targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.pass.run(self.gpu)?;
+        Ok(self.memory.read(self.gpu, states.slice_rows(0, targets.len()))?)
+    }
+
+    /// The statistics of a pass, as [`Self::pass`] has them. Waits for that pass only.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn stats(&mut self, StartedPass { targets, stats: ticket }: StartedPass) -> Result<Vec<TokenStats>, Error> {
+        let mut stats = vec![[0.0; STATS]; self.tokens];
+        if let Some(ticket) = ticket {
+            let bytes = self.results.fetch(self.gpu, ticket)?;
+            let found: Vec<TokenStats> = bytemuck::pod_collect_to_vec(&bytes);
+            targets.into_iter().zip(found).for_each(|(t, stat)| stats[t] = stat);
+        }
+        Ok(stats)
+    }
+
+    /// From now on, passes and updates are timed kernel by kernel, which takes longer and waits for them.
+    pub fn start_profile(&mut self) {
+        self.profile = Some(Profile::new(self.gpu));
+    }
+
+    /// What was timed so far.
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.as_ref()
+    }
+
+    /// From the next pass on, the i-th target's statistics tell of the strong logit of `tokens[i]`.
+    pub fn watch(&self, tokens: &[u32]) {
+        self.memory.write(self.gpu, self.row.targets.watched, 0, tokens);
+    }
+
+    /// Forgets the gradients so far.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn reset(&mut self) -> Result<(), Error> {
+        Ok(self.reset.run(self.gpu)?)
+    }
+
+    /// Steps the optimizer with the gradients so far and clears them. Returns the gradient's norm before clipping; if it
+    /// is not finite, nothing was changed.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn update(&mut self) -> Result<f32, Error> {
+        let started = self.start_update()?;
+        let norm = self.norm(started)?;
+        if let (Some(adamw), false) = (&self.adamw, norm.is_finite()) {
+            self.memory.write(self.gpu, adamw.norm(), 0, &[0.0f32; 2]);
+        }
+        Ok(norm)
+    }
+
+    /// As [`Self::update`], without waiting: [`Self::norm`] has the norm. After one that is not finite, no update that is
+    /// started changes anything any more: by the time it is known, the next step is under way.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn start_update(&mut self) -> Result<StartedUpdate, Error> {
+        let (Some(program), Some(adamw)) = (&mut self.update, &self.adamw) else {
+            return Ok(StartedUpdate { norm: None });
+        };
+        let norm = self.memory.slice(adamw.norm());
+        let (results, profile) = (&mut self.results, self.profile.as_mut());
+        let norm = program.run_then_read(self.gpu, usize::MAX, &norm, results, profile)?;
+        Ok(StartedUpdate { norm: Some(norm) })
+    }
+
+    /// The norm of an update's gradient before clipping. Waits for that update only.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn norm(&mut self, started: StartedUpdate) -> Result<f32, Error> {
+        Ok(self.updated(started)?.norm)
+    }
+
+    /// What became of an update. Waits for that update only.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn updated(&mut self, StartedUpdate { norm }: StartedUpdate) -> Result<Updated, Error> {
+        let found: Vec<f32> = match norm {
+            Some(ticket) => bytemuck::pod_collect_to_vec(&self.results.fetch(self.gpu, ticket)?),
+            None => Vec::new(),
+        };
+        let number = |i: usize| found.get(i).copied();
+        Ok(Updated { norm: number(0).unwrap_or(0.0), loss_scale: number(2).unwrap_or(1.0) })
+    }
+
+    /// Reads a parameter or its gradient, times the loss scale, back by name; `None` if there is none of that name.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn read(&self, side: Side, name: &str, gradient: bool) -> Result<Option<Vec<f32>>, Error> {
+        let mut all = self.model(side).into_iter().flat_map(|model| model.parameters().chain(model.weights.iter()));
+        let Some(stored) = all.find(|stored| stored.parameter.name == name) else { return Ok(None) };
+        Ok(Some(match gradient {
+            false => stored.read(self.gpu, &self.memory)?,
+            true => stored.read_gradient(self.gpu, &self.memory)?,
+        }))
+    }
+
+    /// The tensors beside the strong model's weights that a resumed run needs, by name: both moments of everything
+    /// that learns, as they are held, a weak model that learns, and the loss scale where one moves.
+    pub fn state(&self) -> Vec<(String, Vec<Tensor>)> {
+        let mut state = Vec::new();
+        let Some(adamw) = &self.adamw else { return state };
+        if self.scales_loss {
+            state.push(("loss_scale".into(), vec![loss_scaling(self.row.targets.schedule)]));
+        }
+        let mut moments = adamw.moments().zip(adamw.scales());
+        let others = self.others.iter().enumerate().map(|(i, model)| (format!("weak{i}."), model));
+        for (prefix, model) in [(String::new(), &self.strong)].into_iter().chain(others) {
+            for stored in model.parameters() {
+                let name = format!("{prefix}{}", stored.parameter.name);
+                let count = stored.gradients.len();
+                let own: Vec<_> = moments.by_ref().take(count).collect();
+                if count > 0 && !prefix.is_empty() {
+                    state.push((name.clone(), stored.shards.clone()));
+                }
+                if count > 0 {
+                    state.push((format!("{name}.moment1"), own.iter().map(|([m, _], _)| *m).collect()));
+                    state.push((format!("{name}.moment2"), own.iter().map(|([_, v], _)| *v).collect()));
+                }
+                let scales: Vec<Tensor> = own.iter().filter_map(|(_, scales)| *scales).collect();
+                if !scales.is_empty() {
+                    state.push((format!("{name}.scales"), scales));
+                }
+            }
+        }
+        state
+    }
+
+    /// Reads tensors of [`Self::state`] back, one after another.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn read_tensors(&self, tensors: &[Tensor]) -> Result<Vec<f32>, Error> {
+        let parts = tensors.iter().map(|tensor| self.memory.read_numbers(self.gpu, *tensor));
+        Ok(parts.collect::<Result<Vec<Vec<f32>>, _>>()?.concat())
+    }
+
+    /// Writes tensors of [`Self::state`].
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn write_tensors(&self, tensors: &[Tensor], values: &[f32]) -> Result<(), Error> {
+        let mut upload = Upload::new(self.gpu);
+        let mut first = 0;
+        for tensor in tensors {
+            self.memory.upload(&mut upload, *tensor, 0, &values[first..first + tensor.len()])?;
+            first += tensor.len();
+        }
+        Ok(upload.finish()?)
+    }
+}

@@ -1,0 +1,263 @@
+//! Chooses what changes memory and time, and the result by rounding alone: tokens of a packed row, how many blocks are computed twice, and
+//! how many logits exist at a time. Of what fits, the arrangement that is estimated to be fastest.
+
+mod time;
+
+use crate::{
+    data::{Example, pack},
+    graph::ops::head_loss,
+    report,
+    train::engine::{Blueprint, Error, LOGITS, Spec},
+};
+
+/// Rows are multiples of this many tokens, so that few shapes occur.
+pub const ROW_ALIGN: usize = 64;
+/// Longest row that is chosen unless an example is longer: beyond it, longer rows save little and cost memory.
+const ROW_MOST: usize = 2048;
+/// What starting a pass costs, in tokens.
+const PASS_COST: usize = 64;
+/// Optimizer steps that are looked at to choose a row.
+const STEPS_LOOKED_AT: usize = 32;
+
+/// What the choice is bound by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bounds {
+    /// Most bytes of device memory; `None`: unknown.
+    pub memory: Option<u64>,
+    /// Tokens of a row, if the user says so.
+    pub tokens: Option<usize>,
+    /// Blocks that are computed twice, if the user says so.
+    pub recompute: Option<usize>,
+    /// Bytes of logits at a time, if a run that goes on had some.
+    pub logits: Option<u64>,
+}
+
+/// A row length that could be chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Row {
+    tokens: usize,
+    /// What the steps looked at take in rows of this length, in tokens.
+    price: usize,
+}
+
+/// An arrangement, and what it was chosen from.
+pub struct Choice {
+    /// With everything chosen.
+    pub spec: Spec,
+    /// Of `spec`.
+    pub blueprint: Blueprint,
+    /// The row that computes fewest tokens, and the one that was taken.
+    rows: [Row; 2],
+    /// Bytes of logits where there is room.
+    logits: u64,
+}
+
+/// What parts of an arrangement cost, as shares of the time of a step with the fastest one, by estimate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Costs {
+    /// Rows that pack worse.
+    pub rows: f64,
+    /// Computing blocks twice.
+    pub recompute: f64,
+    /// Fewer logits at a time.
+    pub logits: f64,
+}
+
+impl Choice {
+    /// Rows and blocks, in a few words.
+    pub fn describe(&self) -> String {
+        let Spec { tokens, recompute, strong, .. } = &self.spec;
+        let rows = format!("rows of {} tokens", report::count(*tokens as u64));
+        match (*recompute, strong.layers) {
+            (0, _) => rows,
+            (blocks, layers) if blocks >= layers => format!("{rows}, activations computed twice"),
+            (blocks, layers) => format!("{rows}, activations of {blocks} of {layers} blocks computed twice"),
+        }
+    }
+
+    /// The same with no block, the blocks chosen and all of them computed twice: how many, bytes of device memory, and by how
+    /// much longer a step takes than with none, by estimate.
+    ///
+    /// # Errors
+    /// Those of [`Blueprint::new`].
+    pub fn recomputed(&self) -> Result<Vec<(usize, u64, f64)>, Error> {
+        let mut blocks = vec![0, self.spec.recompute, blocks(&self.spec)];
+        blocks.dedup();
+        let arrange = |blocks| Blueprint::new(&Spec { recompute: blocks, ..self.spec.clone() });
+        let least = time::of_pass(&arrange(0)?);
+        let line = |blocks| {
+            let blueprint = arrange(blocks)?;
+            Ok((blocks, blueprint.footprint().total(), time::of_pass(&blueprint) / least - 1.0))
+        };
+        blocks.into_iter().map(line).collect()
+    }
+
+    /// What the arrangement costs.
+    ///
+    /// # Errors
+    /// Those of [`Blueprint::new`].
+    pub fn costs(&self) -> Result<Costs, Error> {
+        let time = |spec: &Spec| Blueprint::new(spec).map(|blueprint| time::of_pass(&blueprint));
+        let kept = Spec { recompute: 0, ..self.spec.clone() };
+        let (full, chosen) = (time(&Spec { logits: self.logits, ..kept.clone() })?, time(&kept)?);
+        Ok(Costs {
+            rows: self.rows[1].price as f64 / self.rows[0].price.max(1) as f64 - 1.0,
+            recompute: (time::of_pass(&self.blueprint) - chosen) / full,
+            logits: chosen / full - 1.0,
+        })
+    }
+}
+
+/// The fastest arrangement of `spec` that fits. `batches` are the examples of some optimizer steps, the longest of all among
+/// them. `spec`'s own `tokens`, `recompute` and `logits` are ignored.
+///
+/// # Errors
+/// If the models do not go together, or nothing fits; says what the least arrangement needs.
+pub fn choose(spec: &Spec, batches: &[Vec<&Example>], bounds: Bounds) -> Result<Choice, Error> {
+    let longest = batches.iter().flatten().map(|example| example.ids.len()).max().unwrap_or(1);
+    let rows = match bounds.tokens {
+        Some(tokens) if tokens < longest => return Err(Error::ShortRow { tokens, longest }),
+        Some(tokens) => vec![Row { tokens, price: price(batches, tokens) }],
+        None => row_lengths(batches, longest),
+    };
+    let blocks = blocks(spec);
+    let recompute = match bounds.recompute {
+        Some(given) => [given.min(blocks); 2],
+        None if spec.train => [0, blocks],
+        None => [0; 2],
+    };
+    let logits = bounds.logits.map_or_else(|| logits(spec, longest), |given| vec![given]);
+    Search { spec, rows, recompute, logits, memory: bounds.memory }.run()
+}
+
+/// What there is to choose from.
+struct Search<'a> {
+    spec: &'a Spec,
+    /// Those that compute fewest tokens first; at least one.
+    rows: Vec<Row>,
+    /// The least and the most blocks.
+    recompute: [usize; 2],
+    /// The most first; at least one.
+    logits: Vec<u64>,
+    memory: Option<u64>,
+}
+
+/// An arrangement that fits, and what it takes, in tokens of the fastest one.
+struct Found {
+    time: f64,
+    choice: Choice,
+}
+
+impl Search<'_> {
+    fn run(self) -> Result<Choice, Error> {
+        let (fewest, most_logits) = (self.rows[0], self.logits[0]);
+        let shortest = self.rows.iter().copied().min_by_key(|row| row.tokens).unwrap_or(fewest);
+        let first = self.arrange(fewest, self.recompute[0], most_logits);
+        let first = match first {
+            Err(Error::Row { .. }) if fewest != shortest => None,
+            other => Some(other?),
+        };
+        if let Some(first) = first {
+            if self.fits(&first) {
+                return Ok(first);
+            }
+            let least = self.arrange(shortest, self.recompute[1], self.logits[self.logits.len() - 1])?;
+            if !self.fits(&least) {
+                return Err(self.refused(&least));
+            }
+        }
+        let mut best: Option<Found> = None;
+        for row in &self.rows {
+            if best.as_ref().is_some_and(|best| best.time <= row.price as f64) {
+                break;
+            }
+            for logits in &self.logits {
+                let Some(choice) = self.least_recompute(*row, *logits)? else { continue };
+                let costs = choice.costs()?;
+                let time = row.price as f64 * (1.0 + costs.recompute + costs.logits);
+                if best.as_ref().is_none_or(|best| time < best.time) {
+                    best = Some(Found { time, choice });
+                }
+            }
+        }
+        match best {
+            Some(best) => Ok(best.choice),
+            None => {
+                let least = self.arrange(shortest, self.recompute[1], self.logits[self.logits.len() - 1])?;
+                Err(self.refused(&least))
+            }
+        }
+    }
+
+    /// With as few blocks computed twice as fit; `None` if even all are not enough, or a tensor exceeds a binding.
+    fn least_recompute(&self, row: Row, logits: u64) -> Result<Option<Choice>, Error> {
+        let [mut least, mut most] = self.recompute;
+        let arranged = |blocks| -> Result<Option<Choice>, Error> {
+            match self.arrange(row, blocks, logits) {
+                Err(Error::Row { .. }) => Ok(None),
+                other => Ok(Some(other?).filter(|choice| self.fits(choice))),
+            }
+        };
+        let Some(mut found) = arranged(most)? else { return Ok(None) };
+        while least < most {
+            let middle = least.midpoint(most);
+            match arranged(middle)? {
+                Some(choice) => (found, most) = (choice, middle),
+                None => least = middle + 1,
+            }
+        }
+        Ok(Some(found))
+    }
+
+    fn arrange(&self, row: Row, recompute: usize, logits: u64) -> Result<Choice, Error> {
+        let spec = Spec { tokens: row.tokens, recompute, logits, ..self.spec.clone() };
+        let blueprint = Blueprint::new(&spec)?;
+        Ok(Choice { spec, blueprint, rows: [self.rows[0], row], logits: self.logits[0] })
+    }
+
+    fn fits(&self, choice: &Choice) -> bool {
+        self.memory.is_none_or(|most| choice.blueprint.footprint().total() <= most)
+    }
+
+    fn refused(&self, least: &Choice) -> Error {
+        let recompute = if least.spec.train && least.spec.recompute == 0 { "allow --recompute, " } else { "" };
+        Error::Memory {
+            needed: report::bytes(least.blueprint.footprint().total()),
+            available: report::bytes(self.memory.unwrap_or(0)),
+            least: least.describe(),
+            advice: format!("{recompute}lower --max-length, take a smaller model, or give more --memory"),
+        }
+    }
+}
+
+/// Of the model that has most.
+fn blocks(spec: &Spec) -> usize {
+    let others = spec.others.iter().map(|other| other.config.layers);
+    others.fold(spec.strong.layers, usize::max)
+}
+
+/// Bytes of logits that make a difference for rows of at least `tokens`: all there is room for, half, a quarter.
+fn logits(spec: &Spec, tokens: usize) -> Vec<u64> {
+    let most = LOGITS.min(spec.max_binding);
+    let mut sizes: Vec<u64> = (0..3).map(|halved| most >> halved).collect();
+    let tokens = tokens.next_multiple_of(ROW_ALIGN);
+    sizes.dedup_by_key(|bytes| head_loss::chunk_rows(tokens, spec.strong.vocab, *bytes));
+    sizes
+}
+
+/// What the first steps take in rows of `tokens` tokens.
+fn price(batches: &[Vec<&Example>], tokens: usize) -> usize {
+    let passes = |batch: &Vec<&Example>| pack::pack(batch, tokens).map_or(0, |rows| rows.len());
+    batches.iter().take(STEPS_LOOKED_AT).map(passes).sum::<usize>() * (tokens + PASS_COST)
+}
+
+/// Candidate row lengths, those that compute fewest tokens first.
+fn row_lengths(batches: &[Vec<&Example>], longest: usize) -> Vec<Row> {
+    let tokens = |batch: &Vec<&Example>| batch.iter().map(|example| example.ids.len()).sum::<usize>();
+    let shortest_row = longest.next_multiple_of(ROW_ALIGN);
+    let most = batches.iter().map(tokens).max().unwrap_or(1).next_multiple_of(ROW_ALIGN).min(ROW_MOST);
+    let candidates = (shortest_row..=most.max(shortest_row)).step_by(ROW_ALIGN);
+    let mut rows: Vec<Row> = candidates.map(|tokens| Row { tokens, price: price(batches, tokens) }).collect();
+    rows.sort_unstable_by_key(|row| (row.price, row.tokens));
+    rows
+}
