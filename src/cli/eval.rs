@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use super::{args::EvalArgs, with_device};
 use crate::{
     eval::{Task, record::Summary, stats::Interval},
-    infer::generate::Sampling,
+    infer::Sampling,
     recipes,
     recipes::TaskRun,
     report::{self, Table, count},

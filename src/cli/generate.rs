@@ -15,7 +15,7 @@ use crate::{
     },
     formats::Folder,
     gpu::Gpu,
-    infer::generate::{Blueprint, Next, Request, Sampling},
+    infer::{Next, Request, Sampling, SlotsPlan},
     model::Config,
     report::{self, Console, Report},
     session::{self, Context, Error},
@@ -44,16 +44,17 @@ pub(super) fn run(args: &GenerateArgs, json: bool, stop: &AtomicBool) -> Result<
     let mut report = Report::new(Console::stderr());
     let mut context = Context { gpu: &gpu, report: &mut report, stop, profile: false };
     let config = session::heeding(&mut context, config)?;
-    let blueprint = Blueprint::new(config, layout, 1, prompt.len() + most, gpu.max_binding())?;
-    session::tune(&mut context, &settings, blueprint.work(), blueprint.bytes())?;
-    let mut generator = blueprint.load(&gpu, &folder, adapter.as_ref().and_then(|tuned| tuned.folder.as_ref()))?;
+    let plan = SlotsPlan::new(config, layout, 1, prompt.len() + most, gpu.max_binding())?;
+    session::tune(&mut context, &settings, plan.work(), plan.bytes())?;
+    let mut slots = plan.load(&gpu, &folder, adapter.as_ref().and_then(|tuned| tuned.folder.as_ref()))?;
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p };
     let ends = tokenizer.eos_ids();
     // People watch the text grow; whoever reads a pipe gets the same bytes.
     let live = !json && std::io::stdout().is_terminal();
     let mut stream = tokenizer.stream(true);
     let mut failed = None;
-    let written = generator.generate(&[Request { prompt, seed: args.seed }], most, sampling, ends, |_, token| {
+    let request = Request { prompt, seed: args.seed, sampling, most };
+    let written = slots.generate(&[request], ends, |_, token| {
         if live && !ends.contains(&token) {
             let shown = stream.push(token).map_err(Error::from).and_then(|text| show(&text));
             failed = failed.take().or(shown.err());

@@ -1,4 +1,8 @@
 //! What runs a model without training it: entropies of samples, and text.
 
-pub mod generate;
+mod sampling;
 pub mod score;
+mod slots;
+
+pub use sampling::Sampling;
+pub use slots::{Next, Request, Slots, SlotsPlan, Written};

@@ -24,7 +24,7 @@ use crate::{
         stats,
         task::Kind,
     },
-    infer::generate::{self, Generator, Next, Request, Sampling},
+    infer::{Next, Request, Sampling, Slots, SlotsPlan},
     report::Event,
     settings::Config,
     train::engine,
@@ -245,7 +245,8 @@ impl Session<'_, '_> {
             let shape = trust::heeding(self.context, self.source.config.clone())?;
             let gpu = self.context.gpu;
             let wanted = SIDE_BY_SIDE.min(open.len() * self.run.samples);
-            let sequences = generate::sequences(gpu, &shape, capacity, wanted, memory);
+            let layout = self.source.layout();
+            let plan = SlotsPlan::fitting(&shape, layout.as_ref(), wanted, capacity, gpu.max_binding(), memory);
             let too_long = |error| match error {
                 engine::Error::Row { tokens, .. } => Error::User(format!(
                     "texts of up to {tokens} tokens are more than this device can keep in one buffer; lower \
@@ -253,15 +254,12 @@ impl Session<'_, '_> {
                 )),
                 other => Error::from(other),
             };
-            let layout = self.source.layout();
-            let blueprint =
-                generate::Blueprint::new(shape, layout, sequences, capacity, gpu.max_binding()).map_err(too_long)?;
-            tuning::tune(self.context, self.config, blueprint.work(), blueprint.bytes())?;
-            let mut generator =
-                blueprint.load(gpu, &self.source.weights, self.source.adapter_folder()).map_err(too_long)?;
-            let together = (sequences / self.run.samples).max(1);
+            let plan = plan.map_err(too_long)?;
+            tuning::tune(self.context, self.config, plan.work(), plan.bytes())?;
+            let together = (plan.slots() / self.run.samples).max(1);
+            let mut slots = plan.load(gpu, &self.source.weights, self.source.adapter_folder()).map_err(too_long)?;
             for group in open.chunks(together) {
-                rows.extend(self.group(&mut generator, sequences, group, rows.len())?);
+                rows.extend(self.group(&mut slots, group, rows.len())?);
             }
         }
         let correct: usize = rows.iter().map(|row| row.c).sum();
@@ -272,31 +270,22 @@ impl Session<'_, '_> {
         Ok(rows)
     }
 
-    /// Some problems, all of whose samples are generated together as far as `sequences` go.
-    fn group(
-        &mut self,
-        generator: &mut Generator<'_>,
-        sequences: usize,
-        group: &[(usize, &Asked)],
-        done: usize,
-    ) -> Result<Vec<Row>, Error> {
+    /// Some problems, all of whose samples are generated together as far as there are slots.
+    fn group(&mut self, slots: &mut Slots<'_>, group: &[(usize, &Asked)], done: usize) -> Result<Vec<Row>, Error> {
         let started = Instant::now();
         let requests: Vec<(&Asked, Request)> = group
             .iter()
             .flat_map(|&(number, asked)| {
                 let key = StepKey::new(self.run.seed, number as u64);
-                let request =
-                    move |sample| Request { prompt: asked.ids.clone(), seed: u64::from(key.token(sample, 0)) };
+                let (sampling, most) = (self.run.sampling, self.run.most);
+                let request = move |sample| {
+                    let seed = u64::from(key.token(sample, 0));
+                    Request { prompt: asked.ids.clone(), seed, sampling, most }
+                };
                 (0..self.run.samples).map(move |sample| (asked, request(sample)))
             })
             .collect();
-        let mut texts = Vec::new();
-        let mut tokens = 0;
-        for some in requests.chunks(sequences) {
-            let (found, count) = self.texts(generator, some)?;
-            texts.extend(found);
-            tokens += count;
-        }
+        let (texts, tokens) = self.texts(slots, &requests)?;
         let mut texts = texts.into_iter();
         let mut rows = Vec::new();
         for (_, asked) in group {
@@ -313,11 +302,7 @@ impl Session<'_, '_> {
     }
 
     /// The texts of some requests, and how many tokens they took.
-    fn texts(
-        &mut self,
-        generator: &mut Generator<'_>,
-        requests: &[(&Asked, Request)],
-    ) -> Result<(Vec<String>, u64), Error> {
+    fn texts(&mut self, slots: &mut Slots<'_>, requests: &[(&Asked, Request)]) -> Result<(Vec<String>, u64), Error> {
         let tokenizer = &self.source.tokenizer;
         let ends = tokenizer.eos_ids();
         let mut streams: Vec<_> = requests.iter().map(|_| tokenizer.stream(true)).collect();
@@ -325,7 +310,7 @@ impl Session<'_, '_> {
         let mut failed = None;
         let stop = self.context.stop;
         let own: Vec<Request> = requests.iter().map(|(_, request)| request.clone()).collect();
-        let written = generator.generate(&own, self.run.most, self.run.sampling, ends, |i, token| {
+        let written = slots.generate(&own, ends, |i, token| {
             if stop.load(Ordering::Relaxed) {
                 return Next::Stop;
             }

@@ -221,12 +221,8 @@ impl Search<'_> {
 
     fn refused(&self, least: &Choice) -> Error {
         let recompute = if least.spec.train && least.spec.recompute == 0 { "allow --recompute, " } else { "" };
-        Error::Memory {
-            needed: report::bytes(least.blueprint.footprint().total()),
-            available: report::bytes(self.memory.unwrap_or(0)),
-            least: least.describe(),
-            advice: format!("{recompute}lower --max-length, take a smaller model, or give more --memory"),
-        }
+        let advice = format!("{recompute}lower --max-length, take a smaller model, or give more --memory");
+        Error::memory(least.blueprint.footprint().total(), self.memory.unwrap_or(0), least.describe(), advice)
     }
 }
 

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use underdog::{
     data::{Example, pack::pack},
-    formats::AdapterConfig,
+    formats::{AdapterConfig, Companions, Dtype, Entry, Folder, ModelFiles, SHARD_BYTES, save_model},
     gpu::{Gpu, MemoryUse},
     graph::{optim::Width, tensor::Format},
+    infer::{Request, Sampling, SlotsPlan},
     model::{Config, Held, Layout},
     objective::Source,
     train::engine::{Blueprint, LOGITS, Loss, Other, Side, Spec},
@@ -139,4 +140,44 @@ fn what_is_planned_is_what_is_taken() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn generation_takes_what_is_planned_of_weights_as_they_are_held() {
+    let gpu = Gpu::open(None).unwrap();
+    let desk = tempfile::tempdir().unwrap();
+    let (json, _) = MIDDLE;
+    let parameters = config(MIDDLE, Held::default()).parameters();
+    let entries = config(MIDDLE, Held::default()).entries();
+    let companions = Companions::default();
+    let files = ModelFiles {
+        config_json: json,
+        architecture: "LlamaForCausalLM",
+        companions: &companions,
+        entries: &entries,
+    };
+    let mut next = parameters.iter();
+    let values = |_: &Entry| next.next().map(|parameter| parameter.init_values(1)).ok_or("no more");
+    save_model(&desk.path().join("m"), &files, Dtype::Bf16, SHARD_BYTES, values).unwrap();
+    let folder = Folder::open(&desk.path().join("m")).unwrap();
+    let mut peaks = Vec::new();
+    for held in [Held::default(), Held::BF16, Held { linear: Format::Q4, table: Format::Q8 }] {
+        let plan = SlotsPlan::new(config(MIDDLE, held), None, 3, 200, gpu.max_binding()).unwrap();
+        let planned = plan.bytes();
+        gpu.flush().unwrap();
+        gpu.measure_peak();
+        let mut slots = plan.load(&gpu, &folder, None).unwrap();
+        for temperature in [0.0, 1.0] {
+            let sampling = Sampling { temperature, ..Sampling::GREEDY };
+            slots.admit(Request { prompt: (0..150).collect(), seed: 1, sampling, most: 20 });
+        }
+        for _ in 0..3 {
+            assert_eq!(slots.step().unwrap().len(), 2);
+        }
+        let taken = gpu.memory_use().peak;
+        let share = taken as f64 / planned as f64;
+        assert!((TIGHT..=1.0).contains(&share), "{held:?}: {taken} of {planned}");
+        peaks.push(planned);
+    }
+    assert!(peaks[1] < peaks[0] && peaks[2] < peaks[1], "{peaks:?}");
 }

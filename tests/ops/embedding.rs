@@ -159,6 +159,24 @@ fn append_writes_rows_and_leaves_the_others() {
 }
 
 #[test]
+fn the_first_of_the_largest_logits_is_the_likeliest() {
+    for (rows, vocab) in [(1, 1), (3, 127), (2, 256), (5, 1757)] {
+        // Few different numbers, so that many are equal.
+        let x = Rng(vocab as u64).mat(rows, vocab, 0.0, 1.0);
+        let x = Mat::new(rows, vocab, x.f32().iter().map(|x| f64::from((2.0 * x).round())).collect());
+        let outcome = run(&[Input::Frozen(&x)], None, |tape, tensors| {
+            let ids = tape.transient(1, rows);
+            ops::likeliest(tape, tensors[0], ids);
+            ids
+        });
+        let found: Vec<u32> = outcome.value.iter().map(|id| id.to_bits()).collect();
+        let first = |row: &[f64]| (0..vocab).fold(0, |best, v| if row[v] > row[best] { v } else { best }) as u32;
+        let want: Vec<u32> = (0..rows).map(|row| first(x.row(row))).collect();
+        assert_eq!(found, want, "[{rows}, {vocab}]");
+    }
+}
+
+#[test]
 fn tokens_of_long_texts_look_further_on() {
     // Texts of 4, 3 and 5 tokens; more than 3 is long. Transients are four bytes whatever they hold, and copies keep them.
     let positions = [0, 1, 2, 3, 0, 1, 2, 0, 1, 2, 3, 4];

@@ -138,6 +138,8 @@ pub(crate) fn largest(store: &mut Store, tape: &mut Tape) {
     }
     let logits = tape.transient(100, vocab);
     head_loss::logits(tape, head(hidden.slice_rows(0, 100)), logits);
+    let ids = tape.transient(1, 100);
+    ops::likeliest(tape, logits, ids);
     let odd_back = trained(tape, 63, 64 * 128);
     let odd_hidden = ops::linear(tape, attended, odd_back, None);
     let other_hidden = ops::linear(tape, attended, odd_back, None);

@@ -104,6 +104,9 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         "head_loss.stats_distill" | "head_loss.synthesize" => {
             3 * of::<head_loss::Params>(params).vocab.div_ceil(512) as usize + 6 * REDUCE
         }
+        "likeliest.forward" => {
+            (of::<kernels::likeliest::Params>(params).cols as usize).div_ceil(kernels::likeliest::WIDTH) + REDUCE
+        }
         "linear.nt_row" | "linear_bf16.nt_row" | "linear_f16.nt_row" | "linear_q8.nt_row" | "linear_q4.nt_row"
         | "linear_nf4.nt_row" => of::<linear::Params>(params).k as usize / 4,
         "linear_shallow.nn" => {

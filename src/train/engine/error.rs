@@ -1,6 +1,6 @@
 //! What can stop an engine, in words for its user.
 
-use crate::{gpu, model};
+use crate::{gpu, model, report};
 
 /// What can stop an engine.
 #[derive(Debug, thiserror::Error)]
@@ -91,4 +91,12 @@ pub enum Error {
         /// What the device binds.
         limit: u64,
     },
+}
+
+impl Error {
+    /// [`Error::Memory`] with sizes in bytes.
+    pub fn memory(needed: u64, available: u64, least: String, advice: impl Into<String>) -> Self {
+        let [needed, available] = [needed, available].map(report::bytes);
+        Self::Memory { needed, available, least, advice: advice.into() }
+    }
 }
