@@ -7,7 +7,7 @@ mod real;
 
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
-use underdog::formats::Folder;
+use underdog::formats::{Folder, ReadTensors};
 use underdog::model::config::{Config, Error, Init, Parameter, QkNorm, Rope, RopeScaling};
 
 fn parse(value: &Value) -> Result<Config, Error> {

@@ -13,7 +13,7 @@ use crate::{
         template::{Chat, Moment},
         tokenizer::Tokenizer,
     },
-    formats::Folder,
+    formats::{Folder, ReadTensors, TensorSource},
     gpu::Gpu,
     infer::{Next, Request, Sampling, SlotsPlan},
     model::Config,
@@ -46,7 +46,11 @@ pub(super) fn run(args: &GenerateArgs, json: bool, stop: &AtomicBool) -> Result<
     let config = session::heeding(&mut context, config)?;
     let plan = SlotsPlan::new(config, layout, 1, prompt.len() + most, gpu.max_binding())?;
     session::tune(&mut context, &settings, plan.work(), plan.bytes())?;
-    let mut slots = plan.load(&gpu, &folder, adapter.as_ref().and_then(|tuned| tuned.folder.as_ref()))?;
+    let mut slots = plan.load(
+        &gpu,
+        &folder,
+        adapter.as_ref().and_then(|tuned| Some(tuned.folder.as_ref()? as &dyn TensorSource)),
+    )?;
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p };
     let ends = tokenizer.eos_ids();
     // People watch the text grow; whoever reads a pipe gets the same bytes.

@@ -12,7 +12,8 @@ use std::path::Path;
 use safetensors::tensor::Metadata;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
-use super::{Error, io};
+use super::error::{Error, io};
+use super::files::open_regular;
 
 /// Bytes of the length that precedes the header.
 pub(super) const LENGTH_BYTES: u64 = 8;
@@ -21,6 +22,7 @@ const MAX_HEADER_BYTES: u64 = 32 << 20;
 
 /// What a safetensors file holds.
 pub(super) struct Header {
+    pub(super) file: File,
     pub(super) metadata: Metadata,
     /// Bytes before the first tensor's first byte.
     pub(super) data_start: u64,
@@ -29,14 +31,11 @@ pub(super) struct Header {
 /// Reads and checks the header of `path`, and the file's length against it.
 pub(super) fn read(path: &Path) -> Result<Header, Error> {
     let damaged = |reason: String| Error::Damaged { path: path.into(), reason };
-    let mut file = File::open(path).map_err(io(path, "read"))?;
-    let meta = file.metadata().map_err(io(path, "read"))?;
-    if !meta.is_file() {
-        return Err(damaged("not a regular file".into()));
-    }
-    if meta.len() < LENGTH_BYTES {
-        let expected = LENGTH_BYTES;
-        return Err(Error::Length { path: path.into(), expected, actual: meta.len() });
+    let mut file = open_regular(path, u64::MAX).map_err(io(path, "read"))?;
+    let actual = file.metadata().map_err(io(path, "read"))?.len();
+    let cut = |expected: u64| Error::Length { path: path.into(), expected, actual };
+    if actual < LENGTH_BYTES {
+        return Err(cut(LENGTH_BYTES));
     }
     let mut length = [0; LENGTH_BYTES as usize];
     file.read_exact(&mut length).map_err(io(path, "read"))?;
@@ -46,22 +45,18 @@ pub(super) fn read(path: &Path) -> Result<Header, Error> {
         return Err(damaged(reason));
     }
     let data_start = LENGTH_BYTES + length;
-    if meta.len() < data_start {
-        return Err(Error::Length { path: path.into(), expected: data_start, actual: meta.len() });
+    if actual < data_start {
+        return Err(cut(data_start));
     }
     let mut text = vec![0; length as usize];
     file.read_exact(&mut text).map_err(io(path, "read"))?;
-    let metadata = parse(&text).map_err(|error| damaged(format!("damaged header: {error}")))?;
+    let parsed = serde_json::from_slice::<UniqueMap<IgnoredAny>>(&text).and_then(|_| serde_json::from_slice(&text));
+    let metadata: Metadata = parsed.map_err(|error| damaged(format!("damaged header: {error}")))?;
     let expected = data_start.saturating_add(metadata.data_len() as u64);
-    if expected != meta.len() {
-        return Err(Error::Length { path: path.into(), expected, actual: meta.len() });
+    if expected != actual {
+        return Err(cut(expected));
     }
-    Ok(Header { metadata, data_start })
-}
-
-fn parse(text: &[u8]) -> Result<Metadata, serde_json::Error> {
-    serde_json::from_slice::<UniqueMap<IgnoredAny>>(text)?;
-    serde_json::from_slice(text)
+    Ok(Header { file, metadata, data_start })
 }
 
 /// A JSON object in which no name stands twice, in the order of the file.

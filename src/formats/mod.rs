@@ -1,203 +1,34 @@
-//! Weights on disk: Hugging Face model folders in and out, and training runs that survive being killed.
+//! Weights on disk: Hugging Face model folders and adapters in and out, and training runs that survive being killed.
 //!
-//! Reads and writes safetensors, whole or in shards, one tensor at a time, so that a model never stands in host memory
-//! twice. It knows tensors by name and shape only ([`Entry`]); which tensors a model has is the model's business.
-//! What is read may come from strangers: every size is checked before it is believed. What is written is written aside,
-//! synced and renamed, so that no half folder is ever seen. Nothing here may print.
+//! Everything is read through a [`TensorSource`], which knows tensors by name and shape only ([`Entry`]); which tensors a
+//! model has is the model's business. Reading and writing go tensor by tensor, so that a model never stands in host memory
+//! twice. What is read may come from strangers: every size is checked before it is believed. What is written is written
+//! aside, synced and renamed, so that no half folder is ever seen. Nothing here may print.
 
 mod adapter;
 mod aside;
-mod companions;
+mod checkpoints;
+mod encode;
+mod error;
+mod export;
+pub mod files;
 mod folder;
 mod header;
+mod numbers;
 mod quantised;
-mod run_state;
-mod save;
+mod source;
 mod states;
+mod tensors;
+mod tokenizer_files;
 
-use std::path::{Path, PathBuf};
-
-pub use adapter::{
-    AdapterConfig, AdapterFiles, AdapterFolder, PREFIX as ADAPTER_PREFIX, Part, ends_with, is_adapter,
-};
-pub use companions::Companions;
-pub use folder::{Folder, Stored};
-pub use quantised::{Codes, Coding, Quantised};
-pub use run_state::{Latest, Restored, Run, Saved, Skipped, TensorFile, latest, prune, save_run};
-pub use save::{Contents, Dtype, ModelFiles, SHARD_BYTES, check_vacant, save, save_model};
+pub use adapter::{AdapterConfig, AdapterFolder, PREFIX as ADAPTER_PREFIX, Part, ends_with, is_adapter, tensor_name};
+pub use checkpoints::{Latest, Restored, Run, Saved, Skipped, TensorFile, latest, prune, save_run};
+pub use encode::Dtype;
+pub use error::{BoxError, Error};
+pub use export::{AdapterFiles, Contents, ModelFiles, SHARD_BYTES, check_vacant, save};
+pub use folder::Folder;
+pub use quantised::Codes;
+pub use source::{Entry, Layout, Renamed, Storage, Stored, TensorSource, TokenizerFiles};
 pub use states::{States, StatesOf, StatesWriter};
-
-/// Name and shape of a tensor that must be read or written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Its name in the file.
-    pub name: String,
-    /// Its shape, outermost dimension first.
-    pub dims: Vec<usize>,
-}
-
-impl Entry {
-    /// Number of values.
-    pub fn count(&self) -> usize {
-        self.dims.iter().product()
-    }
-}
-
-/// What a caller's own failure arrives as.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Why a checkpoint could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The system refused.
-    #[error("cannot {doing} {}: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What was tried.
-        doing: &'static str,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The folder holds no safetensors.
-    #[error("{}: neither model.safetensors nor model.safetensors.index.json is there{hint}", folder.display())]
-    NoWeights {
-        /// The folder.
-        folder: PathBuf,
-        /// What lies there instead, or nothing.
-        hint: String,
-    },
-    /// The file is not what its name says.
-    #[error("{}: {reason}", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The file has another length than its header says.
-    #[error(
-        "{}: {actual} bytes where its header promises {expected}; it was cut off or overwritten, copy it again",
-        path.display()
-    )]
-    Length {
-        /// The file.
-        path: PathBuf,
-        /// Bytes by the header.
-        expected: u64,
-        /// Bytes there are.
-        actual: u64,
-    },
-    /// A tensor that the model needs is not there.
-    #[error(
-        "{}: tensor `{name}` is missing{}; the weights do not belong to this config.json",
-        folder.display(), more(*others)
-    )]
-    Missing {
-        /// The folder.
-        folder: PathBuf,
-        /// The first missing tensor.
-        name: String,
-        /// How many more are missing.
-        others: usize,
-    },
-    /// A tensor has another shape than the model.
-    #[error("{}: tensor `{name}` has shape {found:?}, the model needs {expected:?}", path.display())]
-    Shape {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// The model's shape.
-        expected: Vec<usize>,
-        /// The file's shape.
-        found: Vec<usize>,
-    },
-    /// A tensor is stored as something other than F32, F16 or BF16.
-    #[error("{}: tensor `{name}` is stored as {found}; F32, F16 and BF16 can be read", path.display())]
-    Dtype {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// How it is stored.
-        found: String,
-    },
-    /// A matrix is quantised, and not as it could be read.
-    #[error("{}: tensor `{name}` is quantised and cannot be read: {reason}", path.display())]
-    Quantised {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// What is wrong, and what could be read.
-        reason: String,
-    },
-    /// An adapter was trained on other weights.
-    #[error(
-        "{}: this adapter was trained on another base: a model of these shapes with other weights. Give the model that its \
-         adapter_config.json names; or remove {} to use it here all the same",
-        adapter.display(), adapter.join(adapter::BASE).display()
-    )]
-    OtherBase {
-        /// The adapter's folder.
-        adapter: PathBuf,
-    },
-    /// A value is NaN or infinite, as it is or as it would be stored.
-    #[error("{}: tensor `{name}` holds {value} at index {index}, no finite number as stored", path.display())]
-    NotFinite {
-        /// The file read, or the name of the one that was to be written.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// Position of the first such value, row-major.
-        index: usize,
-        /// The value.
-        value: f32,
-    },
-    /// The caller could not give a tensor's values.
-    #[error("cannot get the values of tensor `{name}` to save them: {source}")]
-    Source {
-        /// The tensor.
-        name: String,
-        /// The caller's error.
-        source: BoxError,
-    },
-    /// Something already stands where a folder should be written.
-    #[error("{} is already there; nothing was overwritten. Choose another folder or remove it", path.display())]
-    Exists {
-        /// What is there.
-        path: PathBuf,
-    },
-}
-
-fn more(others: usize) -> String {
-    match others {
-        0 => String::new(),
-        _ => format!(" (and {others} more)"),
-    }
-}
-
-/// For `map_err` on a call about `path`.
-fn io(path: &Path, doing: &'static str) -> impl FnOnce(std::io::Error) -> Error {
-    move |source| Error::Io { path: path.into(), doing, source }
-}
-
-/// A whole small file, refused above `most` bytes.
-fn read_small(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
-    let meta = std::fs::metadata(path).map_err(io(path, "read"))?;
-    let damaged = |reason: String| Error::Damaged { path: path.into(), reason };
-    if !meta.is_file() {
-        return Err(damaged("not a regular file".into()));
-    }
-    if meta.len() > most {
-        return Err(damaged(format!("{} bytes is too large; {most} are read at most", meta.len())));
-    }
-    std::fs::read(path).map_err(io(path, "read"))
-}
-
-/// Whether a name from a file may be joined to a folder: one plain component on every system.
-fn is_basename(name: &str) -> bool {
-    let plain = !name.contains(['/', '\\', ':', '\0']);
-    plain && !name.is_empty() && name != "." && name != ".."
-}
+pub use tensors::ReadTensors;
+pub use tokenizer_files::read_tokenizer;

@@ -15,7 +15,8 @@ use std::{
 use half::bf16;
 use sha2::{Digest, Sha256};
 
-use super::{Error, aside::sync_folder, io};
+use super::error::{Error, io};
+use super::files::{open_regular, parent, sync_folder};
 
 const MAGIC: &[u8; 8] = b"UDSTATES";
 const VERSION: u32 = 1;
@@ -153,8 +154,7 @@ impl States {
         if !path.exists() {
             return Ok(None);
         }
-        check_regular(path)?;
-        let file = File::open(path).map_err(io(path, "read"))?;
+        let file = open_regular(path, u64::MAX).map_err(io(path, "read"))?;
         let (whole, end) = of.scan(path, &file)?;
         let bytes = file.metadata().map_err(io(path, "read"))?.len();
         if bytes < of.file_bytes() {
@@ -207,7 +207,7 @@ impl StatesWriter {
         let part = PathBuf::from(part);
         let known = part.exists();
         if known {
-            check_regular(&part)?;
+            drop(open_regular(&part, u64::MAX).map_err(io(&part, "write"))?);
         }
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create_new(!known);
@@ -278,16 +278,10 @@ impl StatesWriter {
         self.flush()?;
         self.file.get_ref().sync_all().map_err(io(&self.part, "sync"))?;
         std::fs::rename(&self.part, &self.path).map_err(io(&self.path, "create"))?;
-        sync_folder(self.path.parent().unwrap_or(Path::new(".")))?;
+        sync_folder(parent(&self.path)).map_err(io(&self.path, "sync"))?;
         let file = File::open(&self.path).map_err(io(&self.path, "read"))?;
         Ok(States::of(&self.path, file, &self.of))
     }
-}
-
-/// Opening what is none could wait forever.
-fn check_regular(path: &Path) -> Result<(), Error> {
-    let is_file = std::fs::metadata(path).map_err(io(path, "read"))?.is_file();
-    if is_file { Ok(()) } else { Err(refused(path, "not a regular file")) }
 }
 
 /// Of a sample's number and its states, so that a record in another's place is noticed too.

@@ -5,7 +5,7 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use super::Sampling;
 use crate::{
-    formats::{AdapterFolder, Folder},
+    formats::TensorSource,
     gpu::{Extents, Gpu, Kernel, Program, Readback, Upload},
     graph::{
         ops,
@@ -237,8 +237,8 @@ impl SlotsPlan {
     pub fn load<'g>(
         self,
         gpu: &'g Gpu,
-        folder: &Folder,
-        adapter: Option<&AdapterFolder>,
+        source: &dyn TensorSource,
+        adapter: Option<&dyn TensorSource>,
     ) -> Result<Slots<'g>, Error> {
         let Self { store, model, passes, logits, likeliest, slots, capacity } = self;
         gpu.flush()?; // what was dropped before is gone now
@@ -247,9 +247,9 @@ impl SlotsPlan {
             memory.write(gpu, tensor, 0, &values);
         }
         gpu.flush()?;
-        model.weights.load(gpu, &memory, folder)?;
-        if let Some((declared, folder)) = model.adapter.as_ref().zip(adapter) {
-            declared.load(gpu, &memory, folder)?;
+        model.weights.load(gpu, &memory, source)?;
+        if let Some((declared, values)) = model.adapter.as_ref().zip(adapter) {
+            declared.load(gpu, &memory, values)?;
         }
         let shared = plan::Slots::allocate(gpu, &passes.each_ref().map(|pass| &pass.plan))?;
         let [prefill, decode] = passes.map(|PlannedPass { inputs, rows, plan }| Pass {

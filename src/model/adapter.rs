@@ -13,7 +13,7 @@ use super::{
     weights::{Stored, Weights, shard_rows},
 };
 use crate::{
-    formats::{ADAPTER_PREFIX, AdapterFolder, Folder, Part},
+    formats::{ADAPTER_PREFIX, Part, ReadTensors, TensorSource, tensor_name},
     gpu::{self, Gpu, Upload},
     graph::{
         ops::{self, Decomposed, Dropout},
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 pub use layout::{Layout, LayoutError};
-use layout::{Module, Whole, peft_name};
+use layout::{Module, Whole};
 use merge::length;
 
 /// The tensors of an adapted matrix.
@@ -85,8 +85,8 @@ impl Adapter {
             Some(Dropout { keys, salt: module.salt(), rate })
         };
         let pair = |module: &Module| {
-            let shards = |part| weights.shards(&peft_name(&module.name, part)).to_vec();
-            let a = weights.get(&peft_name(&module.name, Part::A));
+            let shards = |part| weights.shards(&tensor_name(&module.name, part)).to_vec();
+            let a = weights.get(&tensor_name(&module.name, Part::A));
             let (b, magnitude) = (shards(Part::B), shards(Part::Magnitude));
             (module.name.clone(), Pair { a, b, magnitude, scale: module.scale, dropout: dropout(module) })
         };
@@ -98,7 +98,7 @@ impl Adapter {
     ///
     /// # Errors
     /// If the base cannot be read or the device fails.
-    pub fn start(&self, gpu: &Gpu, memory: &Memory, base: &Folder, seed: u64) -> Result<(), Error> {
+    pub fn start(&self, gpu: &Gpu, memory: &Memory, base: &dyn TensorSource, seed: u64) -> Result<(), Error> {
         let mut upload = Upload::new(gpu);
         for stored in self.weights.iter() {
             stored.write(&mut upload, memory, 0, &stored.parameter.init_values(seed))?;
@@ -107,7 +107,7 @@ impl Adapter {
             let dims = [module.outputs(), module.inputs];
             let weight = base.read_vec(&format!("{}.weight", module.name), &dims)?;
             let lengths: Vec<f32> = weight.chunks(module.inputs).map(length).collect();
-            self.put(&mut upload, memory, &peft_name(&module.name, Part::Magnitude), &lengths)?;
+            self.put(&mut upload, memory, &tensor_name(&module.name, Part::Magnitude), &lengths)?;
         }
         for Whole { parameter, base: name } in &self.layout.whole {
             let values = base.read_vec(name, &parameter.dims)?;
@@ -120,17 +120,11 @@ impl Adapter {
     ///
     /// # Errors
     /// If a tensor is missing, misshapen or damaged, or the device fails.
-    pub fn load(&self, gpu: &Gpu, memory: &Memory, folder: &AdapterFolder) -> Result<(), Error> {
+    pub fn load(&self, gpu: &Gpu, memory: &Memory, source: &dyn TensorSource) -> Result<(), Error> {
         let mut upload = Upload::new(gpu);
-        for module in &self.layout.modules {
-            for (part, dims) in module.shapes(self.layout.config.dora) {
-                let values = folder.read(&module.name, part, &dims)?;
-                self.put(&mut upload, memory, &peft_name(&module.name, part), &values)?;
-            }
-        }
-        for Whole { parameter, .. } in &self.layout.whole {
-            let values = folder.read_saved(&parameter.name, &parameter.dims)?;
-            self.put(&mut upload, memory, &format!("{ADAPTER_PREFIX}{}", parameter.name), &values)?;
+        for stored in self.weights.iter() {
+            let values = source.read_vec(&stored.parameter.name, &stored.parameter.dims)?;
+            stored.write(&mut upload, memory, 0, &values)?;
         }
         Ok(upload.finish()?)
     }

@@ -1,11 +1,13 @@
 //! How the matrices of a model are held; where they do not learn, as its folder has them.
 
+use std::collections::BTreeMap;
+
 use super::{
     Error,
     config::{Config, Held, Parameter},
 };
 use crate::{
-    formats::{Coding, Folder},
+    formats::{Layout, ReadTensors, Storage, TensorSource},
     graph::tensor::{Format, QUANTILES},
 };
 
@@ -18,27 +20,23 @@ impl Config {
     ///
     /// # Errors
     /// If a quantised matrix cannot be read.
-    pub fn hold_as_stored(&mut self, folder: &Folder) -> Result<(), Error> {
-        use safetensors::Dtype::{BF16, F16};
+    pub fn hold_as_stored(&mut self, source: &dyn TensorSource) -> Result<(), Error> {
         self.widen();
-        let parameters = self.parameters();
-        let dtype = |parameter: &Parameter| folder.tensor(&parameter.name).map(|stored| stored.dtype);
-        let of = [(BF16, Held::BF16), (F16, Held::F16)];
-        if let Some((_, held)) = of.iter().find(|(of, _)| parameters.iter().all(|p| dtype(p) == Some(*of))) {
-            self.held = *held;
-        }
+        let mut formats = BTreeMap::new();
         let mut quantised = false;
-        for parameter in parameters.iter().filter(|parameter| parameter.dims.len() == 2) {
-            let found = folder.quantised(&parameter.name, &parameter.dims)?;
-            quantised |= found.is_some();
-            let plain = || {
-                of.iter().find(|(of, _)| dtype(parameter) == Some(*of)).map_or(Format::F32, |(_, held)| held.linear)
-            };
-            let format = found.map_or_else(plain, |found| format(found.coding));
-            self.formats.insert(parameter.name.clone(), format);
+        for parameter in self.parameters() {
+            let storage = source.storage(&parameter.name, &parameter.dims)?;
+            quantised |= storage.group > 1;
+            formats.insert(parameter.name, (format(storage), parameter.dims.len() == 2));
         }
-        if !quantised {
-            self.formats.clear();
+        for (held, all) in [(Held::BF16, Format::Bf16), (Held::F16, Format::F16)] {
+            if formats.values().all(|(format, _)| *format == all) {
+                self.held = held;
+            }
+        }
+        if quantised {
+            let matrices = formats.into_iter().filter(|(_, (_, is_matrix))| *is_matrix);
+            self.formats = matrices.map(|(name, (format, _))| (name, format)).collect();
         }
         self.quantised |= quantised;
         Ok(())
@@ -53,12 +51,15 @@ impl Config {
     }
 }
 
-/// What holds such codes as they are; f32 where nothing does.
-pub(super) fn format(coding: Coding) -> Format {
-    match coding {
-        Coding::Table(QUANTILES) => Format::Nf4,
-        Coding::Affine(4) => Format::Q4,
-        Coding::Affine(8) => Format::Q8,
-        Coding::Table(_) | Coding::Affine(_) => Format::F32,
+/// What holds numbers as they are stored; f32 where nothing does.
+pub(super) fn format(storage: Storage) -> Format {
+    use safetensors::Dtype::{BF16, F16};
+    match (storage.layout, storage.bits) {
+        (Layout::Plain(BF16), _) => Format::Bf16,
+        (Layout::Plain(F16), _) => Format::F16,
+        (Layout::Table(QUANTILES), _) => Format::Nf4,
+        (Layout::Affine, 4) => Format::Q4,
+        (Layout::Affine, 8) => Format::Q8,
+        _ => Format::F32,
     }
 }

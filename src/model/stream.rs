@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Config, Error, Inputs, Model, Parameter, weights::Weights};
 use crate::{
-    formats::Folder,
+    formats::TensorSource,
     gpu::Upload,
     graph::{
         ops,
@@ -79,10 +79,10 @@ impl Model {
         &self,
         upload: &mut Upload<'_>,
         memory: &Memory,
-        folder: &Folder,
+        source: &dyn TensorSource,
         layer: usize,
     ) -> Result<(), Error> {
         let first = |name: &str| name.strip_prefix(FIRST).map(|rest| format!("{ANY}{layer}.{rest}"));
-        self.weights.read(upload, memory, folder, first)
+        self.weights.read(upload, memory, source, first)
     }
 }

@@ -7,7 +7,7 @@ use super::{
     held::format,
 };
 use crate::{
-    formats::{self, Codes, Folder, Quantised},
+    formats::{self, Codes, ReadTensors, TensorSource},
     gpu::{self, Gpu, Upload},
     graph::{
         ops::MAX_TERMS,
@@ -121,13 +121,13 @@ impl Weights {
         self.stored.iter()
     }
 
-    /// Copies all weights from a Hugging Face folder to the device.
+    /// Copies all weights to the device.
     ///
     /// # Errors
     /// If a tensor is missing, misshapen or damaged, or the device fails.
-    pub fn load(&self, gpu: &Gpu, memory: &Memory, folder: &Folder) -> Result<(), Error> {
+    pub fn load(&self, gpu: &Gpu, memory: &Memory, source: &dyn TensorSource) -> Result<(), Error> {
         let mut upload = Upload::new(gpu);
-        self.read(&mut upload, memory, folder, |name| Some(name.to_owned()))?;
+        self.read(&mut upload, memory, source, |name| Some(name.to_owned()))?;
         Ok(upload.finish()?)
     }
 
@@ -136,16 +136,16 @@ impl Weights {
         &self,
         upload: &mut Upload<'_>,
         memory: &Memory,
-        folder: &Folder,
+        source: &dyn TensorSource,
         named: impl Fn(&str) -> Option<String>,
     ) -> Result<(), Error> {
         for stored in &self.stored {
             let Some(name) = named(&stored.parameter.name) else { continue };
-            let quantised = folder.quantised(&name, &stored.parameter.dims)?;
-            let as_held = quantised.filter(|found| stored.shards.iter().all(|s| s.format == format(found.coding)));
-            match as_held.filter(|_| stored.format() != Format::F32) {
-                Some(quantised) => stored.load_codes(upload, memory, folder, &quantised)?,
-                None => stored.load_numbers(upload, memory, folder, &name)?,
+            let storage = source.storage(&name, &stored.parameter.dims)?;
+            let as_held = stored.format() != Format::F32 && stored.shards.iter().all(|s| s.format == format(storage));
+            match as_held && storage.group > 1 {
+                true => stored.load_codes(upload, memory, source, &name)?,
+                false => stored.load_numbers(upload, memory, source, &name)?,
             }
         }
         Ok(())
@@ -205,11 +205,11 @@ impl Stored {
         &self,
         upload: &mut Upload<'_>,
         memory: &Memory,
-        folder: &Folder,
+        source: &dyn TensorSource,
         name: &str,
     ) -> Result<(), Error> {
         let (mut written, mut largest) = (Ok(()), 0.0f32);
-        folder.read_f32(name, &self.parameter.dims, |start, values| {
+        source.read_f32(name, &self.parameter.dims, |start, values| {
             largest = values.iter().fold(largest, |largest, x| largest.max(x.abs()));
             if written.is_ok() {
                 written = self.write(upload, memory, start, values);
@@ -224,11 +224,11 @@ impl Stored {
         &self,
         upload: &mut Upload<'_>,
         memory: &Memory,
-        folder: &Folder,
-        quantised: &Quantised,
+        source: &dyn TensorSource,
+        name: &str,
     ) -> Result<(), Error> {
         let (mut written, mut largest) = (Ok(()), 0.0f32);
-        folder.read_codes(quantised, |codes| {
+        source.read_codes(name, &self.parameter.dims, |codes| {
             largest = codes.pairs.as_flattened().iter().fold(largest, |largest, x| largest.max(x.abs()));
             if written.is_ok() {
                 written = self.write_codes(upload, memory, codes);

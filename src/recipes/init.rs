@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::session::Error;
 use crate::{
     data::tokenizer::Tokenizer,
-    formats::{self, Companions, Dtype, ModelFiles, SHARD_BYTES},
+    formats::{self, Contents, Dtype, ModelFiles, SHARD_BYTES},
     model::Config,
 };
 
@@ -29,12 +29,12 @@ pub fn init(config_json: &str, origin: &Path, tokenizer: &Path, seed: u64, out: 
     let model = ModelFiles {
         config_json,
         architecture: config.family.architecture,
-        companions: &Companions::read(tokenizer)?,
+        tokenizer: &formats::read_tokenizer(tokenizer)?,
         entries: &entries,
     };
     let parameters = config.parameters();
     let mut next = parameters.iter();
-    formats::save_model(out, &model, Dtype::F32, SHARD_BYTES, |entry| {
+    formats::save(out, &Contents::Model(model), Dtype::F32, SHARD_BYTES, |entry| {
         next.next().map(|p| p.init_values(seed)).ok_or_else(|| format!("no parameter {}", entry.name))
     })?;
     Ok(config)

@@ -26,11 +26,11 @@ pub fn merge(model: &Path, adapter: &Path, out: &Path, dtype: Dtype) -> Result<(
     let merged = ModelFiles {
         config_json: &files.config_json,
         architecture: &files.architecture,
-        companions: &files.companions,
+        tokenizer: &files.tokenizer,
         entries: &entries,
     };
     formats::save(out, &Contents::Model(merged), files.dtype, SHARD_BYTES, |entry| {
-        layout.merged(entry, &source.weights, folder, &source.config)
+        layout.merged(entry, source.weights.as_ref(), folder, &source.config)
     })?;
     Ok(())
 }

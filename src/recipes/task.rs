@@ -257,7 +257,9 @@ impl Session<'_, '_> {
             let plan = plan.map_err(too_long)?;
             tuning::tune(self.context, self.config, plan.work(), plan.bytes())?;
             let together = (plan.slots() / self.run.samples).max(1);
-            let mut slots = plan.load(gpu, &self.source.weights, self.source.adapter_folder()).map_err(too_long)?;
+            let mut slots = plan
+                .load(gpu, self.source.weights.as_ref(), self.source.adapter_folder().map(|folder| folder as _))
+                .map_err(too_long)?;
             for group in open.chunks(together) {
                 rows.extend(self.group(&mut slots, group, rows.len())?);
             }

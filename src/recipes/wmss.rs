@@ -21,7 +21,7 @@ use crate::{
         curriculum::{self, Brownboost, CurriculumRow, EntropyRow, Rule},
         sampler::Order,
     },
-    formats::{self, SHARD_BYTES},
+    formats::{self, ReadTensors, SHARD_BYTES},
     report::{Event, count},
     settings::{self, Config, CurriculumRule, Method},
 };
@@ -171,7 +171,7 @@ fn export(config: &Config, strong: &Source, out: &Path) -> Result<(), Error> {
     folder::sweep(out)?;
     let entries = strong.layout().map_or_else(|| strong.config.entries(), |layout| layout.entries());
     formats::save(out, &files.contents(&entries), dtype, SHARD_BYTES, |entry| match strong.adapter_folder() {
-        Some(adapter) => adapter.read_named(entry),
+        Some(adapter) => adapter.read_vec(&entry.name, &entry.dims),
         None => strong.weights.read_vec(&entry.name, &entry.dims),
     })?;
     Ok(())

@@ -233,12 +233,12 @@ pub(crate) fn load<'a>(
     let others = others.into_iter().enumerate().map(|(i, other)| (Side::Other(i), other));
     for (side, source) in [(Side::Strong, strong)].into_iter().chain(others) {
         if side == Side::Strong || !strong.shares_base(source) {
-            engine.load(side, &source.weights)?;
-            engine.stream(side, &source.weights);
+            engine.load(side, source.weights.as_ref())?;
+            engine.stream(side, source.weights.clone());
         }
         match &source.adapter {
             Some(Tuned { folder: Some(folder), .. }) => engine.load_adapter(side, folder)?,
-            Some(Tuned { folder: None, .. }) => engine.start_adapter(side, &source.weights, seed)?,
+            Some(Tuned { folder: None, .. }) => engine.start_adapter(side, source.weights.as_ref(), seed)?,
             None => {}
         }
     }

@@ -9,7 +9,9 @@ use std::{
 use super::Error;
 use crate::{
     data::tokenizer::Tokenizer,
-    formats::{AdapterConfig, AdapterFolder, Companions, Dtype, Entry, Folder, is_adapter},
+    formats::{
+        AdapterConfig, AdapterFolder, Dtype, Entry, Folder, ReadTensors, TensorSource, TokenizerFiles, is_adapter,
+    },
     model::{Config, Layout},
     settings,
     train::{Files, engine},
@@ -25,11 +27,11 @@ pub struct Base {
     /// Its shape.
     pub config: Config,
     /// Its weights.
-    pub weights: Folder,
+    pub weights: Arc<dyn TensorSource>,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     config_json: String,
-    companions: Companions,
+    tokenizer_files: TokenizerFiles,
     /// Tells its weights from others.
     mark: String,
 }
@@ -84,12 +86,10 @@ impl Source {
         weights.check(&config.entries())?;
         config.hold_as_stored(&weights).map_err(engine::Error::from)?;
         let tokenizer = Tokenizer::open(path)?;
-        let file = path.join("config.json");
-        let config_json =
-            std::fs::read_to_string(&file).map_err(|e| Error::User(format!("{}: {e}", file.display())))?;
-        let companions = Companions::read(path)?;
+        let (config_json, tokenizer_files) = (weights.config()?, weights.tokenizer()?);
         let mark = weights.mark(&config.entries())?;
-        let base = Base { path: path.into(), config, weights, tokenizer, config_json, companions, mark };
+        let weights = Arc::new(weights);
+        let base = Base { path: path.into(), config, weights, tokenizer, config_json, tokenizer_files, mark };
         Ok(Self { base: Arc::new(base), adapter: None })
     }
 
@@ -178,7 +178,7 @@ impl Source {
         Files {
             config_json: self.config_json.clone(),
             architecture: self.config.family.architecture.into(),
-            companions: self.companions.clone(),
+            tokenizer: self.tokenizer_files.clone(),
             dtype: match dtype {
                 settings::Dtype::F32 => Dtype::F32,
                 settings::Dtype::Bf16 => Dtype::Bf16,
@@ -192,13 +192,13 @@ impl Source {
     }
 
     fn stored_dtype(&self) -> Dtype {
-        if holds(&self.weights, &self.config, safetensors::Dtype::F32) { Dtype::F32 } else { Dtype::Bf16 }
+        if holds(self.weights.as_ref(), &self.config, safetensors::Dtype::F32) { Dtype::F32 } else { Dtype::Bf16 }
     }
 }
 
 /// Whether all of a model's parameters are stored like this.
-fn holds(weights: &Folder, config: &Config, dtype: safetensors::Dtype) -> bool {
-    let alike = |entry: &Entry| weights.tensor(&entry.name).is_some_and(|tensor| tensor.dtype == dtype);
+fn holds(weights: &dyn TensorSource, config: &Config, dtype: safetensors::Dtype) -> bool {
+    let alike = |entry: &Entry| weights.tensor(&entry.name).is_some_and(|(_, stored)| stored.dtype == dtype);
     config.entries().iter().all(alike)
 }
 

@@ -3,9 +3,11 @@
 //! A [`Blueprint`] needs no GPU and knows the exact memory; [`Blueprint::build`] allocates it. One packed row of fixed
 //! length goes through at a time ([`Engine::pass`]); gradients add up over passes until [`Engine::update`].
 
+use std::sync::Arc;
+
 use crate::{
     data::{pack::Batch, random::StepKey},
-    formats::{AdapterFolder, Folder, States},
+    formats::{States, TensorSource},
     gpu::{Gpu, Profile, Program, Readback, Ticket, Upload},
     graph::{
         ops::head_loss::STATS,
@@ -125,19 +127,19 @@ impl<'g> Engine<'g> {
         }
     }
 
-    /// Loads a model's weights from a Hugging Face folder.
+    /// Loads a model's weights.
     ///
     /// # Errors
     /// If a tensor is missing, misshapen or damaged; nothing was written to disk then.
-    pub fn load(&self, side: Side, folder: &Folder) -> Result<(), Error> {
-        self.model(side).map_or(Ok(()), |model| Ok(model.weights.load(self.gpu, &self.memory, folder)?))
+    pub fn load(&self, side: Side, source: &dyn TensorSource) -> Result<(), Error> {
+        self.model(side).map_or(Ok(()), |model| Ok(model.weights.load(self.gpu, &self.memory, source)?))
     }
 
     /// Gives a model's adapter the values that it starts with; `base` is the folder of the model.
     ///
     /// # Errors
     /// If the folder cannot be read or the device fails.
-    pub fn start_adapter(&self, side: Side, base: &Folder, seed: u64) -> Result<(), Error> {
+    pub fn start_adapter(&self, side: Side, base: &dyn TensorSource, seed: u64) -> Result<(), Error> {
         let adapter = self.model(side).and_then(|model| model.adapter.as_ref());
         adapter.map_or(Ok(()), |adapter| Ok(adapter.start(self.gpu, &self.memory, base, seed)?))
     }
@@ -146,9 +148,9 @@ impl<'g> Engine<'g> {
     ///
     /// # Errors
     /// If a tensor is missing, misshapen or damaged, or the device fails.
-    pub fn load_adapter(&self, side: Side, folder: &AdapterFolder) -> Result<(), Error> {
+    pub fn load_adapter(&self, side: Side, source: &dyn TensorSource) -> Result<(), Error> {
         let adapter = self.model(side).and_then(|model| model.adapter.as_ref());
-        adapter.map_or(Ok(()), |adapter| Ok(adapter.load(self.gpu, &self.memory, folder)?))
+        adapter.map_or(Ok(()), |adapter| Ok(adapter.load(self.gpu, &self.memory, source)?))
     }
 
     /// Gives a model weights that exist in no file; see [`crate::model::Weights::fill`].
@@ -215,9 +217,9 @@ impl<'g> Engine<'g> {
     }
 
     /// Says where the layers of a model are read; see [`Supply::Streamed`].
-    pub fn stream(&mut self, side: Side, folder: &Folder) {
+    pub fn stream(&mut self, side: Side, source: Arc<dyn TensorSource>) {
         if let Some(feed) = self.feed(side) {
-            feed.stream(folder);
+            feed.stream(source);
         }
     }
 

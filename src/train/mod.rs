@@ -26,7 +26,7 @@ use crate::{
         pack::{self, Batch},
         sampler::Epochs,
     },
-    formats::{self, AdapterConfig, AdapterFiles, Companions, Contents, Dtype, Entry, ModelFiles, Restored},
+    formats::{self, AdapterConfig, AdapterFiles, Contents, Dtype, Entry, ModelFiles, Restored, TokenizerFiles},
     graph::optim::{LOSS_SCALING, Scalars, Schedule},
     report::{self, Event, Metrics, Report},
     train::engine::Engine,
@@ -156,7 +156,7 @@ pub struct Files {
     /// Class name in it.
     pub architecture: String,
     /// Tokenizer and so on.
-    pub companions: Companions,
+    pub tokenizer: TokenizerFiles,
     /// Number format of a model's final weights.
     pub dtype: Dtype,
     /// Settings of an adapter, and name and mark of its base, where that is what is left.
@@ -166,11 +166,11 @@ pub struct Files {
 impl Files {
     /// As the checkpoint room takes them.
     pub fn contents<'a>(&'a self, entries: &'a [Entry]) -> Contents<'a> {
-        let Self { config_json, architecture, companions, adapter, .. } = self;
+        let Self { config_json, architecture, tokenizer, adapter, .. } = self;
         match adapter {
-            None => Contents::Model(ModelFiles { config_json, architecture, companions, entries }),
+            None => Contents::Model(ModelFiles { config_json, architecture, tokenizer, entries }),
             Some((config, base, base_mark)) => {
-                Contents::Adapter(AdapterFiles { config, base, base_mark, companions, entries })
+                Contents::Adapter(AdapterFiles { config, base, base_mark, tokenizer, entries })
             }
         }
     }

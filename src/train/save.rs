@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Error, OPTIMIZER, Phase, State, probe::Baseline};
 use crate::{
-    formats::{self, Entry, Restored, SHARD_BYTES, Saved, TensorFile},
+    formats::{self, Entry, ReadTensors, Restored, SHARD_BYTES, Saved, TensorFile},
     graph::tensor::Tensor,
     train::engine::{self, Engine, Side},
 };
@@ -67,7 +67,7 @@ pub(super) fn restore(engine: &Engine<'_>, checkpoint: &Restored, phase: &Phase<
     }
     match &checkpoint.saved {
         Saved::Model(folder) => engine.load(Side::Strong, folder)?,
-        Saved::Adapter(folder) => engine.load_adapter(Side::Strong, folder)?,
+        Saved::Adapter(folder) => engine.load_adapter(Side::Strong, folder.as_ref())?,
     }
     let optimizer = checkpoint.tensors(OPTIMIZER)?;
     for (name, tensors) in engine.state() {

@@ -6,10 +6,11 @@ use half::{bf16, f16};
 use safetensors::{SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use underdog::formats::{
-    BoxError, Companions, Dtype, Entry, Error, Folder, ModelFiles, SHARD_BYTES, check_vacant, save_model,
+    BoxError, Dtype, Entry, Error, Folder, ModelFiles, ReadTensors, SHARD_BYTES, TensorSource, TokenizerFiles,
+    check_vacant, read_tokenizer,
 };
 
-use crate::support::{CONFIG, entries, entry, given, names, opened, save, told, values};
+use crate::support::{CONFIG, entries, entry, given, names, opened, refusal, save, save_model, values};
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
@@ -35,7 +36,7 @@ fn bf16_is_rounded_to_nearest_even() {
     save(&out, Dtype::Bf16, SHARD_BYTES).unwrap();
     let model = opened(&out);
     for entry in entries() {
-        assert_eq!(model.tensor(&entry.name).unwrap().dtype, safetensors::Dtype::BF16);
+        assert_eq!(model.tensor(&entry.name).unwrap().1.dtype, safetensors::Dtype::BF16);
         let rounded: Vec<f32> = values(&entry).iter().map(|v| bf16::from_f32(*v).to_f32()).collect();
         assert_eq!(bits(&model.read_vec(&entry.name, &entry.dims).unwrap()), bits(&rounded));
     }
@@ -103,9 +104,9 @@ fn shards_hold_what_fits_and_the_index_finds_all() {
 fn a_large_tensor_comes_in_pieces() {
     let folder = tempfile::tempdir().unwrap();
     let (out, large) = (folder.path().join("model"), entry("w", &[3, 700_001]));
-    let companions = Companions::default();
+    let tokenizer = TokenizerFiles::default();
     let entries = [large.clone()];
-    let model = ModelFiles { config_json: "{}", architecture: "A", companions: &companions, entries: &entries };
+    let model = ModelFiles { config_json: "{}", architecture: "A", tokenizer: &tokenizer, entries: &entries };
     save_model(&out, &model, Dtype::F32, SHARD_BYTES, given).unwrap();
     let (mut pieces, mut all) = (0, Vec::new());
     opened(&out)
@@ -123,9 +124,9 @@ fn a_large_tensor_comes_in_pieces() {
 fn a_headless_base_model_lacks_the_prefix() {
     let folder = tempfile::tempdir().unwrap();
     let base = entry("norm.weight", &[5]);
-    let companions = Companions::default();
+    let tokenizer = TokenizerFiles::default();
     let entries = [base.clone()];
-    let model = ModelFiles { config_json: "{}", architecture: "A", companions: &companions, entries: &entries };
+    let model = ModelFiles { config_json: "{}", architecture: "A", tokenizer: &tokenizer, entries: &entries };
     let out = folder.path().join("model");
     save_model(&out, &model, Dtype::F32, SHARD_BYTES, given).unwrap();
     let model = opened(&out);
@@ -136,9 +137,9 @@ fn a_headless_base_model_lacks_the_prefix() {
 #[test]
 fn the_config_gets_class_and_type_of_the_weights() {
     let folder = tempfile::tempdir().unwrap();
-    let companions = Companions::default();
+    let tokenizer = TokenizerFiles::default();
     let saved = |name: &str, config_json: &str, dtype| {
-        let model = ModelFiles { config_json, architecture: "X", companions: &companions, entries: &[] };
+        let model = ModelFiles { config_json, architecture: "X", tokenizer: &tokenizer, entries: &[] };
         let out = folder.path().join(name);
         save_model(&out, &model, dtype, SHARD_BYTES, given).unwrap();
         let text = std::fs::read_to_string(out.join("config.json")).unwrap();
@@ -153,16 +154,16 @@ fn the_config_gets_class_and_type_of_the_weights() {
 }
 
 #[test]
-fn companions_are_copied_as_they_are() {
+fn tokenizers_are_copied_as_they_are() {
     let folder = tempfile::tempdir().unwrap();
     let (source, out) = (folder.path().join("source"), folder.path().join("out"));
     std::fs::create_dir(&source).unwrap();
     for name in ["tokenizer.json", "chat_template.jinja", "merges.txt", "notes.txt", "model.py"] {
         std::fs::write(source.join(name), format!("{name}\r\n\u{feff}")).unwrap();
     }
-    let companions = Companions::read(&source).unwrap();
+    let tokenizer = read_tokenizer(&source).unwrap();
     let entries = entries();
-    let model = ModelFiles { config_json: CONFIG, architecture: "X", companions: &companions, entries: &entries };
+    let model = ModelFiles { config_json: CONFIG, architecture: "X", tokenizer: &tokenizer, entries: &entries };
     save_model(&out, &model, Dtype::F32, SHARD_BYTES, given).unwrap();
     let wants = ["chat_template.jinja", "config.json", "merges.txt", "model.safetensors", "tokenizer.json"];
     assert_eq!(names(&out), wants);
@@ -179,7 +180,7 @@ fn a_folder_that_is_there_is_joined_but_never_overwritten() {
     save(&out, Dtype::F32, SHARD_BYTES).unwrap();
     assert_eq!(names(&out), ["config.json", "metrics.jsonl", "model.safetensors"]);
     let before = std::fs::read(out.join("model.safetensors")).unwrap();
-    let message = told(save(&out, Dtype::Bf16, SHARD_BYTES), &out);
+    let message = refusal(save(&out, Dtype::Bf16, SHARD_BYTES), &out);
     assert!(message.contains("is already there; nothing was overwritten"), "{message}");
     assert_eq!(std::fs::read(out.join("model.safetensors")).unwrap(), before);
     for name in ["tokenizer.json", "model-00001-of-00002.safetensors"] {
@@ -195,11 +196,11 @@ fn a_folder_that_is_there_is_joined_but_never_overwritten() {
 fn a_failed_save_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("model");
-    let companions = Companions::default();
+    let tokenizer = TokenizerFiles::default();
     let entries = entries();
-    let model = ModelFiles { config_json: CONFIG, architecture: "X", companions: &companions, entries: &entries };
+    let model = ModelFiles { config_json: CONFIG, architecture: "X", tokenizer: &tokenizer, entries: &entries };
     let save = |dtype, read: &dyn Fn(&Entry) -> Result<Vec<f32>, BoxError>| {
-        told(save_model(&out, &model, dtype, SHARD_BYTES, read), folder.path())
+        refusal(save_model(&out, &model, dtype, SHARD_BYTES, read), folder.path())
     };
     let second = |entry: &Entry, value: f32| {
         let mut all = values(entry);
@@ -233,9 +234,9 @@ fn a_killed_save_is_swept_by_the_next() {
 #[test]
 fn an_empty_tensor_and_an_empty_model_are_files_like_others() {
     let folder = tempfile::tempdir().unwrap();
-    let companions = Companions::default();
+    let tokenizer = TokenizerFiles::default();
     for (name, entries) in [("a", vec![]), ("b", vec![entry("w", &[0, 4]), entry("s", &[])])] {
-        let model = ModelFiles { config_json: "{}", architecture: "A", companions: &companions, entries: &entries };
+        let model = ModelFiles { config_json: "{}", architecture: "A", tokenizer: &tokenizer, entries: &entries };
         let out = folder.path().join(name);
         save_model(&out, &model, Dtype::F32, SHARD_BYTES, given).unwrap();
         let folder = Folder::open(&out).unwrap();

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use serde_json::json;
-use underdog::formats::{Companions, Dtype, Error, Folder, SHARD_BYTES};
+use underdog::formats::{Dtype, Error, Folder, ReadTensors, SHARD_BYTES, TensorSource, read_tokenizer};
 
-use crate::support::{entries, entry, raw, save, told};
+use crate::support::{entries, entry, raw, refusal, save};
 
 /// The error of opening a folder that holds one `model.safetensors`.
 fn single(header: &str, data: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     raw(&folder.path().join("model.safetensors"), header, data);
-    told(Folder::open(folder.path()), folder.path())
+    refusal(Folder::open(folder.path()), folder.path())
 }
 
 /// The error of opening a folder with an index of this `weight_map`, beside one whole shard with tensor `a`.
@@ -24,7 +24,7 @@ fn indexed(weight_map: &str) -> String {
         raw(&model.join(shard), header, &[0; 4]);
     }
     std::fs::write(model.join("model.safetensors.index.json"), format!(r#"{{"weight_map":{weight_map}}}"#)).unwrap();
-    told(Folder::open(&model), &model)
+    refusal(Folder::open(&model), &model)
 }
 
 #[test]
@@ -72,14 +72,14 @@ fn a_huge_header_is_refused_before_it_is_read() {
     let path = folder.path().join("model.safetensors");
     for length in [u64::MAX, 1 << 40, (32 << 20) + 1] {
         std::fs::write(&path, length.to_le_bytes()).unwrap();
-        let message = told(Folder::open(folder.path()), folder.path());
+        let message = refusal(Folder::open(folder.path()), folder.path());
         assert!(message.contains(&format!("a header of {length} bytes")), "{message}");
     }
     for (bytes, wants) in
         [(&[][..], "0 bytes where"), (&[1, 0, 0], "3 bytes where"), (&[9, 0, 0, 0, 0, 0, 0, 0], "17")]
     {
         std::fs::write(&path, bytes).unwrap();
-        let message = told(Folder::open(folder.path()), folder.path());
+        let message = refusal(Folder::open(folder.path()), folder.path());
         assert!(message.contains(wants), "{message} lacks {wants}");
     }
 }
@@ -99,7 +99,7 @@ fn every_truncation_is_noticed() {
     std::fs::write(&path, &whole).unwrap();
     let model = Folder::open(&out).unwrap();
     std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
-    let shrunk = told(model.read_vec("lm_head.weight", &[3, 4]), &out);
+    let shrunk = refusal(model.read_vec("lm_head.weight", &[3, 4]), &out);
     assert!(shrunk.starts_with("cannot read DIR/model.safetensors: "), "{shrunk}");
 }
 
@@ -142,14 +142,14 @@ fn what_the_model_needs_is_checked_by_name() {
     model.check(&entries()[..1]).unwrap();
     let mut needs = entries();
     needs.extend([entry("x.weight", &[1]), entry("y.weight", &[1])]);
-    let message = told(model.check(&needs), &out);
+    let message = refusal(model.check(&needs), &out);
     assert!(message.starts_with("DIR: tensor `x.weight` is missing (and 1 more)"), "{message}");
     let mut needs = entries();
     needs[1].dims = vec![6];
-    let message = told(model.check(&needs), &out);
+    let message = refusal(model.check(&needs), &out);
     let wants = "DIR/model.safetensors: tensor `model.norm.weight` has shape [5], the model needs [6]";
     assert_eq!(message, wants);
-    assert_eq!(told(model.read_vec("model.norm.weight", &[6]), &out), wants);
+    assert_eq!(refusal(model.read_vec("model.norm.weight", &[6]), &out), wants);
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn other_types_and_numbers_that_are_none_are_refused_when_needed() {
         ("n", &[2], "tensor `n` holds NaN at index 1"),
         ("h", &[1], "tensor `h` holds inf at index 0"),
     ] {
-        let message = told(model.read_vec(name, dims), folder.path());
+        let message = refusal(model.read_vec(name, dims), folder.path());
         assert!(message.starts_with("DIR/model.safetensors: ") && message.contains(wants), "{message}");
     }
 }
@@ -178,12 +178,12 @@ fn other_types_and_numbers_that_are_none_are_refused_when_needed() {
 #[test]
 fn a_folder_without_weights_says_what_it_has() {
     let folder = tempfile::tempdir().unwrap();
-    let message = told(Folder::open(folder.path()), folder.path());
+    let message = refusal(Folder::open(folder.path()), folder.path());
     assert!(message.contains("neither model.safetensors nor model.safetensors.index.json"), "{message}");
     std::fs::write(folder.path().join("pytorch_model.bin"), "").unwrap();
-    let message = told(Folder::open(folder.path()), folder.path());
+    let message = refusal(Folder::open(folder.path()), folder.path());
     assert!(message.contains("pytorch_model.bin, but PyTorch pickles are not read"), "{message}");
-    let message = told(Folder::open(Path::new("no/such/folder")), folder.path());
+    let message = refusal(Folder::open(Path::new("no/such/folder")), folder.path());
     assert!(message.starts_with("cannot read no/such/folder: "), "{message}");
     std::fs::create_dir(folder.path().join("model.safetensors")).unwrap();
     assert!(Folder::open(folder.path()).is_err());
@@ -202,13 +202,13 @@ fn links_may_leave_the_folder_for_weights_but_not_for_copied_files() {
     std::fs::write(&secret, "secret").unwrap();
 
     symlink("../../blobs/1", snapshot.join("tokenizer.json")).unwrap();
-    let companions = Companions::read(&snapshot).unwrap();
-    assert_eq!(companions.names().collect::<Vec<_>>(), ["tokenizer.json"]);
+    let tokenizer = read_tokenizer(&snapshot).unwrap();
+    assert_eq!(tokenizer.names().collect::<Vec<_>>(), ["tokenizer.json"]);
 
     for target in [Path::new("../../../secret"), &secret, Path::new("nowhere"), Path::new("/dev/zero")] {
         let link = snapshot.join("merges.txt");
         symlink(target, &link).unwrap();
-        let message = told(Companions::read(&snapshot), &snapshot);
+        let message = refusal(read_tokenizer(&snapshot), &snapshot);
         assert!(message.contains("merges.txt"), "{message}");
         std::fs::remove_file(link).unwrap();
     }
@@ -220,5 +220,30 @@ fn links_may_leave_the_folder_for_weights_but_not_for_copied_files() {
     let zero = folder.path().join("zero");
     std::fs::create_dir(&zero).unwrap();
     symlink("/dev/zero", zero.join("model.safetensors")).unwrap();
-    assert!(told(Folder::open(&zero), &zero).contains("not a regular file"));
+    assert!(refusal(Folder::open(&zero), &zero).contains("not a regular file"));
+}
+
+/// Opening a FIFO waits for a writer, so it is refused before.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_refused_by_name_before_it_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("model");
+    save(&out, Dtype::F32, SHARD_BYTES).unwrap();
+    for name in ["model.safetensors", "config.json", "tokenizer.json"] {
+        let path = out.join(name);
+        let opened = Folder::open(&out).ok();
+        let _ = std::fs::remove_file(&path);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let text = match name {
+            "config.json" => refusal(opened.unwrap().config(), &out),
+            "tokenizer.json" => refusal(read_tokenizer(&out), &out),
+            _ => refusal(Folder::open(&out), &out),
+        };
+        assert_eq!(text, format!("cannot read DIR/{name}: not a regular file"));
+        std::fs::remove_file(&path).unwrap();
+        save(&folder.path().join("other"), Dtype::F32, SHARD_BYTES).unwrap();
+        std::fs::rename(folder.path().join("other/model.safetensors"), out.join("model.safetensors")).unwrap();
+        std::fs::remove_dir_all(folder.path().join("other")).unwrap();
+    }
 }

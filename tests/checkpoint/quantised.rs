@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use serde_json::json;
-use underdog::formats::{Error, Folder};
+use underdog::formats::{Error, Folder, ReadTensors};
 
-use crate::support::{entry, raw, told};
+use crate::support::{entry, raw, refusal};
 
 const W: &str = "a.weight";
 const STATE: &str = "a.weight.quant_state.bitsandbytes__nf4";
@@ -85,7 +85,7 @@ fn read(tensors: &[Tensor]) -> Result<Vec<f32>, String> {
     let found = model.check(&[entry(W, &[2, 64])]).and_then(|()| model.read_vec(W, &[2, 64]));
     match found {
         Err(Error::Io { .. }) => panic!("an error that says nothing"),
-        Err(error) => Err(told::<()>(Err(error), folder.path())),
+        Err(error) => Err(refusal::<()>(Err(error), folder.path())),
         Ok(values) => Ok(values),
     }
 }

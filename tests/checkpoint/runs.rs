@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use underdog::formats::{
-    BoxError, Companions, Contents, Entry, Error, ModelFiles, Restored, Run, Saved, TensorFile, latest, prune,
-    save_run,
+    BoxError, Contents, Entry, Error, ModelFiles, ReadTensors, Restored, Run, Saved, TensorFile, TokenizerFiles,
+    latest, prune, save_run,
 };
 
 use crate::support::{CONFIG, entries, entry, names, values};
@@ -24,8 +24,8 @@ fn save_with(
     state: &Value,
     read: impl FnMut(&str, &Entry) -> Result<Vec<f32>, BoxError>,
 ) -> Result<PathBuf, Error> {
-    let (entries, moments, companions) = (entries(), moments(), Companions::default());
-    let model = ModelFiles { config_json: CONFIG, architecture: "X", companions: &companions, entries: &entries };
+    let (entries, moments, tokenizer) = (entries(), moments(), TokenizerFiles::default());
+    let model = ModelFiles { config_json: CONFIG, architecture: "X", tokenizer: &tokenizer, entries: &entries };
     let tensors = [TensorFile { stem: "optimizer", entries: &moments }];
     save_run(folder, &Run { step, contents: Contents::Model(model), tensors: &tensors, state }, read)
 }
@@ -215,8 +215,8 @@ fn links_are_no_checkpoints() {
 #[test]
 fn callers_errors_need_no_boxing() {
     let folder = tempfile::tempdir().unwrap();
-    let companions = Companions::default();
-    let model = ModelFiles { config_json: "{}", architecture: "X", companions: &companions, entries: &[] };
+    let tokenizer = TokenizerFiles::default();
+    let model = ModelFiles { config_json: "{}", architecture: "X", tokenizer: &tokenizer, entries: &[] };
     let run = Run { step: 0, contents: Contents::Model(model), tensors: &[], state: &Value::Null };
     save_run(folder.path(), &run, |_, _| Ok::<_, Infallible>(Vec::new())).unwrap();
     assert_eq!(newest(folder.path()), (Some(0), 0));

@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use half::bf16;
 use underdog::formats::{States, StatesOf, StatesWriter};
 
-use crate::support::{names, told};
+use crate::support::{names, refusal};
 
 fn of() -> StatesOf {
     StatesOf { model: "model".into(), data: "data".into(), width: 3, samples: vec![(4, 2), (0, 0), (9, 5)] }
@@ -81,7 +81,7 @@ fn a_file_that_is_cut_flipped_or_longer_is_refused() {
     let (wanted, path) = (whole(folder.path()), folder.path().join("s"));
     let refused = |bytes: &[u8], what: &str| {
         fs::write(&path, bytes).unwrap();
-        let error = told(States::open(&path, &of()), folder.path());
+        let error = refusal(States::open(&path, &of()), folder.path());
         assert!(error.starts_with("DIR/s: ") && error.contains("nothing was overwritten"), "{what}: {error}");
         assert_eq!(fs::read(&path).unwrap(), bytes, "{what}");
         error
@@ -105,7 +105,7 @@ fn a_file_that_is_cut_flipped_or_longer_is_refused() {
     assert!(refused(&[&wanted[..], b"x"].concat(), "longer").contains("behind its end"));
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    assert!(told(States::open(&path, &of()), folder.path()).contains("not a regular file"));
+    assert!(refusal(States::open(&path, &of()), folder.path()).contains("not a regular file"));
 }
 
 #[test]
@@ -125,11 +125,11 @@ fn states_of_something_else_are_refused() {
         (other(|of| of.samples.swap(0, 2)), "other samples"),
         (other(|of| of.samples[2].1 = usize::MAX >> 8), "other samples"),
     ] {
-        let error = told(States::open(&path, &other), folder.path());
+        let error = refusal(States::open(&path, &other), folder.path());
         assert!(error.contains(want), "{error}");
         let part = folder.path().join("s.part");
         fs::copy(&path, &part).unwrap();
-        let error = told(StatesWriter::open(&path, other), folder.path());
+        let error = refusal(StatesWriter::open(&path, other), folder.path());
         assert!(error.starts_with("DIR/s.part: ") && error.contains(want), "{error}");
         assert_eq!(fs::read(&part).unwrap(), wanted);
         fs::remove_file(part).unwrap();
@@ -141,13 +141,13 @@ fn what_cannot_be_kept_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let mut writer = StatesWriter::open(&path, of()).unwrap();
-    assert!(told(writer.push(&[0.0; 5]), folder.path()).contains("5 numbers came"));
-    let error = told(writer.push(&[0.0, 0.0, f32::NAN, 0.0, 0.0, 0.0]), folder.path());
+    assert!(refusal(writer.push(&[0.0; 5]), folder.path()).contains("5 numbers came"));
+    let error = refusal(writer.push(&[0.0, 0.0, f32::NAN, 0.0, 0.0, 0.0]), folder.path());
     assert!(error.contains("sample idx 4") && error.contains("NaN at index 2"), "{error}");
-    assert!(told(writer.push(&[f32::MAX; 6]), folder.path()).contains("no finite number as stored"));
-    assert!(told(write(&path, 1).finish(), folder.path()).contains("1 of 3 samples are written"));
+    assert!(refusal(writer.push(&[f32::MAX; 6]), folder.path()).contains("no finite number as stored"));
+    assert!(refusal(write(&path, 1).finish(), folder.path()).contains("1 of 3 samples are written"));
     let done = write(&path, 3);
     fs::write(&path, "in the way").unwrap();
-    assert!(told(done.finish(), folder.path()).contains("already there"));
+    assert!(refusal(done.finish(), folder.path()).contains("already there"));
     assert_eq!(fs::read(&path).unwrap(), b"in the way");
 }

@@ -3,7 +3,9 @@
 use std::convert::Infallible;
 use std::path::Path;
 
-use underdog::formats::{Companions, Dtype, Entry, Error, Folder, ModelFiles, save_model};
+use underdog::formats::{
+    BoxError, Contents, Dtype, Entry, Error, Folder, ModelFiles, TokenizerFiles, save as save_folder,
+};
 
 pub(crate) const CONFIG: &str =
     r#"{"architectures": ["LlamaModel"], "model_type": "llama", "torch_dtype": "float16"}"#;
@@ -31,13 +33,24 @@ pub(crate) fn given(entry: &Entry) -> Result<Vec<f32>, Infallible> {
     Ok(values(entry))
 }
 
-/// Saves [`entries`] without companions.
+/// Saves a model.
+pub(crate) fn save_model<E: Into<BoxError>>(
+    out: &Path,
+    model: &ModelFiles,
+    dtype: Dtype,
+    shard_bytes: u64,
+    read: impl FnMut(&Entry) -> Result<Vec<f32>, E>,
+) -> Result<(), Error> {
+    save_folder(out, &Contents::Model(*model), dtype, shard_bytes, read)
+}
+
+/// Saves [`entries`] without a tokenizer.
 pub(crate) fn save(out: &Path, dtype: Dtype, shard_bytes: u64) -> Result<(), Error> {
-    let (entries, companions) = (entries(), Companions::default());
+    let (entries, tokenizer) = (entries(), TokenizerFiles::default());
     let model = ModelFiles {
         config_json: CONFIG,
         architecture: "LlamaForCausalLM",
-        companions: &companions,
+        tokenizer: &tokenizer,
         entries: &entries,
     };
     save_model(out, &model, dtype, shard_bytes, given)
@@ -50,7 +63,7 @@ pub(crate) fn raw(path: &Path, header: &str, data: &[u8]) {
 }
 
 /// The message of what should fail, without the folder's own path.
-pub(crate) fn told<T>(result: Result<T, Error>, folder: &Path) -> String {
+pub(crate) fn refusal<T>(result: Result<T, Error>, folder: &Path) -> String {
     let error = result.err().expect("should be refused").to_string();
     error.replace(&folder.display().to_string(), "DIR").replace('\\', "/")
 }

@@ -231,7 +231,7 @@ fn adapters_that_do_not_fit_are_refused() {
     with(json!({ "target_modules": ["q_proj", "up_proj"] }), &["up_proj", "no tensors of it are there"]);
     with(json!({ "use_dora": true }), &["lora_magnitude_vector"]);
     with(json!({ "bias": "all" }), &["`bias`"]);
-    with(json!({ "layer_replication": [[0, 1]] }), &["`layer_replication`", "not built"]);
+    with(json!({ "layer_replication": [[0, 1]] }), &["`layer_replication`", "not supported"]);
     with(json!({ "init_lora_weights": "pissa" }), &["`init_lora_weights`", "base"]);
     with(json!({ "rank_pattern": { "q_.*": 3 } }), &["`rank_pattern`", "patterns"]);
     with(json!({ "lora_alpha": "8" }), &["`lora_alpha`", "number"]);

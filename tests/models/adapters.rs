@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs};
 use serde::Deserialize;
 use serde_json::Value;
 use underdog::{
-    formats::{self, AdapterConfig, Companions, Dtype, ModelFiles, SHARD_BYTES},
+    formats::{self, AdapterConfig, Contents, Dtype, ModelFiles, SHARD_BYTES, TokenizerFiles},
     graph::{ops::head_loss::LOSS, optim::Scalars},
     model::Layout,
     objective::Source,
@@ -84,10 +84,10 @@ fn merged(name: &str, base: &str) -> tempfile::TempDir {
     let text = fs::read_to_string(golden_path(base).join("config.json")).unwrap();
     let mut json: Value = serde_json::from_str(&text).unwrap();
     json["tie_word_embeddings"] = (shape.tied && !unties).into();
-    let (config_json, companions) = (json.to_string(), Companions::default());
+    let (config_json, tokenizer) = (json.to_string(), TokenizerFiles::default());
     let architecture = shape.family.architecture;
-    let model = ModelFiles { config_json: &config_json, architecture, companions: &companions, entries: &entries };
-    formats::save_model(out.path(), &model, Dtype::F32, SHARD_BYTES, |entry| {
+    let model = ModelFiles { config_json: &config_json, architecture, tokenizer: &tokenizer, entries: &entries };
+    formats::save(out.path(), &Contents::Model(model), Dtype::F32, SHARD_BYTES, |entry| {
         layout.merged(entry, &weights, &adapter, &shape)
     })
     .unwrap();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use underdog::{
     data::{Example, pack::pack},
-    formats::{AdapterConfig, Companions, Dtype, Entry, Folder, ModelFiles, SHARD_BYTES, save_model},
+    formats::{AdapterConfig, Contents, Dtype, Entry, Folder, ModelFiles, SHARD_BYTES, TokenizerFiles, save},
     gpu::{Gpu, MemoryUse},
     graph::{optim::Width, tensor::Format},
     infer::{Request, Sampling, SlotsPlan},
@@ -149,16 +149,12 @@ fn generation_takes_what_is_planned_of_weights_as_they_are_held() {
     let (json, _) = MIDDLE;
     let parameters = config(MIDDLE, Held::default()).parameters();
     let entries = config(MIDDLE, Held::default()).entries();
-    let companions = Companions::default();
-    let files = ModelFiles {
-        config_json: json,
-        architecture: "LlamaForCausalLM",
-        companions: &companions,
-        entries: &entries,
-    };
+    let tokenizer = TokenizerFiles::default();
+    let files =
+        ModelFiles { config_json: json, architecture: "LlamaForCausalLM", tokenizer: &tokenizer, entries: &entries };
     let mut next = parameters.iter();
     let values = |_: &Entry| next.next().map(|parameter| parameter.init_values(1)).ok_or("no more");
-    save_model(&desk.path().join("m"), &files, Dtype::Bf16, SHARD_BYTES, values).unwrap();
+    save(&desk.path().join("m"), &Contents::Model(files), Dtype::Bf16, SHARD_BYTES, values).unwrap();
     let folder = Folder::open(&desk.path().join("m")).unwrap();
     let mut peaks = Vec::new();
     for held in [Held::default(), Held::BF16, Held { linear: Format::Q4, table: Format::Q8 }] {

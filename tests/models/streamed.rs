@@ -1,5 +1,7 @@
 //! Frozen models of which one layer at a time is on the device: the same bits as where all are.
 
+use std::sync::Arc;
+
 use underdog::train::engine::{Blueprint, Loss, Other, Side, Spec, Supply};
 
 use crate::{invariance::Trace, methods, support::*};
@@ -29,7 +31,7 @@ fn streamed_layers_give_the_same_bits() {
         let spec = streamed(&arm, 29);
         let mut engine = arm.engine(&spec);
         for (i, (name, ..)) in arm.others.iter().enumerate() {
-            engine.stream(Side::Other(i), &folder(name));
+            engine.stream(Side::Other(i), Arc::new(folder(name)));
         }
         // Of what stays as it is, the streamed model has one layer.
         let learned = |trace: Trace| Trace(trace.0.into_iter().filter(|(name, _)| !name.contains("Other")).collect());

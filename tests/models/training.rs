@@ -8,7 +8,7 @@ use underdog::{
         pack::Batch,
         sampler::{Epochs, Order},
     },
-    formats::{self, Companions, Dtype, Folder, Saved},
+    formats::{self, Dtype, Folder, ReadTensors, Saved},
     gpu::Gpu,
     graph::{
         ops::head_loss::LOSS,
@@ -97,7 +97,7 @@ impl<'a> Run<'a> {
             files: Files {
                 config_json: fs::read_to_string(strong.join("config.json")).unwrap(),
                 architecture: config(&arm.strong).family.architecture.into(),
-                companions: Companions::read(&strong).unwrap(),
+                tokenizer: formats::read_tokenizer(&strong).unwrap(),
                 dtype: Dtype::F32,
                 adapter: arm
                     .adapter

@@ -2,13 +2,17 @@
 
 use serde_json::Value;
 
-use super::{AdapterConfig, Error, Fields, Part};
+use super::super::error::Error;
+use super::config::{AdapterConfig, Part};
+use super::fields::Fields;
+
+/// mlx-lm's tensors.
+pub(super) const TENSORS: &str = "adapters.safetensors";
 
 pub(super) fn read(fields: &Fields<'_>) -> Result<AdapterConfig, Error> {
-    let kind = fields.get("fine_tune_type").and_then(Value::as_str).unwrap_or("lora");
-    if !["lora", "dora"].contains(&kind) {
-        let wrong = |value| fields.wrong("fine_tune_type", value, "only lora and dora are adapters");
-        return fields.get("fine_tune_type").map_or(Err(wrong(&Value::Null)), |value| Err(wrong(value)));
+    let kind = fields.get("fine_tune_type").map(|value| (value, value.as_str().unwrap_or("lora")));
+    if let Some((value, _)) = kind.filter(|(_, kind)| !["lora", "dora"].contains(kind)) {
+        return Err(fields.wrong("fine_tune_type", value, "only lora and dora are adapters"));
     }
     let value = fields.get("lora_parameters").unwrap_or(&Value::Null);
     let map = value.as_object().ok_or_else(|| fields.wrong("lora_parameters", value, "it must be an object"))?;
@@ -18,28 +22,17 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<AdapterConfig, Error> {
     };
     let rank = inner.rank("rank", need("rank")?)?;
     let scale = inner.number("scale", need("scale")?)?;
-    let dropout = inner.get("dropout").map_or(Ok(0.0), |value| inner.share("dropout", value))?;
     Ok(AdapterConfig {
         rank,
         alpha: scale * rank as f64,
-        dropout,
-        rslora: false,
-        dora: kind == "dora",
-        targets: Vec::new(),
-        layers: None,
-        ranks: Vec::new(),
-        alphas: Vec::new(),
-        saved: Vec::new(),
+        dropout: inner.share("dropout")?,
+        dora: kind.is_some_and(|(_, kind)| kind == "dora"),
+        ..AdapterConfig::default()
     })
 }
 
-const ENDS: [(&str, Part); 3] = [(".lora_a", Part::A), (".lora_b", Part::B), (".m", Part::Magnitude)];
-
+/// A tensor's module and part.
 pub(super) fn parse(name: &str) -> Option<(&str, Option<Part>)> {
-    ENDS.iter().find_map(|(end, part)| Some((name.strip_suffix(end)?, Some(*part))))
-}
-
-pub(super) fn name(module: &str, part: Part) -> String {
-    let end = ENDS.iter().find(|(_, other)| *other == part).map_or("", |(end, _)| end);
-    format!("{module}{end}")
+    let ends = [(".lora_a", Part::A), (".lora_b", Part::B), (".m", Part::Magnitude)];
+    ends.iter().find_map(|(end, part)| Some((name.strip_suffix(end)?, Some(*part))))
 }

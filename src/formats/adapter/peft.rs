@@ -1,71 +1,36 @@
 //! PEFT's `adapter_config.json` and its names of tensors.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{AdapterConfig, Error, Fields, PREFIX, Part};
+use super::super::error::Error;
+use super::config::{AdapterConfig, PREFIX, Part};
+use super::fields::Fields;
 
+/// PEFT's tensors.
+pub(in super::super) const TENSORS: &str = "adapter_model.safetensors";
 /// Every linear module of the blocks.
 const ALL: &str = "all-linear";
-/// What does not touch the numbers of a trained adapter.
-const FREE: &[&str] = &[
-    "auto_mapping",
-    "base_model_name_or_path",
-    "corda_config",
-    "eva_config",
-    "inference_mode",
-    "layers_pattern",
-    "loftq_config",
-    "lora_ga_config",
-    "megatron_config",
-    "megatron_core",
-    "peft_type",
-    "peft_version",
-    "qalora_group_size",
-    "revision",
-    "runtime_config",
-    "task_type",
-    "exclude_modules",
-];
-/// What is read.
-const READ: &[&str] = &[
-    "alpha_pattern",
-    "bias",
-    "init_lora_weights",
-    "layers_to_transform",
-    "lora_alpha",
-    "lora_dropout",
-    "modules_to_save",
-    "r",
-    "rank_pattern",
-    "target_modules",
-    "use_dora",
-    "use_rslora",
-];
+/// What is read, and what does not touch the numbers of a trained adapter. Anything else must be unset.
+const KNOWN: &str = "alpha_pattern bias init_lora_weights layers_to_transform lora_alpha lora_dropout modules_to_save r \
+    rank_pattern target_modules use_dora use_rslora \
+    auto_mapping base_model_name_or_path corda_config eva_config exclude_modules inference_mode layers_pattern \
+    loftq_config lora_ga_config megatron_config megatron_core peft_type peft_version qalora_group_size revision \
+    runtime_config task_type";
 
 pub(super) fn read(fields: &Fields<'_>) -> Result<AdapterConfig, Error> {
     refuse(fields)?;
-    let or = |name: &str, default: Value| fields.get(name).cloned().unwrap_or(default);
-    let patterns = |name: &str| -> Result<Vec<(String, Value)>, Error> {
-        let Some(value) = fields.get(name) else { return Ok(Vec::new()) };
-        let map = value.as_object().ok_or_else(|| fields.wrong(name, value, "it must be an object"))?;
-        let plain = |key: &str| {
-            key.strip_prefix('^').unwrap_or(key).chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.')
-        };
-        match map.keys().find(|key| !plain(key)) {
-            Some(key) => Err(fields.wrong(name, &json!(key), "only names of modules are read there, not patterns")),
-            None => Ok(map.iter().map(|(key, value)| (key.clone(), value.clone())).collect()),
-        }
-    };
+    let or_eight = |name: &str| fields.get(name).cloned().unwrap_or(json!(8));
+    let layer = |value: &Value| value.as_u64().and_then(|layer| usize::try_from(layer).ok());
     let mut config = AdapterConfig {
-        rank: fields.rank("r", &or("r", json!(8)))?,
-        alpha: fields.number("lora_alpha", &or("lora_alpha", json!(8)))?,
-        dropout: fields.share("lora_dropout", &or("lora_dropout", json!(0.0)))?,
+        rank: fields.rank("r", &or_eight("r"))?,
+        alpha: fields.number("lora_alpha", &or_eight("lora_alpha"))?,
+        dropout: fields.share("lora_dropout")?,
         rslora: fields.flag("use_rslora")?,
         dora: fields.flag("use_dora")?,
         targets: Vec::new(),
-        layers: layers(fields)?,
-        ranks: Vec::new(),
-        alphas: Vec::new(),
+        layers: fields.list("layers_to_transform", layer, "it must be a number or a list of numbers")?,
+        ranks: patterns(fields, "rank_pattern", |name, value| fields.rank(name, value))?,
+        alphas: patterns(fields, "alpha_pattern", |name, value| fields.number(name, value))?,
         saved: fields.texts("modules_to_save")?,
     };
     // A text is a pattern: then, and where names are taken out again, the tensors alone say what is adapted.
@@ -74,16 +39,26 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<AdapterConfig, Error> {
         config.targets = fields.texts("target_modules")?;
         config.targets.retain(|target| target != ALL);
     }
-    for (key, value) in patterns("rank_pattern")? {
-        config.ranks.push((key, fields.rank("rank_pattern", &value)?));
-    }
-    for (key, value) in patterns("alpha_pattern")? {
-        config.alphas.push((key, fields.number("alpha_pattern", &value)?));
-    }
     Ok(config)
 }
 
-/// Fails for what would change the numbers and is not built.
+/// Values of modules whose names end as the keys say.
+fn patterns<T>(
+    fields: &Fields<'_>,
+    name: &str,
+    read: impl Fn(&str, &Value) -> Result<T, Error>,
+) -> Result<Vec<(String, T)>, Error> {
+    let Some(value) = fields.get(name) else { return Ok(Vec::new()) };
+    let map = value.as_object().ok_or_else(|| fields.wrong(name, value, "it must be an object"))?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+    let read = |(key, value): (&String, &Value)| match key.strip_prefix('^').unwrap_or(key).chars().all(plain) {
+        true => Ok((key.clone(), read(name, value)?)),
+        false => Err(fields.wrong(name, &json!(key), "only names of modules are read there, not patterns")),
+    };
+    map.iter().map(read).collect()
+}
+
+/// Fails for what would change the numbers and is not supported.
 fn refuse(fields: &Fields<'_>) -> Result<(), Error> {
     let unset = |value: &Value| match value {
         Value::Null | Value::Bool(false) => true,
@@ -91,46 +66,32 @@ fn refuse(fields: &Fields<'_>) -> Result<(), Error> {
         Value::Object(map) => map.is_empty(),
         _ => false,
     };
-    let wrong =
-        |name: &str, wants: &str| fields.get(name).map_or(Ok(()), |value| Err(fields.wrong(name, value, wants)));
-    let kind = fields.get("peft_type").unwrap_or(&Value::Null);
-    if kind.as_str() != Some("LORA") {
-        return Err(fields.wrong("peft_type", kind, "only LORA adapters are read"));
+    let text = |name: &str| fields.get(name).map(|value| (value, value.as_str().unwrap_or_default()));
+    let wrong = |name: &str, value: &Value, wants: &str| Err(fields.wrong(name, value, wants));
+    match text("peft_type") {
+        Some((_, "LORA")) => {}
+        other => {
+            return wrong("peft_type", other.map_or(&Value::Null, |(value, _)| value), "only LORA adapters are read");
+        }
     }
-    if fields.get("bias").is_some_and(|bias| bias.as_str() != Some("none")) {
-        return wrong("bias", "adapters that train biases are not built");
+    if let Some((value, _)) = text("bias").filter(|(_, bias)| *bias != "none") {
+        return wrong("bias", value, "adapters that train biases are not supported");
     }
-    let plain = |value: &Value| matches!(value.as_str(), None | Some("gaussian" | "eva" | "orthogonal"));
-    if fields.get("init_lora_weights").is_some_and(|value| !plain(value)) {
-        return wrong(
-            "init_lora_weights",
-            "this start changes the base too; convert the adapter to plain LoRA with peft",
-        );
+    let changes_base =
+        |(value, start): &(&Value, &str)| value.is_string() && !["gaussian", "eva", "orthogonal"].contains(start);
+    if let Some((value, _)) = text("init_lora_weights").filter(changes_base) {
+        let wants = "this start changes the base too; convert the adapter to plain LoRA with peft";
+        return wrong("init_lora_weights", value, wants);
     }
-    let other = fields.map.iter().find(|(name, value)| {
-        let name = name.as_str();
-        !FREE.contains(&name) && !READ.contains(&name) && !unset(value)
-    });
-    match other {
-        Some((name, value)) => Err(fields.wrong(name, value, "adapters with it are not built")),
+    let known = |name: &str| KNOWN.split_whitespace().any(|known| known == name);
+    match fields.map.iter().find(|(name, value)| !known(name) && !unset(value)) {
+        Some((name, value)) => wrong(name, value, "adapters with it are not supported"),
         None => Ok(()),
     }
 }
 
-fn layers(fields: &Fields<'_>) -> Result<Option<Vec<usize>>, Error> {
-    let Some(value) = fields.get("layers_to_transform") else { return Ok(None) };
-    let layer = |value: &Value| {
-        let layer = value.as_u64().and_then(|layer| usize::try_from(layer).ok());
-        layer.ok_or_else(|| fields.wrong("layers_to_transform", value, "it must be a number or a list of numbers"))
-    };
-    match value {
-        Value::Array(values) => values.iter().map(layer).collect::<Result<_, _>>().map(Some),
-        value => Ok(Some(vec![layer(value)?])),
-    }
-}
-
-/// The text of `adapter_config.json`. `targets` and `saved` must not be empty names.
-pub(super) fn write(config: &AdapterConfig, base: &str) -> Value {
+/// The contents of `adapter_config.json`.
+pub(in super::super) fn write(config: &AdapterConfig, base: &str) -> Value {
     let number = |x: f64| if x.fract() == 0.0 { json!(x as i64) } else { json!(x) };
     let alphas = config.alphas.iter().map(|(name, alpha)| (name.clone(), number(*alpha)));
     let ranks = config.ranks.iter().map(|(name, rank)| (name.clone(), json!(rank)));
@@ -147,8 +108,8 @@ pub(super) fn write(config: &AdapterConfig, base: &str) -> Value {
         "use_dora": config.dora,
         "target_modules": config.targets,
         "layers_to_transform": config.layers,
-        "rank_pattern": ranks.collect::<serde_json::Map<_, _>>(),
-        "alpha_pattern": alphas.collect::<serde_json::Map<_, _>>(),
+        "rank_pattern": ranks.collect::<Map<_, _>>(),
+        "alpha_pattern": alphas.collect::<Map<_, _>>(),
         "modules_to_save": saved,
         "bias": "none",
         "fan_in_fan_out": false,
@@ -156,21 +117,16 @@ pub(super) fn write(config: &AdapterConfig, base: &str) -> Value {
     })
 }
 
-const ENDS: [(&str, Part); 4] = [
-    (".lora_A.weight", Part::A),
-    (".lora_B.weight", Part::B),
-    (".lora_magnitude_vector", Part::Magnitude),
-    (".lora_magnitude_vector.weight", Part::Magnitude),
-];
-
 /// A tensor's module and part, or the parameter that it is as a whole.
 pub(super) fn parse(name: &str) -> Option<(&str, Option<Part>)> {
+    // Some versions wrote the vector as a module of its own.
+    let ends = [
+        (".lora_A.weight", Part::A),
+        (".lora_B.weight", Part::B),
+        (".lora_magnitude_vector", Part::Magnitude),
+        (".lora_magnitude_vector.weight", Part::Magnitude),
+    ];
     let name = name.strip_prefix(PREFIX)?;
-    let part = ENDS.iter().find_map(|(end, part)| Some((name.strip_suffix(end)?, Some(*part))));
+    let part = ends.iter().find_map(|(end, part)| Some((name.strip_suffix(end)?, Some(*part))));
     part.or_else(|| (!name.contains("lora_")).then_some((name, None)))
-}
-
-pub(super) fn name(module: &str, part: Part) -> String {
-    let end = ENDS.iter().find(|(_, other)| *other == part).map_or("", |(end, _)| end);
-    format!("{PREFIX}{module}{end}")
 }

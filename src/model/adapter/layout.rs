@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use sha2::{Digest, Sha256};
 
 use super::super::{Config, Parameter, config::Init};
-use crate::formats::{ADAPTER_PREFIX, AdapterConfig, AdapterFolder, Entry, Part, ends_with};
+use crate::formats::{
+    ADAPTER_PREFIX, AdapterConfig, AdapterFolder, Entry, Part, ReadTensors, ends_with, tensor_name,
+};
 
 pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
 pub(super) const HEAD: &str = "lm_head.weight";
@@ -182,7 +184,7 @@ impl Layout {
             config.saved = modules().map(str::to_owned).collect();
         }
         let layout = Self::of(config, chosen, whole)?;
-        layout.check(folder)?;
+        folder.check(&layout.entries()).map_err(LayoutError::Tensor)?;
         Ok(layout)
     }
 
@@ -202,18 +204,6 @@ impl Layout {
         }
     }
 
-    fn check(&self, folder: &AdapterFolder) -> Result<(), LayoutError> {
-        for module in &self.modules {
-            for (part, dims) in module.shapes(self.config.dora) {
-                folder.check(&module.name, part, &dims).map_err(LayoutError::Tensor)?;
-            }
-        }
-        for Whole { parameter, .. } in &self.whole {
-            folder.check_saved(&parameter.name, &parameter.dims).map_err(LayoutError::Tensor)?;
-        }
-        Ok(())
-    }
-
     /// Every parameter of the adapter by its name in PEFT's files, in the order of the model.
     pub fn entries(&self) -> Vec<Entry> {
         self.parameters().iter().map(|(parameter, _)| Entry::from(parameter)).collect()
@@ -229,7 +219,7 @@ impl Layout {
         let mut all = Vec::new();
         for module in &self.modules {
             for (part, dims) in module.shapes(self.config.dora) {
-                let name = peft_name(&module.name, part);
+                let name = tensor_name(&module.name, part);
                 let init = match part {
                     // PEFT's default, Kaiming's rule with a = sqrt(5).
                     Part::A => Init::Uniform((1.0 / (module.inputs as f64).sqrt()) as f32),
@@ -263,16 +253,6 @@ impl Module {
         let hash = Sha256::digest(&self.name);
         u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]])
     }
-}
-
-/// PEFT's name of a part.
-pub(super) fn peft_name(module: &str, part: Part) -> String {
-    let end = match part {
-        Part::A => "lora_A.weight",
-        Part::B => "lora_B.weight",
-        Part::Magnitude => "lora_magnitude_vector",
-    };
-    format!("{ADAPTER_PREFIX}{module}.{end}")
 }
 
 /// A parameter's module.

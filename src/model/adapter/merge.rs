@@ -2,7 +2,7 @@
 
 use super::layout::{EMBEDDING, HEAD, Layout};
 use crate::{
-    formats::{self, AdapterFolder, Entry, Folder, Part},
+    formats::{self, ADAPTER_PREFIX, Entry, Part, ReadTensors, TensorSource, tensor_name},
     model::Config,
 };
 
@@ -27,21 +27,21 @@ impl Layout {
     pub fn merged(
         &self,
         entry: &Entry,
-        base: &Folder,
-        adapter: &AdapterFolder,
+        base: &dyn TensorSource,
+        adapter: &dyn TensorSource,
         model: &Config,
     ) -> Result<Vec<f32>, formats::Error> {
         if self.whole.iter().any(|whole| whole.parameter.name == entry.name) {
-            return adapter.read_saved(&entry.name, &entry.dims);
+            return adapter.read_vec(&format!("{ADAPTER_PREFIX}{}", entry.name), &entry.dims);
         }
         let name = if model.tied && entry.name == HEAD { EMBEDDING } else { &entry.name };
         let mut weight = base.read_vec(name, &entry.dims)?;
         let Some(module) = self.modules.iter().find(|module| entry.name == format!("{}.weight", module.name)) else {
             return Ok(weight);
         };
-        let read = |part, dims: [usize; 2]| adapter.read(&module.name, part, &dims);
-        let a = read(Part::A, [module.rank, module.inputs])?;
-        let b = read(Part::B, [module.outputs(), module.rank])?;
+        let read = |part, dims: &[usize]| adapter.read_vec(&tensor_name(&module.name, part), dims);
+        let a = read(Part::A, &[module.rank, module.inputs])?;
+        let b = read(Part::B, &[module.outputs(), module.rank])?;
         for (row, b) in weight.chunks_mut(module.inputs).zip(b.chunks(module.rank)) {
             for (b, a) in b.iter().zip(a.chunks(module.inputs)) {
                 let factor = module.scale * b;
@@ -49,7 +49,7 @@ impl Layout {
             }
         }
         if self.config.dora {
-            let lengths = adapter.read(&module.name, Part::Magnitude, &[module.outputs()])?;
+            let lengths = read(Part::Magnitude, &[module.outputs()])?;
             for (row, wanted) in weight.chunks_mut(module.inputs).zip(lengths) {
                 let is = length(row);
                 let factor = if is > 0.0 { wanted / is } else { 0.0 };

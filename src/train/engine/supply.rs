@@ -1,10 +1,12 @@
 //! What a pass is given of the models beside the strong one: hidden states that were kept on disk, or what the layers leave that
 //! run before the pass, each read from the model's folder. Of these, one is on the device at a time.
 
+use std::sync::Arc;
+
 use super::{Error, Supply};
 use crate::{
     data::pack::Batch,
-    formats::{Folder, States},
+    formats::{States, TensorSource},
     gpu::{Gpu, Program, Upload},
     graph::{
         plan::{Plan, Slots},
@@ -45,7 +47,7 @@ pub(super) struct Stream<'g> {
     embeddings: Program,
     layers: Vec<(usize, Program)>,
     upload: Upload<'g>,
-    folder: Option<Folder>,
+    source: Option<Arc<dyn TensorSource>>,
 }
 
 impl Planned {
@@ -113,7 +115,7 @@ impl Planned {
                 embeddings: load(embeddings),
                 layers: layers.iter().map(|(layer, plan)| (*layer, load(plan))).collect(),
                 upload: Upload::new(gpu),
-                folder: None,
+                source: None,
             }),
         }
     }
@@ -127,10 +129,10 @@ impl Feed<'_> {
         }
     }
 
-    /// Takes the folder where the layers are read.
-    pub(super) fn stream(&mut self, from: &Folder) {
-        if let Self::Streamed(Stream { folder, .. }) = self {
-            *folder = Some(from.clone());
+    /// Takes the source of the layers.
+    pub(super) fn stream(&mut self, from: Arc<dyn TensorSource>) {
+        if let Self::Streamed(Stream { source, .. }) = self {
+            *source = Some(from);
         }
     }
 
@@ -166,10 +168,10 @@ impl Feed<'_> {
 impl Stream<'_> {
     /// Submits all layers, and reads each while the one before runs.
     fn run(&mut self, (gpu, memory): (&Gpu, &Memory), model: &Model) -> Result<(), Error> {
-        let folder = self.folder.as_ref().ok_or(Error::NoLayers)?;
+        let source = self.source.as_ref().ok_or(Error::NoLayers)?;
         self.embeddings.run(gpu)?;
         for layer in 0..model.config.layers {
-            model.load_layer(&mut self.upload, memory, folder, layer)?;
+            model.load_layer(&mut self.upload, memory, source.as_ref(), layer)?;
             self.upload.send();
             let alike = model.alike(layer);
             if let Some((_, program)) = self.layers.iter_mut().find(|(first, _)| *first == alike) {

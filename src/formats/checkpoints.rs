@@ -5,19 +5,18 @@
 //! file. One process at a time may save into a run's folder; whoever runs the training sees to that.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use super::adapter::{AdapterFolder, is_adapter};
+use super::aside::{Aside, Record, remove_partial};
+use super::encode::{Dtype, write_tensors};
+use super::error::{BoxError, Error, io};
+use super::export::{Contents, SHARD_BYTES};
+use super::files::{MARK, folders, hash, hidden, is_basename, read_regular};
+use super::folder::Folder;
+use super::source::Entry;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
-
-use super::aside::{Aside, MARK, Record, folders, hex, hidden, sweep};
-use super::{
-    AdapterFolder, BoxError, Contents, Dtype, Entry, Error, Folder, SHARD_BYTES, io, is_adapter, is_basename,
-    read_small,
-};
 
 const PREFIX: &str = "checkpoint-";
 const STATE: &str = "state.json";
@@ -25,8 +24,6 @@ const MANIFEST: &str = "MANIFEST.json";
 const FORMAT: u32 = 1;
 /// Largest manifest or state that is read.
 const MAX_JSON_BYTES: u64 = 256 << 20;
-/// Bytes hashed at a time.
-const PIECE: usize = 1 << 20;
 
 /// What a checkpoint holds, apart from the values.
 #[derive(Debug, Clone, Copy)]
@@ -111,14 +108,15 @@ pub fn save_run<E: Into<BoxError>>(
     run: &Run,
     mut read: impl FnMut(&str, &Entry) -> Result<Vec<f32>, E>,
 ) -> Result<PathBuf, Error> {
-    sweep(folder, is_leftover)?;
+    remove_partial(folder, is_leftover)?;
     let name = format!("{PREFIX}{}", run.step);
     let mut aside = Aside::create(folder, &name)?;
     let model = &mut |entry: &Entry| read("model", entry).map_err(Into::into);
     run.contents.put(&mut aside, Dtype::F32, SHARD_BYTES, model)?;
     for TensorFile { stem, entries } in run.tensors {
         let file = format!("{stem}.safetensors");
-        aside.put_tensors(&file, entries, Dtype::F32, &mut |entry| read(stem, entry).map_err(Into::into))?;
+        let read = &mut |entry: &Entry| read(stem, entry).map_err(Into::into);
+        aside.write(&file, |file| write_tensors(file, entries, Dtype::F32, read))?;
     }
     aside.put(STATE, run.state.to_string().as_bytes())?;
     let manifest = Manifest { format: FORMAT, step: run.step, files: aside.files.clone() };
@@ -126,7 +124,7 @@ pub fn save_run<E: Into<BoxError>>(
         .map_err(|error| Error::Damaged { path: folder.join(MANIFEST), reason: error.to_string() })?;
     aside.put(MANIFEST, &text)?;
     let path = folder.join(&name);
-    let old = folder.join(hidden(&name));
+    let old = set_aside(folder, &name);
     let replaces = path.symlink_metadata().is_ok();
     if replaces {
         std::fs::rename(&path, &old).map_err(io(&path, "replace"))?;
@@ -168,12 +166,12 @@ pub fn latest(folder: &Path) -> Result<Latest, Error> {
 /// # Errors
 /// The folder cannot be read or a checkpoint cannot be removed.
 pub fn prune(folder: &Path, keep: usize) -> Result<Vec<PathBuf>, Error> {
-    sweep(folder, is_leftover)?;
+    remove_partial(folder, is_leftover)?;
     let whole = list(folder)?.into_iter().filter(|(_, path)| check_sizes(path).is_ok());
     let mut removed = Vec::new();
     for (step, path) in whole.skip(keep.max(1)) {
         // Hidden first, so that a kill halfway leaves no checkpoint that looks damaged.
-        let doomed = folder.join(hidden(&format!("{PREFIX}{step}")));
+        let doomed = set_aside(folder, &format!("{PREFIX}{step}"));
         std::fs::rename(&path, &doomed).map_err(io(&path, "remove"))?;
         std::fs::remove_dir_all(&doomed).map_err(io(&doomed, "remove"))?;
         removed.push(path);
@@ -190,15 +188,12 @@ impl Restored {
         let manifest = check_sizes(path)?;
         for (name, record) in &manifest.files {
             let file = path.join(name);
-            if hash(&file)? != record.sha256 {
+            if hash(&file).map_err(io(&file, "read"))? != record.sha256 {
                 let reason = "its contents have changed since it was saved (SHA-256)".into();
                 return Err(Error::Damaged { path: file, reason });
             }
         }
-        let state = path.join(STATE);
-        let damaged = |reason| Error::Damaged { path: state.clone(), reason };
-        let state = serde_json::from_slice(&read_small(&state, MAX_JSON_BYTES)?)
-            .map_err(|error| damaged(error.to_string()))?;
+        let state = read_json(&path.join(STATE))?;
         let saved = match is_adapter(path) {
             true => Saved::Adapter(Box::new(AdapterFolder::open(path)?)),
             false => Saved::Model(Folder::open(path)?),
@@ -215,14 +210,24 @@ impl Restored {
     }
 }
 
+/// Where a checkpoint goes that is about to be removed.
+fn set_aside(folder: &Path, name: &str) -> PathBuf {
+    let mut hidden = hidden(name);
+    hidden.push("old");
+    folder.join(hidden)
+}
+
 /// The checkpoints in `folder`, newest first, whole or not.
 fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
     let step = |name: &str| {
         let step = name.strip_prefix(PREFIX)?.parse().ok()?;
         (name == format!("{PREFIX}{step}")).then_some(step)
     };
-    let mut found: Vec<_> =
-        folders(folder)?.into_iter().filter_map(|(name, path)| Some((step(&name)?, path))).collect();
+    let mut found: Vec<_> = folders(folder)
+        .map_err(io(folder, "read"))?
+        .into_iter()
+        .filter_map(|(name, path)| Some((step(&name)?, path)))
+        .collect();
     found.sort_unstable_by(|a, b| b.cmp(a));
     Ok(found)
 }
@@ -236,8 +241,7 @@ fn is_leftover(name: &str) -> bool {
 fn check_sizes(path: &Path) -> Result<Manifest, Error> {
     let at = path.join(MANIFEST);
     let damaged = |reason| Error::Damaged { path: at.clone(), reason };
-    let manifest: Manifest =
-        serde_json::from_slice(&read_small(&at, MAX_JSON_BYTES)?).map_err(|error| damaged(error.to_string()))?;
+    let manifest: Manifest = read_json(&at)?;
     if manifest.format != FORMAT {
         return Err(damaged(format!("format {} is not one this version reads", manifest.format)));
     }
@@ -254,14 +258,7 @@ fn check_sizes(path: &Path) -> Result<Manifest, Error> {
     Ok(manifest)
 }
 
-fn hash(path: &Path) -> Result<String, Error> {
-    let mut file = File::open(path).map_err(io(path, "read"))?;
-    let mut hash = Sha256::new();
-    let mut bytes = vec![0; PIECE];
-    loop {
-        match file.read(&mut bytes).map_err(io(path, "read"))? {
-            0 => return Ok(hex(&hash.finalize())),
-            count => hash.update(&bytes[..count]),
-        }
-    }
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    let bytes = read_regular(path, MAX_JSON_BYTES).map_err(io(path, "read"))?;
+    serde_json::from_slice(&bytes).map_err(|error| Error::Damaged { path: path.into(), reason: error.to_string() })
 }

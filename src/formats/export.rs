@@ -4,45 +4,16 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::aside::{Aside, MARK, Read, sweep};
-use super::folder::{INDEX, SINGLE};
-use super::{AdapterFiles, BoxError, Companions, Entry, Error, adapter, io};
+use super::adapter::{self, AdapterConfig};
+use super::aside::{Aside, remove_partial};
+use super::encode::{Dtype, Read, write_tensors};
+use super::error::{BASE_MARK, BoxError, Error, io};
+use super::files::hidden;
+use super::folder::{CONFIG, INDEX, SINGLE};
+use super::source::{Entry, TokenizerFiles};
 
 /// Size at which transformers 4 starts another shard.
 pub const SHARD_BYTES: u64 = 5_000_000_000;
-/// The file whose presence says that a model folder is whole; the last to appear.
-const CONFIG: &str = "config.json";
-
-/// How weights are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dtype {
-    /// As they are trained: exact.
-    F32,
-    /// Rounded to nearest even: half the size.
-    Bf16,
-}
-
-impl Dtype {
-    /// Bytes of an element.
-    pub fn size(self) -> usize {
-        self.stored().bitsize() / 8
-    }
-
-    pub(super) fn stored(self) -> safetensors::Dtype {
-        match self {
-            Dtype::F32 => safetensors::Dtype::F32,
-            Dtype::Bf16 => safetensors::Dtype::BF16,
-        }
-    }
-
-    /// Its name in `config.json`.
-    fn torch_name(self) -> &'static str {
-        match self {
-            Dtype::F32 => "float32",
-            Dtype::Bf16 => "bfloat16",
-        }
-    }
-}
 
 /// What a model folder is made of, apart from the values.
 #[derive(Debug, Clone, Copy)]
@@ -52,8 +23,23 @@ pub struct ModelFiles<'a> {
     /// The class that loads these weights, e.g. `Qwen3ForCausalLM`.
     pub architecture: &'a str,
     /// Tokenizer, chat template and generation settings.
-    pub companions: &'a Companions,
+    pub tokenizer: &'a TokenizerFiles,
     /// Every tensor, in the order in which it is asked for.
+    pub entries: &'a [Entry],
+}
+
+/// What an adapter's folder is made of, apart from the values.
+#[derive(Debug, Clone, Copy)]
+pub struct AdapterFiles<'a> {
+    /// Its settings; `targets` names what is adapted.
+    pub config: &'a AdapterConfig,
+    /// Name or folder of the base, as PEFT notes it.
+    pub base: &'a str,
+    /// The mark of the base's weights: [`super::ReadTensors::mark`].
+    pub base_mark: &'a str,
+    /// Tokenizer and chat template.
+    pub tokenizer: &'a TokenizerFiles,
+    /// Every tensor by PEFT's name, in the order in which it is asked for, in PEFT's layout.
     pub entries: &'a [Entry],
 }
 
@@ -67,7 +53,7 @@ pub enum Contents<'a> {
 }
 
 impl Contents<'_> {
-    /// The file whose presence says that the folder is whole.
+    /// The file whose presence says that the folder is whole; the last to appear.
     fn last(&self) -> &'static str {
         match self {
             Self::Model(_) => CONFIG,
@@ -77,25 +63,25 @@ impl Contents<'_> {
 
     /// Writes the files into `aside`. Adapters are small and stay in f32.
     pub(super) fn put(&self, aside: &mut Aside, dtype: Dtype, shard_bytes: u64, read: Read) -> Result<(), Error> {
+        let tokenizer = match self {
+            Self::Model(model) => {
+                aside.put(CONFIG, &config(model, dtype)?)?;
+                model.tokenizer
+            }
+            Self::Adapter(files) => {
+                aside.put(adapter::CONFIG, &pretty(&adapter::write(files.config, files.base)))?;
+                aside.put(BASE_MARK, format!("{}\n", files.base_mark).as_bytes())?;
+                files.tokenizer
+            }
+        };
+        tokenizer.files.iter().try_for_each(|(name, bytes)| aside.put(name, bytes))?;
         match self {
-            Self::Model(model) => put_model(aside, model, dtype, shard_bytes, read),
-            Self::Adapter(files) => put_adapter(aside, files, read),
+            Self::Model(model) => put_shards(aside, model.entries, dtype, shard_bytes, read),
+            Self::Adapter(files) => {
+                aside.write(adapter::TENSORS, |file| write_tensors(file, files.entries, Dtype::F32, read))
+            }
         }
     }
-}
-
-/// Writes a model folder: [`save`] of a model.
-///
-/// # Errors
-/// Those of [`save`].
-pub fn save_model<E: Into<BoxError>>(
-    out: &Path,
-    model: &ModelFiles,
-    dtype: Dtype,
-    shard_bytes: u64,
-    read: impl FnMut(&Entry) -> Result<Vec<f32>, E>,
-) -> Result<(), Error> {
-    save(out, &Contents::Model(*model), dtype, shard_bytes, read)
 }
 
 /// Writes the folder of a model or an adapter. `read` is asked once for each entry, in order, for its values as f32, row-major.
@@ -118,14 +104,15 @@ pub fn save<E: Into<BoxError>>(
     let there = out.is_dir();
     let parent = if there { out } else { out.parent().unwrap_or(out) };
     let name = out.file_name().unwrap_or(CONFIG.as_ref()).to_string_lossy();
-    sweep(parent, |hidden| hidden.starts_with(&format!(".{name}{MARK}")))?;
+    let prefix = hidden(name.as_ref());
+    remove_partial(parent, |found| found.starts_with(&*prefix.to_string_lossy()))?;
     let mut aside = Aside::create(parent, &name)?;
     contents.put(&mut aside, dtype, shard_bytes, &mut |entry| read(entry).map_err(Into::into))?;
     check_vacant(out)?;
     if there { aside.move_into(out, contents.last()) } else { aside.rename(out) }
 }
 
-/// Checks that [`save_model`] would overwrite nothing in `out`. Call it before any long work.
+/// Checks that [`save`] would overwrite nothing in `out`. Call it before any long work.
 ///
 /// # Errors
 /// [`Error::Exists`] for the first file that stands in the way.
@@ -136,8 +123,8 @@ pub fn check_vacant(out: &Path) -> Result<(), Error> {
     for entry in std::fs::read_dir(out).map_err(io(out, "write into"))? {
         let path = entry.map_err(io(out, "read"))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let ours = [CONFIG, SINGLE, INDEX, adapter::CONFIG, adapter::TENSORS, adapter::BASE].contains(&&*name)
-            || Companions::is_one(&name);
+        let ours = [CONFIG, SINGLE, INDEX, adapter::CONFIG, adapter::TENSORS, BASE_MARK].contains(&&*name)
+            || TokenizerFiles::NAMES.contains(&&*name);
         if ours || (name.starts_with("model-") && name.ends_with(".safetensors")) {
             return Err(Error::Exists { path });
         }
@@ -145,33 +132,19 @@ pub fn check_vacant(out: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes the files of an adapter into `aside`.
-fn put_adapter(aside: &mut Aside, files: &AdapterFiles, read: Read) -> Result<(), Error> {
-    aside.put(adapter::CONFIG, &pretty(&files.config_json()))?;
-    aside.put(adapter::BASE, format!("{}\n", files.base_mark).as_bytes())?;
-    for (name, bytes) in &files.companions.files {
-        aside.put(name, bytes)?;
-    }
-    aside.put_tensors(adapter::TENSORS, files.entries, Dtype::F32, read)
-}
-
-/// Writes the files of a model into `aside`.
-fn put_model(aside: &mut Aside, model: &ModelFiles, dtype: Dtype, shard_bytes: u64, read: Read) -> Result<(), Error> {
-    aside.put(CONFIG, &config(model, dtype)?)?;
-    for (name, bytes) in &model.companions.files {
-        aside.put(name, bytes)?;
-    }
-    let shards = split(model.entries, dtype, shard_bytes);
+/// Writes the weights of a model into `aside`, in one file or in shards with an index.
+fn put_shards(aside: &mut Aside, entries: &[Entry], dtype: Dtype, shard_bytes: u64, read: Read) -> Result<(), Error> {
+    let shards = split(entries, dtype, shard_bytes);
     if let [only] = shards[..] {
-        return aside.put_tensors(SINGLE, only, dtype, read);
+        return aside.write(SINGLE, |file| write_tensors(file, only, dtype, read));
     }
     let mut weight_map = Map::new();
     for (number, entries) in (1..).zip(&shards) {
         let name = format!("model-{number:05}-of-{:05}.safetensors", shards.len());
-        aside.put_tensors(&name, entries, dtype, read)?;
+        aside.write(&name, |file| write_tensors(file, entries, dtype, read))?;
         weight_map.extend(entries.iter().map(|entry| (entry.name.clone(), json!(name))));
     }
-    let total: usize = model.entries.iter().map(|entry| entry.count() * dtype.size()).sum();
+    let total: usize = entries.iter().map(|entry| entry.count() * dtype.size()).sum();
     let index = json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
     aside.put(INDEX, &pretty(&index))
 }
@@ -182,13 +155,17 @@ fn config(model: &ModelFiles, dtype: Dtype) -> Result<Vec<u8>, Error> {
     let mut config: Map<String, Value> =
         serde_json::from_str(model.config_json).map_err(|error| damaged(error.to_string()))?;
     config.insert("architectures".into(), json!([model.architecture]));
+    let name = match dtype {
+        Dtype::F32 => json!("float32"),
+        Dtype::Bf16 => json!("bfloat16"),
+    };
     // transformers 5 writes `dtype` and still reads the older name.
     let newer = config.contains_key("dtype");
     if newer {
-        config.insert("dtype".into(), json!(dtype.torch_name()));
+        config.insert("dtype".into(), name.clone());
     }
     if !newer || config.contains_key("torch_dtype") {
-        config.insert("torch_dtype".into(), json!(dtype.torch_name()));
+        config.insert("torch_dtype".into(), name);
     }
     Ok(pretty(&Value::Object(config)))
 }
@@ -210,6 +187,6 @@ fn split(entries: &[Entry], dtype: Dtype, most: u64) -> Vec<&[Entry]> {
 }
 
 /// JSON text as files have it. Writing a [`Value`] to memory cannot fail.
-pub(super) fn pretty(value: &Value) -> Vec<u8> {
+fn pretty(value: &Value) -> Vec<u8> {
     format!("{value:#}\n").into_bytes()
 }
