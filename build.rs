@@ -5,7 +5,7 @@
 //! bindings. A binding renamed in WGSL stops Rust from compiling; nothing is declared twice.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     env,
     error::Error,
     fmt::Write as _,
@@ -37,11 +37,11 @@ fn main() -> Result<()> {
     files.sort();
 
     let mut out = String::new();
-    let mut modules = Vec::new();
+    let (mut modules, mut structs) = (Vec::new(), HashMap::new());
     for file in &files {
         let name = stem(file)?;
         let source = expand(file, &root.join("lib"), &mut HashSet::new())?;
-        out += &module(&name, &source).map_err(|e| format!("{}: {e}", file.display()))?;
+        out += &module(&name, &source, &mut structs).map_err(|e| format!("{}: {e}", file.display()))?;
         modules.push(format!("&{name}::MODULE"));
     }
     writeln!(
@@ -77,7 +77,8 @@ fn expand(file: &Path, lib: &Path, seen: &mut HashSet<String>) -> Result<String>
     Ok(out)
 }
 
-fn module(name: &str, source: &str) -> Result<String> {
+/// `structs`: the module in which each declaration of immediates stands. Modules that import one share its Rust type.
+fn module(name: &str, source: &str, structs: &mut HashMap<String, String>) -> Result<String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string_with_path(source, name))?;
     let capabilities = Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16 | Capabilities::COOPERATIVE_MATRIX;
     let info = Validator::new(ValidationFlags::all(), capabilities)
@@ -96,14 +97,18 @@ fn module(name: &str, source: &str) -> Result<String> {
             writeln!(out, "/// As in the shader.\npub const {name}: usize = {value};")?;
         }
     }
-    let mut structs = HashSet::new();
-    let mut kernels = Vec::new();
+    let (mut own, mut kernels) = (HashSet::new(), Vec::new());
     for index in 0..module.entry_points.len() {
         let reflected = Reflected::new(&module, &info, index)?;
         if let Some(params) = &reflected.params
-            && structs.insert(params.name.clone())
+            && own.insert(params.name.clone())
         {
-            out += &params.declaration()?;
+            let declaration = params.declaration()?;
+            match structs.get(&declaration) {
+                Some(module) => writeln!(out, "pub use super::{module}::{};", params.name)?,
+                None => out += &declaration,
+            }
+            structs.entry(declaration).or_insert_with(|| name.to_owned());
         }
         out += &reflected.declaration(name)?;
         kernels.push(format!("&{}", reflected.constant()));

@@ -5,7 +5,7 @@
 #import adamw_squares
 #import adamw_step
 
-// The schedule, the end of which nobody else writes.
+// The step scalars, the end of which nothing else writes.
 @group(0) @binding(2) var<storage, read_write> scaling: array<f32>;
 @group(0) @binding(3) var<storage, read_write> norm: array<f32>; // [norm, scale, loss scale of this step]; scale < 0: see below
 

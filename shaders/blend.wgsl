@@ -2,7 +2,7 @@
 // of two models that share a head W are mixed before it. dx = dy, dw = f dy.
 
 #import grid
-#import schedule
+#import loss_scalars
 
 struct Params {
     n: u32,
@@ -15,12 +15,12 @@ var<immediate> params: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(0) var<storage, read> dy: array<f32>;
 @group(0) @binding(1) var<storage, read> w: array<f32>;
-@group(0) @binding(2) var<storage, read> schedule: array<f32>;
+@group(0) @binding(2) var<storage, read> scalars: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(1) var<storage, read_write> dw: array<f32>;
 
 fn factor() -> f32 {
-    return params.share * (1.0 - schedule[LAMBDA]) / schedule[LAMBDA];
+    return params.share * (1.0 - scalars[LAMBDA]) / scalars[LAMBDA];
 }
 
 // One invocation per element.

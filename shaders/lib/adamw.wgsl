@@ -11,7 +11,7 @@
 // Four numbers at a time, of as many parameters as lie side by side; zeros between them stay zeros.
 
 #import grid
-#import schedule
+#import optimizer_scalars
 
 struct Params {
     n: u32, // fours of gradients; clip: partial sums
@@ -20,7 +20,7 @@ struct Params {
 
 var<immediate> params: Params;
 
-@group(0) @binding(2) var<storage, read> schedule: array<f32>;
+@group(0) @binding(2) var<storage, read> scalars: array<f32>;
 @group(0) @binding(7) var<storage, read> clipped: array<f32>; // as `clip` leaves it: [norm, scale, ..]
 
 struct Moved {
@@ -31,10 +31,10 @@ struct Moved {
 
 // Four parameters after a step with the clipped gradient `g`, from the moments and weights before.
 fn moved(before: Moved, g: vec4<f32>) -> Moved {
-    let rate = schedule[LR] / schedule[CORRECTION1];
-    let kept = 1.0 - schedule[LR] * schedule[WEIGHT_DECAY];
-    let m = schedule[BETA1] * before.moment1 + schedule[GAIN1] * g;
-    let v = schedule[BETA2] * before.moment2 + schedule[GAIN2] * g * g;
-    let weight = before.weight * kept - rate * m / (sqrt(v) / schedule[CORRECTION2] + schedule[EPS]);
+    let rate = scalars[LR] / scalars[CORRECTION1];
+    let kept = 1.0 - scalars[LR] * scalars[WEIGHT_DECAY];
+    let m = scalars[BETA1] * before.moment1 + scalars[GAIN1] * g;
+    let v = scalars[BETA2] * before.moment2 + scalars[GAIN2] * g * g;
+    let weight = before.weight * kept - rate * m / (sqrt(v) / scalars[CORRECTION2] + scalars[EPS]);
     return Moved(weight, m, v);
 }

@@ -95,7 +95,7 @@ fn entropy(r: Running) -> f32 {
 }
 
 // Norm over all but the target of softmax.
-fn pull(r: Running) -> f32 {
+fn norm_of_others(r: Running) -> f32 {
     return sqrt(r.sums.z) / r.sums.x;
 }
 

@@ -3,7 +3,8 @@
 use underdog::graph::{
     ops::{
         self,
-        head_loss::{self, Head, LOSS, PULL, PULL_ALONE, STATS, Second, Targets},
+        head_loss::{self, ENTROPY, Head, LOSS, MARGIN, PULL, PULL_ALONE, STATS, Second, Targets},
+        matmul::{self, Product},
     },
     optim::{HOST_SCALARS, Scalars},
     tape::Tape,
@@ -126,6 +127,16 @@ impl Shape {
     }
 
     fn record(&self, tape: &mut Tape, x: &[Tensor], at: &[Tensor]) -> Tensor {
+        self.record_as(tape, x, at, head_loss::head_loss)
+    }
+
+    fn record_as(
+        &self,
+        tape: &mut Tape,
+        x: &[Tensor],
+        at: &[Tensor],
+        loss: impl FnOnce(&mut Tape, Head<'_>, &Second<'_>, Targets, usize),
+    ) -> Tensor {
         let stats = tape.transient(x[0].rows, STATS);
         let &[ids, weights, schedule, offsets, watched] = at else { panic!("{} inputs", at.len()) };
         let targets = Targets { ids, weights, schedule, offsets, watched, stats, alone: true };
@@ -145,7 +156,7 @@ impl Shape {
             Kind::Teacher => Second::Teacher(others[0]),
         };
         let strong = Head { hidden: models[0].0, weight: models[0].1, softcap: softcap[0] };
-        head_loss::head_loss(tape, strong, &second, targets, self.chunk);
+        loss(tape, strong, &second, targets, self.chunk);
         stats
     }
 }
@@ -426,5 +437,75 @@ fn a_loss_scale_scales_gradients_and_nothing_else() {
             let (Some(plain), Some(scaled)) = (plain, scaled) else { continue };
             assert_eq!(bits(plain, 4096.0), bits(scaled, 1.0), "{shape:?}: gradients");
         }
+    }
+}
+
+/// The weight of a token becomes the sum of the losses of its sequence, which no chunk knows alone.
+#[test]
+fn a_kernel_between_the_visits_turns_sums_of_sequences_into_weights() {
+    for shape in [
+        Shape::single(130, &[64, 128, 37], 7, 64, 1.0),
+        Shape { caps: [Some(5.0), None], ..Shape::mixed(130, &[64, 128, 37], [7, 9], 64, 1.0, 0.3) },
+        Shape { turned: true, kind: Kind::Synthetic, ..Shape::mixed(130, &[64, 37], [7, 9], 64, 1.0, 0.3) },
+        Shape { kind: Kind::Teacher, ..Shape::mixed(130, &[64, 37], [7, 9], 64, 1.0, 1.0) },
+    ] {
+        let (oracle, x) = shape.build(6);
+        let stats = oracle.forward(&x);
+        let same = |t: usize, s: usize| f64::from(u8::from(t / 50 == s / 50 && oracle.weights[t] != 0.0));
+        let same = Mat::new(130, 130, (0..130 * 130).map(|i| same(i / 130, i % 130)).collect());
+        let sum = |t: usize| (0..130).map(|s| same.row(t)[s] * stats.row(s)[LOSS]).sum();
+        let words = indices(&oracle);
+        let mut inputs: Vec<Input<'_>> = x.iter().map(Input::Activation).collect();
+        inputs.extend(words.iter().map(|words| Input::Index(words, 1, words.len())));
+        inputs.push(Input::Frozen(&same));
+        let n = x.len();
+        let outcome = run(&inputs, None, |tape, at| {
+            shape.record_as(tape, &at[..n], &at[n..n + words.len()], |tape, strong, second, targets, chunk| {
+                head_loss::weighted(tape, strong, second, targets, chunk, |tape, targets| {
+                    let weights = tape.transient(1, 130);
+                    let product = Product::dense(130, 1, 130).strides(130, STATS, 1);
+                    matmul::nn(tape, at[n + words.len()], targets.stats.from(LOSS), weights, product);
+                    weights
+                });
+            })
+        });
+        let mut found = compare_columns("statistics", &outcome.value, &stats, TOLERANCE);
+        let oracle = HeadLoss { weights: (0..130).map(sum).collect(), ..oracle };
+        for (i, want) in oracle.backward(&x, &Mat::zeros(0, 0)).iter().enumerate() {
+            let got = outcome.gradients[i].as_ref().filter(|_| want.largest() > 0.0);
+            found.extend(got.map(|got| compare(&format!("gradient of input {i}"), got, want, TOLERANCE)));
+        }
+        for result in found {
+            result.unwrap_or_else(|failure| panic!("{shape:?}: {failure}"));
+        }
+    }
+}
+
+/// A loss of other logits that is observed keeps its gradients and its own columns, and has those of each model.
+#[test]
+fn observing_changes_no_gradient_and_no_loss() {
+    let shape = Shape::mixed(130, &[64, 37], [7, 9], 64, 2.0, 0.3);
+    let (oracle, x) = shape.build(7);
+    let words = indices(&oracle);
+    let mut inputs: Vec<Input<'_>> = x.iter().map(Input::Activation).collect();
+    inputs.extend(words.iter().map(|words| Input::Index(words, 1, words.len())));
+    let [plain, observed] = [false, true].map(|observes| {
+        run(&inputs, None, |tape, at| {
+            shape.record_as(tape, &at[..x.len()], &at[x.len()..], |tape, strong, second, targets, chunk| {
+                head_loss::head_loss(tape, strong, &Second::None, targets, chunk);
+                if observes {
+                    head_loss::observe(tape, strong, second, targets, chunk);
+                }
+            })
+        })
+    });
+    assert_eq!(plain.gradients, observed.gradients);
+    let own = [LOSS, MARGIN, ENTROPY, PULL];
+    let mut want = oracle.forward(&x);
+    for (t, plain) in plain.value.chunks(STATS).enumerate() {
+        own.iter().for_each(|&column| want.row_mut(t)[column] = f64::from(plain[column]));
+    }
+    for result in compare_columns("statistics", &observed.value, &want, TOLERANCE) {
+        result.unwrap_or_else(|failure| panic!("{failure}"));
     }
 }

@@ -29,7 +29,7 @@ const MOST: usize = 1 << 15;
 /// An upper bound of the trips of one invocation, as the kernel's comment states it.
 fn trips(kernel: &Kernel, params: &[u8]) -> usize {
     use kernels::{
-        adamw, attention, ceiling, column_sum, dora, embedding, head_loss, linear, linear_any, linear_bf16,
+        adamw, attention, ceiling, column_sum, dora, embedding, head_single, linear, linear_any, linear_bf16,
         linear_narrow, linear_shallow, norm_rope, rms_norm,
     };
     const REDUCE: usize = 32; // the end of a workgroup's sum
@@ -57,11 +57,11 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         | "embedding_nf4.forward"
         | "gated_mlp.forward"
         | "gated_mlp.backward"
-        | "head_loss.gradient_single"
-        | "head_loss.gradient_mix"
-        | "head_loss.gradient_turned"
-        | "head_loss.gradient_distill"
-        | "head_loss.cap"
+        | "head_single.gradients"
+        | "head_mix.gradients"
+        | "head_mix.gradients_turned"
+        | "head_distill.gradients"
+        | "softcap.forward"
         | "noise.forward"
         | "pick.forward"
         | "text_positions.forward"
@@ -98,11 +98,11 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         "embedding.forward" => (of::<embedding::Params>(params).cols as usize).div_ceil(64 * width),
         "embedding.backward" => of::<embedding::Params>(params).tokens as usize,
         "embedding_gradient_bf16.backward" => of::<kernels::embedding_gradient_bf16::Params>(params).tokens as usize,
-        "head_loss.stats_single" | "head_loss.stats_mix" => {
-            of::<head_loss::Params>(params).vocab.div_ceil(1024) as usize + 3 * REDUCE
+        "head_single.statistics" | "head_mix.statistics" => {
+            of::<head_single::Params>(params).vocab.div_ceil(1024) as usize + 3 * REDUCE
         }
-        "head_loss.stats_distill" | "head_loss.synthesize" => {
-            3 * of::<head_loss::Params>(params).vocab.div_ceil(512) as usize + 6 * REDUCE
+        "head_distill.statistics" | "head_mix.synthesize" => {
+            3 * of::<head_single::Params>(params).vocab.div_ceil(512) as usize + 6 * REDUCE
         }
         "likeliest.forward" => {
             (of::<kernels::likeliest::Params>(params).cols as usize).div_ceil(kernels::likeliest::WIDTH) + REDUCE

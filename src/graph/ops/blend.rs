@@ -11,14 +11,14 @@ use crate::{
 };
 
 struct Blend {
-    schedule: Tensor,
+    scalars: Tensor,
     share: f32,
 }
 
-/// `x` with `w`, which has this share of what is mixed in, by the step's lambda in `schedule`.
-pub fn blend(tape: &mut Tape, x: Tensor, w: Tensor, share: f32, schedule: Tensor) -> Tensor {
+/// `x` with `w`, which has this share of what is mixed in, by the step's lambda in `scalars`.
+pub fn blend(tape: &mut Tape, x: Tensor, w: Tensor, share: f32, scalars: Tensor) -> Tensor {
     expect_shape("blend", "w", w, x.rows, x.cols);
-    tape.apply(Blend { schedule, share }, &[x, w])
+    tape.apply(Blend { scalars, share }, &[x, w])
 }
 
 impl Blend {
@@ -31,7 +31,7 @@ impl Op for Blend {
     fn forward(&self, tape: &mut Tape, inputs: &[Tensor]) -> Vec<Tensor> {
         let &[x, w] = inputs else { unreachable!("blend has two inputs") };
         let y = tape.transient(x.rows, x.cols);
-        let launch = kernels::Forward { x, w, schedule: self.schedule, y };
+        let launch = kernels::Forward { x, w, scalars: self.scalars, y };
         tape.run(launch, self.params(x, 0), Grid::items(x.len(), 64));
         vec![y]
     }
@@ -40,7 +40,7 @@ impl Op for Blend {
         add_gradient(back, 0);
         if let Some(dw) = back.gradient(1) {
             let dy = back.dy;
-            let launch = kernels::Backward { dy, schedule: self.schedule, dw: dw.tensor };
+            let launch = kernels::Backward { dy, scalars: self.scalars, dw: dw.tensor };
             back.tape.run(launch, self.params(dy, dw.accumulate), Grid::items(dy.len(), 64));
         }
     }

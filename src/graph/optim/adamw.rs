@@ -4,6 +4,7 @@ use super::groups::{Group, Width};
 use crate::{
     gpu::kernels::{adamw as kernels, adamw_bf16},
     graph::{
+        ops::head_loss,
         tape::{Grid, Tape},
         tensor::{Format, Role, Store, Tensor, size},
     },
@@ -68,7 +69,7 @@ impl Scalars {
         let t = i32::try_from(step + 1).unwrap_or(i32::MAX);
         let corrections = self.betas.map(|beta| 1.0 - beta.powi(t));
         let mut row = [0.0; kernels::SCALARS];
-        row[kernels::LAMBDA] = self.lambda as f32;
+        row[head_loss::LAMBDA] = self.lambda as f32;
         row[kernels::LR] = self.lr as f32;
         row[kernels::BETA1] = self.betas[0] as f32;
         row[kernels::BETA2] = self.betas[1] as f32;
@@ -79,10 +80,10 @@ impl Scalars {
         row[kernels::CORRECTION1] = corrections[0] as f32;
         row[kernels::CORRECTION2] = corrections[1].sqrt() as f32;
         row[kernels::MAX_NORM] = self.clip as f32;
-        row[kernels::SMOOTHING] = self.label_smoothing as f32;
-        row[kernels::TEMPERATURE] = self.temperature as f32;
-        row[kernels::HARD] = self.hard as f32;
-        row[kernels::LOWERED] = self.lowered as f32;
+        row[head_loss::SMOOTHING] = self.label_smoothing as f32;
+        row[head_loss::TEMPERATURE] = self.temperature as f32;
+        row[head_loss::CE_WEIGHT] = self.hard as f32;
+        row[head_loss::TARGET_LOGIT_PENALTY] = self.lowered as f32;
         row[kernels::ROUNDING] = (mixed(self.seed, step) >> 40) as f32;
         row[kernels::GROWTH] = self.growth as f32;
         row[kernels::LOSS_SCALE] = 1.0;

@@ -1,26 +1,33 @@
-//! The chunked loss head: logits, loss, entropies and gradients of a chunk of tokens in one visit, so that nothing of
-//! size `[T, V]` ever exists. A second set of logits is mixed in (`z = lambda z_s + (1 - lambda) z_w`, WMSS, arXiv
-//! 2602.08222) or distilled from (Hinton et al. 2015); formulas stand in the shader's head.
+//! The chunked loss head: logits, loss, entropies and gradients of a chunk of tokens at a time, so that nothing of size
+//! `[T, V]` ever exists. [`Second`] says how a second set of logits takes part: mixed in (`z = lambda z_s + (1 - lambda) z_w`,
+//! WMSS, arXiv 2602.08222) or distilled from (Hinton et al. 2015); formulas stand in the shaders' heads.
+//!
+//! A chunk is visited for its statistics and for its gradients, which need them. Both follow one another on the same logits,
+//! unless something stands between ([`weighted`]): then every chunk has its statistics before the first gradient, and
+//! logits are computed a second time.
 //!
 //! `dh = dz W`, `dW = dz^T h` for every model; one that is frozen wants no gradient. Unlike the other ops this one ends the
 //! forward pass: it seeds the gradients of its hidden states itself.
 
+mod relation;
+
 use super::matmul::{self, Product};
 use crate::{
-    gpu::kernels::head_loss::{
-        self as kernels, Cap, GradientDistill, GradientMix, GradientSingle, GradientTurned, Params, StatsDistill,
-        StatsMix, StatsSingle, Synthesize,
-    },
+    gpu::kernels::{head_distill, head_mix as kernels, softcap},
     graph::{
         tape::{Grid, Tape},
         tensor::{Tensor, size},
     },
 };
 
+pub use head_distill::{CE_WEIGHT, TARGET_LOGIT_PENALTY, TEMPERATURE};
 pub use kernels::{
-    DISTRACTOR, DISTRACTOR_LOGIT, ENTROPY, ENTROPY_STRONG, ENTROPY_WEAK, LOSS, MARGIN, MEAN, MEAN_WEAK, PULL,
-    PULL_ALONE, STATS, TARGET, TARGET_WEAK, WATCHED,
+    DISTRACTOR, DISTRACTOR_LOGIT, ENTROPY, ENTROPY_STRONG, ENTROPY_WEAK, GRAD_NON_TARGET as PULL,
+    GRAD_NON_TARGET_ALONE as PULL_ALONE, LAMBDA, LOSS, MARGIN, MEAN, MEAN_WEAK, SMOOTHING, STATS, TARGET,
+    TARGET_WEAK, WATCHED,
 };
+use relation::Chunk;
+pub use relation::Second;
 
 /// Chunks start at multiples of this many tokens, so that every chunk of every tensor can be bound.
 const CHUNK_ALIGN: usize = 64;
@@ -34,36 +41,6 @@ pub struct Head<'a> {
     pub weight: &'a [Tensor],
     /// Logits become `cap tanh(logit / cap)` (Gemma 2).
     pub softcap: Option<f32>,
-}
-
-/// The second set of logits, if there is one.
-#[derive(Clone, Debug)]
-pub enum Second<'a> {
-    /// None: the cross-entropy of `lambda z_s`.
-    None,
-    /// Mixed in. Those of several heads add up: scale their hidden states so that the shares make 1.
-    Weak(Vec<Head<'a>>),
-    /// As [`Self::Weak`], each token's weak logits turned around the vocabulary by its [`Targets::offsets`].
-    Turned(Vec<Head<'a>>),
-    /// Mixed in after they were replaced by logits of the same entropy that know nothing; nothing flows back.
-    Synthetic(Vec<Head<'a>>),
-    /// Distilled from; nothing flows back.
-    Teacher(Head<'a>),
-}
-
-impl<'a> Second<'a> {
-    /// Whether its models are part of what the gradient is taken of.
-    fn flows(&self) -> bool {
-        matches!(self, Self::Weak(_) | Self::Turned(_))
-    }
-
-    fn heads(&self) -> Vec<Head<'a>> {
-        match self {
-            Self::None => Vec::new(),
-            Self::Weak(heads) | Self::Turned(heads) | Self::Synthetic(heads) => heads.clone(),
-            Self::Teacher(head) => vec![*head],
-        }
-    }
 }
 
 impl Head<'_> {
@@ -88,7 +65,7 @@ pub struct Targets {
     pub ids: Tensor,
     /// `[1, T]` weight in the loss; 0: no target, its statistics are 0.
     pub weights: Tensor,
-    /// The step's scalars.
+    /// The row of step scalars.
     pub schedule: Tensor,
     /// `[1, T]` where weak logits are turned: token v meets that of `v + offset`, modulo `V`; where they are synthetic:
     /// their one likely token.
@@ -97,8 +74,7 @@ pub struct Targets {
     pub watched: Tensor,
     /// `[T, STATS]` per token: [`LOSS`], [`MARGIN`], [`ENTROPY`] and so on.
     pub stats: Tensor,
-    /// Whether, where logits are mixed, the statistics of each set alone are wanted: [`ENTROPY_STRONG`], [`ENTROPY_WEAK`],
-    /// [`PULL_ALONE`] and the distractor. Else they mean nothing.
+    /// Always true.
     pub alone: bool,
 }
 
@@ -132,8 +108,8 @@ pub fn logits(tape: &mut Tape, head: Head<'_>, to: Tensor) {
 /// Caps the first `rows` rows of logits.
 fn cap_logits(tape: &mut Tape, logits: Tensor, rows: usize, cap: Option<f32>) {
     if let Some(cap) = cap {
-        let params = Params { cap, ..params(logits, logits.cols, rows) };
-        tape.run(Cap { strong: logits }, params, Grid::items(rows * logits.cols, 64));
+        let n = rows * logits.cols;
+        tape.run(softcap::Forward { logits }, softcap::Params { n: size(n), cap }, Grid::items(n, softcap::LANES));
     }
 }
 
@@ -141,25 +117,115 @@ fn cap_logits(tape: &mut Tape, logits: Tensor, rows: usize, cap: Option<f32>) {
 /// gradients wherever the tape wants them. A chunk is run only if a replay has more rows in use than it starts at: put
 /// targets first ([`super::pick()`]).
 pub fn head_loss(tape: &mut Tape, strong: Head<'_>, second: &Second<'_>, targets: Targets, chunk: usize) {
-    let (tokens, vocab) = (strong.hidden.rows, strong.vocab());
-    let others = second.heads();
-    for other in &others {
-        assert_eq!((other.hidden.rows, other.vocab()), (tokens, vocab), "head_loss: [T, V] of the second model");
-    }
-    let sides = [(vec![strong], true), (others, second.flows())].into_iter().filter(|(heads, _)| !heads.is_empty());
-    let sides: Vec<Side<'_>> = sides.map(|(heads, flows)| Side::new(tape, heads, flows, chunk)).collect();
-    for start in (0..tokens).step_by(chunk) {
-        let rows = chunk.min(tokens - start);
-        tape.rows_from(start);
-        for side in &sides {
-            side.logits(tape, start, rows);
+    let visits = Visits::new(tape, strong, second, chunk);
+    let learns = visits.learns(tape);
+    visits.each(tape, targets, false, |tape, visits, part, range| {
+        visits.statistics(tape, part);
+        if learns {
+            visits.gradients(tape, part, range);
         }
-        loss(tape, &sides, second, targets, start, rows);
-        for side in &sides {
-            side.gradients(tape, start, rows);
+    });
+}
+
+/// As [`head_loss`], where the weight of a token depends on the statistics of others, as in a loss of pairs of sequences:
+/// `weigh` records what reads the statistics of all tokens and gives the weights of the gradients, `[1, T]`. It may change
+/// [`LOSS`] too. Of tokens whose weight in `targets` is 0 there are no statistics.
+pub fn weighted(
+    tape: &mut Tape,
+    strong: Head<'_>,
+    second: &Second<'_>,
+    targets: Targets,
+    chunk: usize,
+    weigh: impl FnOnce(&mut Tape, Targets) -> Tensor,
+) {
+    let visits = Visits::new(tape, strong, second, chunk);
+    visits.each(tape, targets, false, |tape, visits, part, _| visits.statistics(tape, part));
+    let weights = weigh(tape, targets);
+    if visits.learns(tape) {
+        visits.each(tape, Targets { weights, ..targets }, false, |tape, visits, part, range| {
+            visits.gradients(tape, part, range);
+        });
+    }
+}
+
+/// Records the statistics of each model alone, for the tokens of a [`head_loss`] that was recorded before: columns of what
+/// the loss is taken of ([`LOSS`], [`MARGIN`], [`ENTROPY`], [`PULL`]) stay as they are. Nothing learns from it.
+pub fn observe(tape: &mut Tape, strong: Head<'_>, second: &Second<'_>, targets: Targets, chunk: usize) {
+    let visits = Visits::frozen(tape, strong, second, chunk);
+    visits.each(tape, targets, true, |tape, visits, part, _| visits.statistics(tape, part));
+}
+
+/// The sets of logits that meet, and how.
+struct Visits<'a> {
+    sides: Vec<Side<'a>>,
+    second: &'a Second<'a>,
+    chunk: usize,
+}
+
+impl<'a> Visits<'a> {
+    fn new(tape: &mut Tape, strong: Head<'a>, second: &'a Second<'a>, chunk: usize) -> Self {
+        Self::of(tape, [(vec![strong], true), (second.heads(), second.flows())], second, chunk)
+    }
+
+    /// Nothing flows to any model.
+    fn frozen(tape: &mut Tape, strong: Head<'a>, second: &'a Second<'a>, chunk: usize) -> Self {
+        Self::of(tape, [(vec![strong], false), (second.heads(), false)], second, chunk)
+    }
+
+    fn of(tape: &mut Tape, sides: [(Vec<Head<'a>>, bool); 2], second: &'a Second<'a>, chunk: usize) -> Self {
+        let strong = sides[0].0[0];
+        for other in &sides[1].0 {
+            let shape = (strong.hidden.rows, strong.vocab());
+            assert_eq!((other.hidden.rows, other.vocab()), shape, "head_loss: [T, V] of the second model");
+        }
+        let sides = sides.into_iter().filter(|(heads, _)| !heads.is_empty());
+        Self { sides: sides.map(|(heads, flows)| Side::new(tape, heads, flows, chunk)).collect(), second, chunk }
+    }
+
+    fn learns(&self, tape: &Tape) -> bool {
+        self.sides.iter().any(|side| side.learns(tape))
+    }
+
+    fn logits(&self) -> (Tensor, Option<Tensor>) {
+        (self.sides[0].logits, self.sides.get(1).map(|side| side.logits))
+    }
+
+    /// Computes the logits of one chunk after the other, each followed by a visit to its tokens `[start, rows]`.
+    fn each(
+        &self,
+        tape: &mut Tape,
+        targets: Targets,
+        observed: bool,
+        visit: impl Fn(&mut Tape, &Self, &Chunk, [usize; 2]),
+    ) {
+        let tokens = self.sides[0].heads[0].0.hidden.rows;
+        for start in (0..tokens).step_by(self.chunk) {
+            let range = [start, self.chunk.min(tokens - start)];
+            let part = Chunk::new(targets, &self.sides, self.second, range, observed);
+            tape.rows_from(start);
+            for side in &self.sides {
+                side.logits(tape, range);
+            }
+            if let (_, Some(weak)) = self.logits() {
+                self.second.replace(tape, weak, &part);
+            }
+            visit(tape, self, &part, range);
+        }
+        tape.rows_from(0);
+    }
+
+    fn statistics(&self, tape: &mut Tape, part: &Chunk) {
+        let (strong, weak) = self.logits();
+        self.second.statistics(tape, strong, weak, part);
+    }
+
+    fn gradients(&self, tape: &mut Tape, part: &Chunk, range: [usize; 2]) {
+        let (strong, weak) = self.logits();
+        self.second.gradients(tape, strong, weak, part);
+        for side in &self.sides {
+            side.gradients(tape, range);
         }
     }
-    tape.rows_from(0);
 }
 
 /// Models whose logits add up: their heads, the logits, where gradients go, if any `flows` to them.
@@ -180,6 +246,10 @@ impl<'a> Side<'a> {
         Self { heads: heads.into_iter().map(|head| (head, dhidden(&head))).collect(), logits, flows }
     }
 
+    fn vocab(&self) -> usize {
+        self.heads[0].0.vocab()
+    }
+
     /// # Panics
     /// If one of several heads caps its logits: only their sum exists.
     fn softcap(&self) -> Option<f32> {
@@ -196,7 +266,7 @@ impl<'a> Side<'a> {
         self.flows && self.heads.iter().any(|(head, dhidden)| dhidden.is_some() || wanted(head))
     }
 
-    fn logits(&self, tape: &mut Tape, start: usize, rows: usize) {
+    fn logits(&self, tape: &mut Tape, [start, rows]: [usize; 2]) {
         for (i, (head, _)) in self.heads.iter().enumerate() {
             let hidden = head.hidden.slice_rows(start, rows);
             raw_logits(tape, Head { hidden, ..*head }, self.logits, u32::from(i > 0));
@@ -204,7 +274,7 @@ impl<'a> Side<'a> {
         cap_logits(tape, self.logits, rows, self.softcap());
     }
 
-    fn gradients(&self, tape: &mut Tape, start: usize, rows: usize) {
+    fn gradients(&self, tape: &mut Tape, [start, rows]: [usize; 2]) {
         let stride = self.logits.cols;
         for (head, dhidden) in self.heads.iter().filter(|_| self.flows) {
             let hidden = head.hidden.slice_rows(start, rows);
@@ -220,73 +290,6 @@ impl<'a> Side<'a> {
                     matmul::tn(tape, dlogits, hidden, dw.tensor, product.strides(stride, hidden.cols, shard.cols));
                 }
             });
-        }
-    }
-}
-
-fn params(logits: Tensor, vocab: usize, rows: usize) -> Params {
-    Params {
-        rows: size(rows),
-        vocab: size(vocab),
-        stride: size(logits.cols),
-        cap: 0.0,
-        per_cap_strong: 0.0,
-        per_cap_weak: 0.0,
-        turned: 0,
-        alone: 1,
-    }
-}
-
-fn loss(
-    tape: &mut Tape,
-    sides: &[Side<'_>],
-    second: &Second<'_>,
-    Targets { ids, weights, schedule, offsets, watched, stats, alone }: Targets,
-    start: usize,
-    rows: usize,
-) {
-    let part = |x: Tensor| x.reshape(x.len(), 1).slice_rows(start, rows);
-    let (targets, weights, offsets, watched) = (part(ids), part(weights), part(offsets), part(watched));
-    let stats = stats.slice_rows(start, rows);
-    let strong4 = sides[0].logits;
-    let wanted = sides.iter().any(|side| side.learns(tape));
-    let each_row = Grid::plane(rows, 1);
-    let each_logit = Grid::plane(strong4.cols.div_ceil(4 * kernels::ROUND), rows);
-    let per_cap = |side: &Side<'_>| side.softcap().map_or(0.0, |cap| 1.0 / cap);
-    let mut params = params(strong4, sides[0].heads[0].0.vocab(), rows);
-    params.per_cap_strong = per_cap(&sides[0]);
-    let Some(side) = sides.get(1) else {
-        tape.run(StatsSingle { strong4, targets, weights, schedule, stats, watched }, params, each_row);
-        if wanted {
-            tape.run(GradientSingle { strong4, targets, weights, schedule, stats }, params, each_logit);
-        }
-        return;
-    };
-    let weak4 = side.logits;
-    params.per_cap_weak = per_cap(side);
-    params.turned = u32::from(matches!(second, Second::Turned(_)));
-    params.alone = u32::from(alone);
-    if matches!(second, Second::Synthetic(_)) {
-        tape.run(Synthesize { weak4, offsets }, params, each_row);
-    }
-    match second {
-        Second::Teacher(_) => {
-            let launch = StatsDistill { strong4, weak4, targets, weights, schedule, stats, offsets, watched };
-            tape.run(launch, params, each_row);
-            if wanted {
-                tape.run(GradientDistill { strong4, weak4, targets, weights, schedule, stats }, params, each_logit);
-            }
-        }
-        _ => {
-            let launch = StatsMix { strong4, weak4, targets, weights, schedule, stats, offsets, watched };
-            tape.run(launch, params, each_row);
-            if wanted && params.turned == 0 {
-                tape.run(GradientMix { strong4, weak4, targets, weights, schedule, stats }, params, each_logit);
-            } else if wanted {
-                let (strong, weak) = (strong4, weak4);
-                let launch = GradientTurned { strong, weak, targets, weights, schedule, stats, offsets };
-                tape.run(launch, params, Grid::plane(strong.cols.div_ceil(kernels::ROUND), rows));
-            }
         }
     }
 }
