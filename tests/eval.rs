@@ -6,8 +6,6 @@ mod gold;
 mod grader;
 #[path = "eval/hostile.rs"]
 mod hostile;
-#[path = "eval/pairs.rs"]
-mod pairs;
 #[path = "eval/prompt.rs"]
 mod prompt;
 #[path = "eval/record.rs"]

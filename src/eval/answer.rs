@@ -5,54 +5,15 @@
 //! Generated text is a stranger's: length, nesting and work are bounded, and nothing in it can make a grader panic.
 
 mod choice;
-mod compare;
-mod expr;
-mod extract;
-mod number;
-mod shape;
-mod token;
-mod value;
+pub(super) mod extract;
 
-use serde::{Deserialize, Serialize};
+use answers::{Verdict, compare};
 
-pub use compare::compare;
-pub(super) use extract::reply;
-
-use super::task::{Kind, Problem};
+use super::{
+    graded::Graded,
+    task::{Kind, Problem},
+};
 use extract::{Found, Mark};
-
-/// What became of a sample.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "verdict", content = "reason")]
-pub enum Verdict {
-    /// The gold answer.
-    Correct,
-    /// Another answer.
-    Wrong,
-    /// It cannot be told, and why.
-    Undecided(String),
-}
-
-impl Verdict {
-    fn of(correct: bool) -> Self {
-        if correct { Self::Correct } else { Self::Wrong }
-    }
-}
-
-/// A sample's answer and its verdict.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Graded {
-    /// The answer as found in the text; `None` where there is none.
-    pub extracted: Option<String>,
-    /// Whether it is the gold answer.
-    pub verdict: Verdict,
-}
-
-impl Graded {
-    fn undecided(extracted: Option<&str>, why: &str) -> Self {
-        Self { extracted: extracted.map(str::to_owned), verdict: Verdict::Undecided(why.into()) }
-    }
-}
 
 /// Longer texts are judged by their end, where the answer stands. Bytes.
 const MAX_TEXT: usize = 1 << 20;
@@ -116,12 +77,4 @@ fn sentence(problem: &Problem, text: &str, verdict: Verdict) -> Graded {
 
 fn is_number(gold: &str) -> bool {
     gold.bytes().any(|b| b.is_ascii_digit()) && gold.bytes().all(|b| b.is_ascii_digit() || b"+-.,/$% ".contains(&b))
-}
-
-/// The gold answer of a worked solution: the last box, or what follows the last `####`.
-pub(super) fn gold_of_solution(solution: &str) -> Option<&str> {
-    match extract::marked(solution) {
-        Ok(Some(Found { text, mark: Mark::Boxed | Mark::Hashes })) => Some(text),
-        _ => None,
-    }
 }

@@ -1,6 +1,6 @@
 //! Code problems: from a generated text to the program that the sandbox runs.
 
-use super::answer;
+use super::answer::extract;
 use super::prompt::Style;
 use super::sandbox::program as harness;
 use super::task::Problem;
@@ -12,7 +12,7 @@ pub fn program(problem: &Problem, style: Style, text: &str) -> Result<String, &'
     let code = problem.code.as_ref().ok_or("the problem is not one of code")?;
     let text = match style {
         Style::Completion | Style::Plain => text,
-        Style::Boxed | Style::Wmss => answer::reply(text).ok_or("the text ends before the thinking does")?,
+        Style::Boxed | Style::Wmss => extract::reply(text).ok_or("the text ends before the thinking does")?,
     };
     if text.trim().is_empty() {
         return Err("the text holds no code");

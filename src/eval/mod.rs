@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod code;
 mod error;
+mod graded;
 pub mod grader;
 pub mod prompt;
 pub mod record;
@@ -13,7 +14,8 @@ pub mod sandbox;
 pub mod stats;
 pub mod task;
 
-pub use answer::{Graded, Verdict};
+pub use answers::Verdict;
 pub use error::Error;
+pub use graded::Graded;
 pub use prompt::{Prompt, Style};
 pub use task::{Problem, Task};

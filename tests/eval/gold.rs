@@ -1,6 +1,7 @@
 //! Every gold answer of the shared sets: right in other clothes, and never right when it is another.
 
-use underdog::eval::answer::{compare, grade};
+use answers::compare;
+use underdog::eval::answer::grade;
 use underdog::eval::task::Kind;
 use underdog::eval::{Problem, Verdict};
 

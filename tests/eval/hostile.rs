@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use underdog::eval::answer::{compare, grade};
+use answers::compare;
+use underdog::eval::answer::grade;
 use underdog::eval::task::CodeProblem;
 use underdog::eval::{Style, Verdict, code};
 

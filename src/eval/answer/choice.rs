@@ -1,8 +1,9 @@
 //! Multiple choice: the letter, or the text of the choice.
 
+use answers::{Verdict, compare};
+
 use super::extract::{self, Found};
-use super::{Graded, Verdict, compare};
-use crate::eval::task::Problem;
+use crate::eval::{graded::Graded, task::Problem};
 
 /// Judges a text whose answer should be one of the problem's choices.
 ///

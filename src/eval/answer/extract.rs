@@ -1,5 +1,7 @@
 //! Where in a generated text the answer stands.
 
+use answers::closing_brace;
+
 /// How the text marked its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mark {
@@ -20,8 +22,6 @@ pub(super) struct Found<'a> {
     pub(super) mark: Mark,
 }
 
-/// Bytes looked through for the brace that closes a box.
-const MAX_BOX: usize = 2_000;
 /// Boxes tried from the end.
 const MAX_BOXES: usize = 32;
 /// Phrases that announce an answer, in lower case.
@@ -56,28 +56,11 @@ pub(super) fn marked(text: &str) -> Result<Option<Found<'_>>, &'static str> {
 fn boxed(text: &str) -> Result<Option<&str>, &'static str> {
     for (at, name) in text.rmatch_indices("\\boxed").take(MAX_BOXES) {
         if let Some(inner) = text[at + name.len()..].trim_start().strip_prefix('{') {
-            let end = closing(inner).ok_or("the last box is not closed")?;
+            let end = closing_brace(inner).ok_or("the last box is not closed")?;
             return Ok(Some(inner[..end].trim()));
         }
     }
     Ok(None)
-}
-
-/// Where the brace closes that was opened just before `inner`. Escaped braces do not count.
-pub(super) fn closing(inner: &str) -> Option<usize> {
-    let mut depth = 0usize;
-    let mut escaped = false;
-    for (at, byte) in inner.bytes().enumerate().take(MAX_BOX) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'{' => depth += 1,
-            b'}' if depth == 0 => return Some(at),
-            b'}' => depth -= 1,
-            _ => {}
-        }
-    }
-    None
 }
 
 /// What follows the last `####` on its line.
@@ -137,4 +120,12 @@ pub(super) fn only_number(text: &str) -> Option<&str> {
     let last = last_number(text)?.ok()?;
     let before = &text[..text.rfind(last)?];
     (!before.bytes().any(|b| b.is_ascii_digit())).then_some(last)
+}
+
+/// The gold answer of a worked solution: the last box, or what follows the last `####`.
+pub(in crate::eval) fn gold_of_solution(solution: &str) -> Option<&str> {
+    match marked(solution) {
+        Ok(Some(Found { text, mark: Mark::Boxed | Mark::Hashes })) => Some(text),
+        _ => None,
+    }
 }

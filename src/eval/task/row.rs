@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Choice, CodeProblem, Kind, Problem, Task};
-use crate::eval::answer;
+use crate::eval::answer::extract;
 
 type Row = Map<String, Value>;
 type Wrong = String;
@@ -53,7 +53,7 @@ fn gold(row: &Row) -> Result<(String, Option<String>), Wrong> {
             last => Ok((last.to_owned(), Some(answer.clone()))),
         };
     }
-    match solution.as_deref().and_then(answer::gold_of_solution) {
+    match solution.as_deref().and_then(extract::gold_of_solution) {
         Some(answer) => Ok((answer.to_owned(), solution)),
         None => Err(missing(ANSWERS, "the gold answer")),
     }

@@ -3,8 +3,9 @@
 //! Two expressions that agree at all points are equal but for a chance that does not matter; they are compared to
 //! about eleven digits, less what cancellation within the expressions has cost.
 
-use super::expr::{Expr, Func};
-use super::number::{Complex, Ratio};
+use crate::expr::Expr;
+use crate::func::Func;
+use crate::number::{Complex, Ratio};
 
 /// Points at which variables are above zero, then at which they are below.
 const ABOVE: u64 = 5;
@@ -16,14 +17,14 @@ const LARGE: f64 = 1e9;
 
 /// The outcome of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Same {
+pub(crate) enum Same {
     Yes,
     No,
     Unknown,
 }
 
 /// The rational number an expression is, if it is one that fits.
-pub(super) fn exact(expr: &Expr) -> Option<Ratio> {
+pub(crate) fn exact(expr: &Expr) -> Option<Ratio> {
     match expr {
         Expr::Number(number) => Some(number.value),
         Expr::Neg(a) => exact(a)?.neg(),
@@ -48,7 +49,7 @@ fn whole(expr: &Expr) -> Option<i128> {
 }
 
 /// Whether two expressions are equal for all values of their variables.
-pub(super) fn equal(a: &Expr, b: &Expr) -> Same {
+pub(crate) fn equal(a: &Expr, b: &Expr) -> Same {
     if a == b {
         return Same::Yes;
     }
@@ -82,7 +83,7 @@ fn agree(a: &Expr, b: &Expr, points: std::ops::Range<u64>) -> Same {
 }
 
 /// Whether `a = 0` and `b = 0` are the same equation: one side is a constant multiple of the other.
-pub(super) fn proportional(a: &Expr, b: &Expr) -> Same {
+pub(crate) fn proportional(a: &Expr, b: &Expr) -> Same {
     let mut ratios = Vec::new();
     for point in 0..ABOVE + BELOW {
         let at = At { point };
@@ -98,7 +99,7 @@ pub(super) fn proportional(a: &Expr, b: &Expr) -> Same {
 }
 
 /// The value of an expression without variables, where it is a real number.
-pub(super) fn real(expr: &Expr) -> Option<f64> {
+pub(crate) fn real(expr: &Expr) -> Option<f64> {
     if has_variable(expr) {
         return None;
     }

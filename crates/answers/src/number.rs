@@ -2,13 +2,13 @@
 
 /// A rational in lowest terms with a positive denominator. Every operation is `None` where the result does not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ratio {
+pub(crate) struct Ratio {
     n: i128,
     d: i128,
 }
 
 impl Ratio {
-    pub(super) fn new(n: i128, d: i128) -> Option<Self> {
+    pub(crate) fn new(n: i128, d: i128) -> Option<Self> {
         let divisor = i128::try_from(gcd(n.unsigned_abs(), d.unsigned_abs())).ok()?;
         if d == 0 {
             return None;
@@ -17,40 +17,40 @@ impl Ratio {
         if d < 0 { Some(Self { n: n.checked_neg()?, d: d.checked_neg()? }) } else { Some(Self { n, d }) }
     }
 
-    pub(super) fn whole(n: i128) -> Self {
+    pub(crate) fn whole(n: i128) -> Self {
         Self { n, d: 1 }
     }
 
     /// The integer it is, if it is one.
-    pub(super) fn integer(self) -> Option<i128> {
+    pub(crate) fn integer(self) -> Option<i128> {
         (self.d == 1).then_some(self.n)
     }
 
-    pub(super) fn add(self, other: Self) -> Option<Self> {
+    pub(crate) fn add(self, other: Self) -> Option<Self> {
         let left = self.n.checked_mul(other.d)?;
         let right = other.n.checked_mul(self.d)?;
         Self::new(left.checked_add(right)?, self.d.checked_mul(other.d)?)
     }
 
-    pub(super) fn neg(self) -> Option<Self> {
+    pub(crate) fn neg(self) -> Option<Self> {
         Some(Self { n: self.n.checked_neg()?, d: self.d })
     }
 
-    pub(super) fn mul(self, other: Self) -> Option<Self> {
+    pub(crate) fn mul(self, other: Self) -> Option<Self> {
         Self::new(self.n.checked_mul(other.n)?, self.d.checked_mul(other.d)?)
     }
 
-    pub(super) fn div(self, other: Self) -> Option<Self> {
+    pub(crate) fn div(self, other: Self) -> Option<Self> {
         Self::new(self.n.checked_mul(other.d)?, self.d.checked_mul(other.n)?)
     }
 
-    pub(super) fn pow(self, exponent: i128) -> Option<Self> {
+    pub(crate) fn pow(self, exponent: i128) -> Option<Self> {
         let times = u32::try_from(exponent.unsigned_abs()).ok()?;
         let power = Self { n: self.n.checked_pow(times)?, d: self.d.checked_pow(times)? };
         if exponent < 0 { Self::whole(1).div(power) } else { Some(power) }
     }
 
-    pub(super) fn float(self) -> f64 {
+    pub(crate) fn float(self) -> f64 {
         self.n as f64 / self.d as f64
     }
 }
@@ -64,60 +64,60 @@ fn gcd(mut a: u128, mut b: u128) -> u128 {
 
 /// A complex number in double precision.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Complex {
-    pub(super) re: f64,
-    pub(super) im: f64,
+pub(crate) struct Complex {
+    pub(crate) re: f64,
+    pub(crate) im: f64,
 }
 
 impl Complex {
-    pub(super) const I: Self = Self { re: 0.0, im: 1.0 };
+    pub(crate) const I: Self = Self { re: 0.0, im: 1.0 };
 
-    pub(super) fn real(re: f64) -> Self {
+    pub(crate) fn real(re: f64) -> Self {
         Self { re, im: 0.0 }
     }
 
     /// Itself where both parts are finite.
-    pub(super) fn finite(self) -> Option<Self> {
+    pub(crate) fn finite(self) -> Option<Self> {
         (self.re.is_finite() && self.im.is_finite()).then_some(self)
     }
 
-    pub(super) fn size(self) -> f64 {
+    pub(crate) fn size(self) -> f64 {
         self.re.hypot(self.im)
     }
 
-    pub(super) fn add(self, other: Self) -> Self {
+    pub(crate) fn add(self, other: Self) -> Self {
         Self { re: self.re + other.re, im: self.im + other.im }
     }
 
-    pub(super) fn neg(self) -> Self {
+    pub(crate) fn neg(self) -> Self {
         Self { re: -self.re, im: -self.im }
     }
 
-    pub(super) fn sub(self, other: Self) -> Self {
+    pub(crate) fn sub(self, other: Self) -> Self {
         self.add(other.neg())
     }
 
-    pub(super) fn mul(self, other: Self) -> Self {
+    pub(crate) fn mul(self, other: Self) -> Self {
         Self { re: self.re * other.re - self.im * other.im, im: self.re * other.im + self.im * other.re }
     }
 
-    pub(super) fn div(self, other: Self) -> Self {
+    pub(crate) fn div(self, other: Self) -> Self {
         let size = other.re * other.re + other.im * other.im;
         let product = self.mul(Self { re: other.re, im: -other.im });
         Self { re: product.re / size, im: product.im / size }
     }
 
-    pub(super) fn exp(self) -> Self {
+    pub(crate) fn exp(self) -> Self {
         let size = self.re.exp();
         Self { re: size * self.im.cos(), im: size * self.im.sin() }
     }
 
     /// The principal logarithm.
-    pub(super) fn ln(self) -> Self {
+    pub(crate) fn ln(self) -> Self {
         Self { re: self.size().ln(), im: self.im.atan2(self.re) }
     }
 
-    pub(super) fn sqrt(self) -> Self {
+    pub(crate) fn sqrt(self) -> Self {
         if self.im == 0.0 {
             let root = self.re.abs().sqrt();
             return if self.re < 0.0 { Self { re: 0.0, im: root } } else { Self::real(root) };
@@ -127,7 +127,7 @@ impl Complex {
     }
 
     /// The principal power; whole exponents by multiplication, which rounds less.
-    pub(super) fn pow(self, exponent: Self) -> Self {
+    pub(crate) fn pow(self, exponent: Self) -> Self {
         if exponent.im == 0.0 && exponent.re.fract() == 0.0 && exponent.re.abs() <= 1024.0 {
             let mut power = Self::real(1.0);
             for _ in 0..exponent.re.abs() as u32 {
@@ -143,7 +143,7 @@ impl Complex {
     }
 
     /// The `degree`-th root: the real one of a negative number where the degree is odd, as schools write it.
-    pub(super) fn root(self, degree: f64) -> Self {
+    pub(crate) fn root(self, degree: f64) -> Self {
         if degree == 2.0 {
             return self.sqrt();
         }

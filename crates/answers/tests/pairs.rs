@@ -1,7 +1,6 @@
 //! Pairs of answers whose verdict is settled by hand.
 
-use underdog::eval::Verdict;
-use underdog::eval::answer::compare;
+use answers::{Verdict, compare};
 
 /// Gold, answer.
 const SAME: &[(&str, &str)] = &[

@@ -3,11 +3,11 @@
 //! What only changes the look (`\left`, `\!`, `$`, currency signs) is dropped here. A command that is not known makes
 //! the answer unreadable: it is never skipped, since what it means is not known either.
 
-use super::expr::Func;
-use super::number::Ratio;
+use crate::func::Func;
+use crate::number::Ratio;
 
 /// Why an answer cannot be read.
-pub(super) type Read<T> = Result<T, &'static str>;
+pub(crate) type Read<T> = Result<T, &'static str>;
 
 /// Longer answers are not read.
 const MAX_BYTES: usize = 2_000;
@@ -16,16 +16,16 @@ const MAX_TOKENS: usize = 800;
 
 /// A number as written.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Decimal {
-    pub(super) value: Ratio,
+pub(crate) struct Decimal {
+    pub(crate) value: Ratio,
     /// Digits behind the point.
-    pub(super) places: u32,
+    pub(crate) places: u32,
     /// The digits without separators.
-    pub(super) digits: String,
+    pub(crate) digits: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Relation {
+pub(crate) enum Relation {
     Equal,
     Less,
     LessEqual,
@@ -34,7 +34,7 @@ pub(super) enum Relation {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Token {
+pub(crate) enum Token {
     Number(Decimal),
     Var(String),
     Word(String),
@@ -151,7 +151,7 @@ const TEXTS: &[&str] = &[
 const MATRICES: &[&str] = &["matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "smallmatrix", "array"];
 
 /// The tokens of `text`.
-pub(super) fn tokens(text: &str) -> Read<Vec<Token>> {
+pub(crate) fn tokens(text: &str) -> Read<Vec<Token>> {
     if text.len() > MAX_BYTES {
         return Err("the answer is too long to be one");
     }
@@ -429,7 +429,7 @@ impl<'a> Scan<'a> {
     /// What stands between the braces that come next.
     fn braced(&mut self) -> Read<&'a str> {
         let inner = self.rest.trim_start().strip_prefix('{').ok_or("a command lacks its braces")?;
-        let end = super::extract::closing(inner).ok_or("a brace is not closed")?;
+        let end = closing_brace(inner).ok_or("a brace is not closed")?;
         self.rest = &inner[end + 1..];
         Ok(&inner[..end])
     }
@@ -463,4 +463,21 @@ impl<'a> Scan<'a> {
         self.out.push(if begin { Token::MatrixOpen } else { Token::MatrixClose });
         Ok(())
     }
+}
+
+/// Where in `text` the brace closes that was opened just before it. Escaped braces do not count; looks through 2,000 bytes.
+pub fn closing_brace(text: &str) -> Option<usize> {
+    let mut depth = 0usize;
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate().take(MAX_BYTES) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'{' => depth += 1,
+            b'}' if depth == 0 => return Some(at),
+            b'}' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
 }

@@ -4,50 +4,15 @@
 //! before a proper fraction of whole numbers is a mixed number (`1\frac{4}{5}` is 1.8), as competition answers use
 //! it.
 
-use super::number::Ratio;
-use super::token::{Decimal, Read, Token};
+use crate::func::Func;
+use crate::number::Ratio;
+use crate::token::{Decimal, Read, Token};
 
 /// Deeper nesting is refused.
 const MAX_DEPTH: usize = 40;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Func {
-    Sin,
-    Cos,
-    Tan,
-    Cot,
-    Sec,
-    Csc,
-    Arcsin,
-    Arccos,
-    Arctan,
-    Log,
-    Ln,
-    Exp,
-}
-
-impl Func {
-    pub(super) fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "sin" => Self::Sin,
-            "cos" => Self::Cos,
-            "tan" => Self::Tan,
-            "cot" => Self::Cot,
-            "sec" => Self::Sec,
-            "csc" => Self::Csc,
-            "arcsin" => Self::Arcsin,
-            "arccos" => Self::Arccos,
-            "arctan" => Self::Arctan,
-            "log" => Self::Log,
-            "ln" => Self::Ln,
-            "exp" => Self::Exp,
-            _ => return None,
-        })
-    }
-}
-
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Expr {
+pub(crate) enum Expr {
     Number(Decimal),
     Var(String),
     Pi,
@@ -69,12 +34,12 @@ pub(super) enum Expr {
 }
 
 impl Expr {
-    pub(super) fn whole(n: i128) -> Self {
+    pub(crate) fn whole(n: i128) -> Self {
         Self::Number(Decimal { value: Ratio::whole(n), places: 0, digits: n.to_string() })
     }
 
     /// `+1` or `-1` where it is plus or minus infinity.
-    pub(super) fn infinity(&self) -> Option<i8> {
+    pub(crate) fn infinity(&self) -> Option<i8> {
         match self {
             Self::Infinity => Some(1),
             Self::Neg(inner) => inner.infinity().map(|sign| -sign),
@@ -84,7 +49,7 @@ impl Expr {
 }
 
 /// Reads an expression from the front of `tokens`; also says how many tokens it took.
-pub(super) fn parse(tokens: &[Token]) -> Read<(Expr, usize)> {
+pub(crate) fn parse(tokens: &[Token]) -> Read<(Expr, usize)> {
     let mut parser = Parser { tokens, at: 0, depth: 0, bars: 0, spent: 0 };
     let expr = parser.sum()?;
     Ok((expr, parser.at))

@@ -1,10 +1,10 @@
 //! Whether an answer is the gold one.
 
-use super::Verdict;
-use super::expr::Expr;
-use super::shape::{self, Scalar, Value};
-use super::token;
-use super::value::{self, Same};
+use crate::Verdict;
+use crate::expr::Expr;
+use crate::shape::{self, Scalar, Value};
+use crate::token;
+use crate::value::{self, Same};
 
 /// A gold decimal with as many digits behind the point is itself a rounded number, such as 1.8333333333333335; an
 /// answer with as many is as good as exact.

@@ -1,7 +1,7 @@
 //! What kind of answer it is: a number with its unit, words, a list, a tuple or interval, a matrix, an equation.
 
-use super::expr::{self, Expr};
-use super::token::{Read, Relation, Token};
+use crate::expr::{self, Expr};
+use crate::token::{Read, Relation, Token};
 
 /// Deeper nesting of brackets is refused.
 const MAX_DEPTH: usize = 12;
@@ -9,7 +9,7 @@ const MAX_DEPTH: usize = 12;
 const MAX_ITEMS: usize = 64;
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Scalar(Scalar),
     /// Digits in a base.
     Based {
@@ -34,10 +34,10 @@ pub(super) enum Value {
 
 /// An expression, and what was written behind it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Scalar {
-    pub(super) expr: Expr,
-    pub(super) percent: bool,
-    pub(super) unit: Option<String>,
+pub(crate) struct Scalar {
+    pub(crate) expr: Expr,
+    pub(crate) percent: bool,
+    pub(crate) unit: Option<String>,
 }
 
 /// Words behind a number that change what it is worth.
@@ -70,7 +70,7 @@ const NUMBER_WORDS: &[&str] = &[
 ];
 
 /// Reads an answer.
-pub(super) fn value(tokens: &[Token]) -> Read<Value> {
+pub(crate) fn value(tokens: &[Token]) -> Read<Value> {
     let mut items = list(tokens, 0)?;
     if items.len() == 1 { items.pop().ok_or("the answer is empty") } else { Ok(Value::Many(items)) }
 }
