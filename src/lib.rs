@@ -11,6 +11,7 @@ pub mod cli;
 pub mod data;
 pub mod doctor;
 pub mod eval;
+pub mod events;
 pub mod formats;
 pub mod gpu;
 pub mod graph;

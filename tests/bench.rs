@@ -173,7 +173,7 @@ fn every_name_is_measured_once_and_every_step_has_work() {
 fn every_step_is_planned_for_small_bindings_and_refused_where_it_does_not_fit() {
     let peak = |name: &str, recompute| {
         let case = bench::step_cases().into_iter().find(|case| case.name.starts_with(name)).expect(name);
-        case.blueprint(128 << 20, if recompute { usize::MAX } else { 0 }).expect(name).footprint().total() >> 30
+        case.plan(128 << 20, if recompute { usize::MAX } else { 0 }).expect(name).footprint().total() >> 30
     };
     for name in ["step tiny sft", "step smollm2-135m wmss", "step qwen3-0.6b wmss", "step qwen3-1.7b wmss"] {
         assert!(peak(name, true) <= peak(name, false), "{name}");

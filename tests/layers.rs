@@ -7,7 +7,7 @@ use std::{
 };
 
 /// What the training loop is made of.
-const PARTS: &[&str] = &["gpu", "graph", "model", "objective", "formats", "data", "report"];
+const PARTS: &[&str] = &["events", "gpu", "graph", "model", "objective", "formats", "data", "report"];
 
 /// A room and those it may import.
 const ROOMS: &[(&str, &[&[&str]])] = &[
@@ -15,11 +15,12 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ("settings", &[]),
     ("data", &[]),
     ("eval", &[]),
-    ("report", &[]),
+    ("events", &[]),
+    ("report", &[&["events"]]),
     ("formats", &[]),
     ("graph", &[&["gpu"]]),
     ("model", &[&["graph", "gpu", "formats"]]),
-    ("objective", &[&["model", "graph", "gpu", "data"]]),
+    ("objective", &[&["model", "graph", "gpu", "data", "settings"]]),
     ("train", &[PARTS]),
     ("infer", &[PARTS, &["train"]]),
     ("bench", &[PARTS, &["train"]]),

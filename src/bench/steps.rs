@@ -1,6 +1,8 @@
 //! Training steps of named model shapes with random weights: a pass over one packed row, backward, and an AdamW update,
 //! as `train` does them.
 
+use std::sync::Arc;
+
 use super::{
     Error,
     case::Tier,
@@ -16,12 +18,12 @@ use crate::{
     formats::{AdapterConfig, States, StatesOf, StatesWriter},
     gpu::Gpu,
     graph::{
-        optim::{Scalars, Width},
+        optim::Scalars,
         tensor::{Format, GROUP},
     },
     model::{self, Held, Layout, config::Init},
-    objective::{Draw, Source},
-    train::engine::{self, Blueprint, Engine, Footprint, LOGITS, Loss, Other, Side, Spec, Supply, TokenStats},
+    objective::{CrossEntropy, Draw, Mix, Objective, TokenStats},
+    train::engine::{self, AuxiliaryModel, Engine, EnginePlan, Footprint, HiddenSource, LOGITS, Side, Spec},
 };
 
 /// Random weights that are uploaded at a time: a prime number of groups, so that rows differ.
@@ -44,7 +46,7 @@ pub struct StepCase {
     /// Whether all blocks are computed twice, memory or not.
     recompute: bool,
     /// Where its hidden states come from.
-    supply: Supply,
+    hidden: HiddenSource,
     pub(super) tier: Tier,
 }
 
@@ -54,14 +56,14 @@ pub fn cases() -> Vec<StepCase> {
     for (shape, tier) in SHAPES.iter().zip([Tier::Always, Tier::Gpu, Tier::Gpu, Tier::Full]) {
         // A test builds every shape; one that cannot be read is our bug.
         let Ok(config) = shape.config() else { continue };
-        for (joint, what, linear, supply) in [
-            (false, "sft", None, Supply::Pass),
-            (false, TWICE, None, Supply::Pass),
-            (true, "wmss joint", None, Supply::Pass),
-            (false, "sft lora16", Some(Format::Bf16), Supply::Pass),
-            (true, "wmss lora16 weak=base", Some(Format::Bf16), Supply::Pass),
-            (true, "wmss lora16 weak=base cached", Some(Format::Bf16), Supply::Kept),
-            (false, "sft lora16", Some(Format::Q4), Supply::Pass),
+        for (joint, what, linear, hidden) in [
+            (false, "sft", None, HiddenSource::Computed),
+            (false, TWICE, None, HiddenSource::Computed),
+            (true, "wmss joint", None, HiddenSource::Computed),
+            (false, "sft lora16", Some(Format::Bf16), HiddenSource::Computed),
+            (true, "wmss lora16 weak=base", Some(Format::Bf16), HiddenSource::Computed),
+            (true, "wmss lora16 weak=base cached", Some(Format::Bf16), HiddenSource::Cached),
+            (false, "sft lora16", Some(Format::Q4), HiddenSource::Computed),
         ] {
             let numbers = match linear {
                 None => "f32",
@@ -77,7 +79,7 @@ pub fn cases() -> Vec<StepCase> {
             let wanted = AdapterConfig { rank: RANK, alpha: 2.0 * RANK as f64, ..AdapterConfig::default() };
             let adapter = linear.and_then(|_| Layout::resolve(&wanted, &config).ok());
             let recompute = what == TWICE;
-            cases.push(StepCase { name, shape, config, adapter, joint, recompute, supply, tier });
+            cases.push(StepCase { name, shape, config, adapter, joint, recompute, hidden, tier });
         }
     }
     cases
@@ -103,7 +105,7 @@ impl StepCase {
     pub fn flops(&self) -> f64 {
         // A frozen matrix has no gradient, a weak base no backward: forward, backward to the inputs, forward again. Where
         // its hidden states are kept, only the head of that is left.
-        let passes = match (&self.adapter, self.joint && self.supply == Supply::Pass) {
+        let passes = match (&self.adapter, self.joint && self.hidden == HiddenSource::Computed) {
             (None, joint) => 3.0 * if joint { 2.0 } else { 1.0 },
             (Some(_), joint) => 2.0 + if joint { 1.0 } else { 0.0 },
         };
@@ -114,22 +116,17 @@ impl StepCase {
     ///
     /// # Errors
     /// If something exceeds a binding.
-    pub fn blueprint(&self, max_binding: u64, recompute: usize) -> Result<Blueprint, engine::Error> {
+    pub fn plan(&self, max_binding: u64, recompute: usize) -> Result<EnginePlan, engine::Error> {
         let base = self.adapter.is_some();
-        let supply = self.supply;
-        let other = Other { learns: !base, shares_base: base, supply, ..Other::frozen(self.config.clone()) };
-        Blueprint::new(&Spec {
-            strong: self.config.clone(),
-            adapter: self.adapter.clone(),
-            others: if self.joint { vec![other] } else { Vec::new() },
-            loss: if self.joint { Loss::Mix(Source::Blended) } else { Loss::Sft { noisy: false } },
-            train: true,
-            tokens: self.shape.tokens,
-            recompute,
-            logits: LOGITS,
-            width: Width::Bits32,
-            max_binding,
-        })
+        let hidden = self.hidden;
+        let weak = AuxiliaryModel { shares_base: base, hidden, ..AuxiliaryModel::new(self.config.clone()) };
+        let (objective, auxiliaries): (Arc<dyn Objective>, _) = match self.joint {
+            true => (Arc::new(Mix { blends: true, ..Mix::fixed(1, !base, 0.5) }), vec![weak]),
+            false => (Arc::new(CrossEntropy::default()), Vec::new()),
+        };
+        let spec = Spec::new(self.config.clone(), objective, auxiliaries, max_binding);
+        let adapter = self.adapter.clone();
+        EnginePlan::new(&Spec { adapter, tokens: self.shape.tokens, recompute, logits: LOGITS, ..spec })
     }
 
     /// Random hidden states of a row's targets, in a file that has no name any more: they are read in every step, as `train`
@@ -178,13 +175,13 @@ impl StepCase {
         let all = self.config.layers;
         let choices = if self.recompute { &[all][..] } else { &[0, all] };
         for &recompute in choices {
-            let blueprint = self.blueprint(gpu.max_binding(), recompute)?;
-            let footprint = blueprint.footprint();
+            let plan = self.plan(gpu.max_binding(), recompute)?;
+            let footprint = plan.footprint();
             if most.is_some_and(|most| footprint.total() > most) {
                 least = Some((footprint.total(), most.unwrap_or(0)));
                 continue;
             }
-            match blueprint.build(gpu) {
+            match plan.build(gpu) {
                 Err(engine::Error::Gpu(crate::gpu::Error::OutOfMemory { .. }))
                     if recompute == 0 && !self.recompute =>
                 {
@@ -207,7 +204,7 @@ impl StepCase {
     ) -> Result<Trainer<'g>, Error> {
         let mut rng = Rng(7);
         let own = if self.adapter.is_some() { 1 } else { 2 };
-        for side in [Side::Strong, Side::Other(0)].into_iter().take(own) {
+        for side in [Side::Main, Side::Auxiliary(0)].into_iter().take(own) {
             engine.fill(side, |parameter, start| {
                 let count = (parameter.count() - start).min(PART);
                 match parameter.init {
@@ -222,8 +219,8 @@ impl StepCase {
         let lambda = if self.joint { 0.5 } else { 1.0 };
         let scalars = Scalars { lambda, lr: 1e-5, clip: 1.0, ..Scalars::default() };
         let batch = self.batch(&mut rng)?;
-        if self.supply == Supply::Kept {
-            engine.keep(Side::Other(0), self.states(&batch, &mut rng)?);
+        if self.hidden == HiddenSource::Cached {
+            engine.cache(Side::Auxiliary(0), self.states(&batch, &mut rng)?);
         }
         Ok(Trainer { engine, batch, scalars, step: 0, footprint, recompute })
     }
@@ -254,6 +251,6 @@ impl Trainer<'_> {
     }
 
     pub(super) fn weights(&self, name: &str) -> Result<Vec<f32>, Error> {
-        Ok(self.engine.read(Side::Strong, name, false)?.unwrap_or_default())
+        Ok(self.engine.read(Side::Main, name, false)?.unwrap_or_default())
     }
 }

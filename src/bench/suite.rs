@@ -247,8 +247,8 @@ impl Run<'_> {
         if self.options.names_model(case.model()) {
             budget.limit = f64::INFINITY;
         }
-        if let Ok(blueprint) = case.blueprint(self.gpu.max_binding(), 0) {
-            self.tune(blueprint.work(), blueprint.footprint().total())?;
+        if let Ok(plan) = case.plan(self.gpu.max_binding(), 0) {
+            self.tune(plan.work(), plan.footprint().total())?;
         }
         let mut trainer = match case.load(self.gpu, self.options.memory) {
             Err(

@@ -19,15 +19,15 @@ const MAX_BINDING: u64 = (2 << 30) - 4;
 pub(super) fn run(args: &PlanArgs, json: bool) -> Result<(), Error> {
     let config = args.config()?;
     let strong = model::Config::open(config.model()?)?;
-    let models = session::outline(&config, &strong)?;
+    let spec = session::outline(&config, &strong)?;
     let steps = steps(&config, &strong)?;
     let batches: Vec<Vec<&Example>> = steps.iter().map(|step| step.iter().collect()).collect();
     let limits = limits(&config)?;
-    let before = session::states_peak(&config, &models.others, &batches, &limits)?;
-    let choice = session::arrange(&config, &strong, models, &batches, &limits)?;
-    let Choice { spec, blueprint, .. } = &choice;
-    let footprint = blueprint.footprint();
-    let [pass, update] = blueprint.dispatches();
+    let before = session::states_peak(&config, &spec.auxiliaries, &batches, &limits)?;
+    let choice = session::arrange(&config, spec, &batches, &limits)?;
+    let Choice { spec, plan, .. } = &choice;
+    let footprint = plan.footprint();
+    let [pass, update] = plan.dispatches();
     let passes = batches.iter().map(|batch| crate::data::pack(batch, spec.tokens).map_or(0, |rows| rows.len()));
     let passes = passes.sum::<usize>() as f64 / batches.len().max(1) as f64;
     let parameters = strong.parameters().iter().map(Parameter::count).sum::<usize>();
@@ -70,7 +70,7 @@ pub(super) fn run(args: &PlanArgs, json: bool) -> Result<(), Error> {
         "{} parameters, {}{}, {passes:.1} passes a step\nmemory there is: {available}\n\n{}\n{}\n{}",
         count(parameters as u64),
         choice.describe(),
-        if session::streams(spec) { ", layers of the weak model or teacher read in every pass" } else { "" },
+        if spec.streams() { ", layers of the weak model or teacher read in every pass" } else { "" },
         table.render(),
         times.render(),
         told(costs),

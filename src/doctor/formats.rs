@@ -1,6 +1,6 @@
 //! A small model that learns in every number format: its gradients beside those of f32 with the same numbers.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use serde::Serialize;
 
@@ -15,12 +15,12 @@ use crate::{
     gpu::{Form, Gpu, tune::Judged},
     graph::{
         ops::{self, head_loss::LOSS},
-        optim::{LOSS_SCALING, Scalars, Width},
+        optim::{LOSS_SCALING, Scalars},
         tensor::Format,
     },
     model::{Config, Held, Layout},
-    objective::{Draw, Source},
-    train::engine::{self, Blueprint, Engine, LOGITS, Loss, Other, Side, Spec},
+    objective::{CrossEntropy, Draw, Mix},
+    train::engine::{self, AuxiliaryModel, Engine, EnginePlan, LOGITS, Side, Spec},
 };
 
 /// The name of what needs no other format.
@@ -97,19 +97,9 @@ pub(super) fn look(gpu: &Gpu, judged: &[Judged]) -> Result<Vec<Learned>, Error> 
     Ok(learned)
 }
 
-fn spec(gpu: &Gpu, strong: Config) -> Spec {
-    Spec {
-        strong,
-        adapter: None,
-        others: Vec::new(),
-        loss: Loss::Sft { noisy: false },
-        train: true,
-        tokens: TOKENS,
-        recompute: 0,
-        logits: LOGITS,
-        width: Width::Bits32,
-        max_binding: gpu.max_binding(),
-    }
+fn spec(gpu: &Gpu, model: Config) -> Spec {
+    let objective = Arc::new(CrossEntropy::default());
+    Spec { tokens: TOKENS, logits: LOGITS, ..Spec::new(model, objective, Vec::new(), gpu.max_binding()) }
 }
 
 /// Numbers in `[-1, 1)` that are the same everywhere.
@@ -122,7 +112,7 @@ fn numbers(seed: usize, from: usize, to: usize) -> impl Iterator<Item = f32> {
 
 /// Fills a model; matrices that are frozen hold the numbers that `seen` has. `embedding` may stand for its own.
 fn fill(engine: &Engine<'_>, seen: Held, embedding: Option<&[f32]>) -> Result<(), engine::Error> {
-    engine.fill(Side::Strong, |parameter, start| {
+    engine.fill(Side::Main, |parameter, start| {
         if let Some(given) = embedding.filter(|_| parameter.name == EMBEDDING) {
             return given[start..].to_vec();
         }
@@ -164,11 +154,11 @@ fn loss(engine: &mut Engine<'_>, lambda: f64) -> Result<f64, Error> {
 
 /// The gradients of everything that learns, one after another.
 fn gradients(engine: &Engine<'_>) -> Result<Vec<f32>, Error> {
-    let names = engine.model(Side::Strong).into_iter().flat_map(|model| model.parameters());
+    let names = engine.model(Side::Main).into_iter().flat_map(|model| model.parameters());
     let names: Vec<String> = names.map(|stored| stored.parameter.name.clone()).collect();
     let mut all = Vec::new();
     for name in names {
-        all.extend(engine.read(Side::Strong, &name, true)?.unwrap_or_default());
+        all.extend(engine.read(Side::Main, &name, true)?.unwrap_or_default());
     }
     Ok(all)
 }
@@ -178,9 +168,10 @@ fn on_base(gpu: &Gpu, config: &Config, held: Held, seen: Held) -> Result<Vec<f32
     let strong = Config { held, ..config.clone() };
     let wanted = AdapterConfig { rank: RANK, alpha: 2.0 * RANK as f64, ..AdapterConfig::default() };
     let adapter = Layout::resolve(&wanted, &strong).ok();
-    let others = vec![Other { shares_base: true, ..Other::frozen(strong.clone()) }];
-    let spec = Spec { adapter, others, loss: Loss::Mix(Source::Real), ..spec(gpu, strong) };
-    let mut engine = Blueprint::new(&spec)?.build(gpu)?;
+    let auxiliaries = vec![AuxiliaryModel { shares_base: true, ..AuxiliaryModel::new(strong.clone()) }];
+    let objective = Arc::new(Mix::fixed(1, false, 0.5));
+    let spec = Spec { adapter, auxiliaries, objective, ..spec(gpu, strong) };
+    let mut engine = EnginePlan::new(&spec)?.build(gpu)?;
     fill(&engine, seen, None)?;
     loss(&mut engine, 0.5)?;
     gradients(&engine)
@@ -188,7 +179,7 @@ fn on_base(gpu: &Gpu, config: &Config, held: Held, seen: Held) -> Result<Vec<f32
 
 /// The gradient of the loss of a whole model, in the forms that are chosen, scaled as runs with such forms scale it.
 fn plain(gpu: &Gpu, config: &Config) -> Result<Vec<f32>, Error> {
-    let mut engine = Blueprint::new(&spec(gpu, config.clone()))?.build(gpu)?;
+    let mut engine = EnginePlan::new(&spec(gpu, config.clone()))?.build(gpu)?;
     engine.scale_loss(LOSS_SCALING.0);
     fill(&engine, Held::default(), None)?;
     loss(&mut engine, 1.0)?;
@@ -197,11 +188,11 @@ fn plain(gpu: &Gpu, config: &Config) -> Result<Vec<f32>, Error> {
 
 /// By how much the loss along the gradient of a whole f32 model moves otherwise than that says.
 fn along(gpu: &Gpu, config: &Config) -> Result<f64, Error> {
-    let mut engine = Blueprint::new(&spec(gpu, config.clone()))?.build(gpu)?;
+    let mut engine = EnginePlan::new(&spec(gpu, config.clone()))?.build(gpu)?;
     fill(&engine, Held::default(), None)?;
     loss(&mut engine, 1.0)?;
-    let gradient = engine.read(Side::Strong, EMBEDDING, true)?.unwrap_or_default();
-    let weights = engine.read(Side::Strong, EMBEDDING, false)?.unwrap_or_default();
+    let gradient = engine.read(Side::Main, EMBEDDING, true)?.unwrap_or_default();
+    let weights = engine.read(Side::Main, EMBEDDING, false)?.unwrap_or_default();
     let length = norm(&gradient);
     let reach = REACH * norm(&weights);
     let mut moved = |by: f64| -> Result<f64, Error> {
@@ -221,7 +212,7 @@ fn half(gpu: &Gpu, config: &Config, judged: &[Judged]) -> Result<Option<Learned>
         |family: &str, form: &str| judged.iter().any(|j| j.family == family && j.form == form && j.wrong.is_none());
     let want = plain(gpu, config)?;
     let mut taken = Vec::new();
-    for (kernel, extents) in Blueprint::new(&spec(gpu, config.clone()))?.work() {
+    for (kernel, extents) in EnginePlan::new(&spec(gpu, config.clone()))?.work() {
         let Some(family) = ops::families().find(|family| family.kernel.name == kernel.name) else { continue };
         let takes = |form: &&crate::gpu::Alternative| form.half && (form.grid)(&extents.params).is_some();
         let form = family.alternatives.iter().find(|form| takes(form) && right(kernel.name, form.name));

@@ -40,8 +40,8 @@ pub(super) fn look(gpu: &Gpu) -> Result<Pace, Error> {
     }
     let rate = work / seconds;
     let step = bench::step_cases().into_iter().find(|case| case.name == STEP);
-    let blueprint = step.map(|step| step.blueprint(gpu.max_binding(), 0)).transpose()?;
-    let dispatches = blueprint.iter().flat_map(|blueprint| blueprint.work());
+    let plan = step.map(|step| step.plan(gpu.max_binding(), 0)).transpose()?;
+    let dispatches = plan.iter().flat_map(|plan| plan.work());
     let of = |(kernel, extents): (&crate::gpu::Kernel, crate::gpu::Extents)| {
         let family = ops::families().find(|family| family.kernel.name == kernel.name);
         family.map_or(0.0, |family| (family.trial.work)(&extents.params))

@@ -8,9 +8,9 @@ use std::{
 use crate::{
     data::{Example, curriculum::EntropyRow, random::StepKey},
     graph::ops::head_loss::{ENTROPY, LOSS, MARGIN},
-    objective::Draw,
+    objective::{Draw, Means, TokenStats},
     report::{Event, Report},
-    train::{self, Error, Means, engine::Engine},
+    train::{self, Error, engine::Engine},
 };
 
 /// What one sample scored.
@@ -93,7 +93,7 @@ pub fn mean_loss(scored: &[Scored]) -> f64 {
     scored.iter().map(|s| s.row.loss * s.row.tokens as f64).sum::<f64>() / tokens as f64
 }
 
-fn summarise(idx: u64, targets: impl Iterator<Item = crate::train::engine::TokenStats>) -> Scored {
+fn summarise(idx: u64, targets: impl Iterator<Item = TokenStats>) -> Scored {
     let (mut tokens, mut entropy, mut loss, mut exact) = (0u64, 0.0, 0.0, true);
     for stat in targets {
         tokens += 1;

@@ -1,40 +1,80 @@
-//! What a loss is made of. A method records its forward pass onto a tape and ends it with the loss head; it neither walks
-//! backward nor steps an optimizer.
+//! What a run minimises. An [`Objective`] says once which models it needs beside the one that is trained, how its loss is
+//! recorded, the scalars and the randomness of a step, and the numbers that a step reports. The memory planner, the engine,
+//! the training loop, reports and comparisons ask it. It neither walks backward nor steps an optimizer.
 
+mod auxiliary;
+mod cross_entropy;
 mod distill;
+mod lambda;
+mod metrics;
+mod micro_batch;
 mod mix;
-mod sft;
-mod states;
 
+use std::{fmt, path::Path, sync::Arc};
+
+pub use auxiliary::{Auxiliary, Forward, Hidden, HiddenStates, Models, Origin};
+pub use cross_entropy::{CrossEntropy, Noise};
 pub use distill::Distill;
-pub use mix::{Mix, Source};
-pub use sft::Sft;
-pub use states::{Beside, Given, States};
+pub use lambda::Lambda;
+pub use metrics::{Averages, Means, Metric, TokenStats};
+pub use micro_batch::{Draw, MicroBatch};
+pub use mix::Mix;
 
 use crate::{
-    data::{
-        pack::{self, Batch},
-        random::StepKey,
-    },
-    gpu::Gpu,
-    graph::{
-        ops::{
-            self, Noise,
-            head_loss::{STATS, Targets},
-        },
-        tape::Tape,
-        tensor::{Memory, Role, Store, Tensor},
-    },
-    model::Inputs,
+    data::random::StepKey,
+    graph::{optim::Scalars, tape::Tape, tensor::Tensor},
+    settings::{self, Config},
 };
 
-/// No position of a row.
-const NOWHERE: u32 = u32::MAX;
+/// A loss, and all that the rest of the program needs to know of it.
+pub trait Objective: fmt::Debug + Send + Sync {
+    /// The models that it needs beside the one that is trained.
+    fn auxiliaries(&self) -> Vec<Auxiliary> {
+        Vec::new()
+    }
 
-/// A way to make a loss.
-pub trait Method {
-    /// Records everything up to the loss of one packed row.
-    fn record(&self, tape: &mut Tape, row: Row, settings: Settings);
+    /// Records the forward passes of one micro-batch and ends them with a loss op that seeds gradients. Returns a tensor of
+    /// `T` rows where the host wants to read one.
+    fn record(&self, tape: &mut Tape, models: &Models<'_>, batch: MicroBatch, settings: Settings) -> Option<Tensor>;
+
+    /// The numbers of a step that the statistics of such a recording give, in the order in which they are reported.
+    fn metrics(&self, models: &Models<'_>) -> Vec<Metric>;
+
+    /// Sets its scalars of a step. `feedback` is that of [`Self::next`].
+    fn scalars(&self, at: Position, feedback: Option<f64>, to: &mut Scalars);
+
+    /// Where scalars depend on the numbers of the step before: what the first step starts from. No step then starts before
+    /// those numbers are there.
+    fn feedback(&self) -> Option<f64> {
+        None
+    }
+
+    /// The feedback of the next step, from this one's and its means.
+    fn next(&self, feedback: f64, means: &Means) -> f64 {
+        let _ = means;
+        feedback
+    }
+
+    /// The randomness of a step whose longest example has `longest` tokens.
+    fn draw(&self, key: StepKey, longest: usize) -> Draw {
+        let _ = longest;
+        Draw::quiet(key)
+    }
+
+    /// What [`crate::graph::ops::head_loss::Targets::offsets`] holds for a token of this key.
+    fn offset(&self, key: u32, vocab: u32) -> u32 {
+        let _ = (key, vocab);
+        0
+    }
+}
+
+/// An optimizer step of a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Counted from 0.
+    pub step: u64,
+    /// Steps of the phase.
+    pub of: u64,
 }
 
 /// Choices that change memory and time, and the result by rounding alone.
@@ -46,129 +86,33 @@ pub struct Settings {
     pub chunk: usize,
 }
 
-/// The tensors of one packed row: what goes in, and the statistics that come out.
-#[derive(Clone, Copy, Debug)]
-pub struct Row {
-    /// For the model.
-    pub inputs: Inputs,
-    /// For its embeddings.
-    pub noise: Noise,
-    /// `[1, T]` the positions that predict a target, first; then values beyond any position.
-    pub picked: Tensor,
-    /// `[1, T]` where in `picked` each position stands, or a value beyond.
-    pub slots: Tensor,
-    /// For the loss, in the order of `picked`.
-    pub targets: Targets,
+/// What `--method` can name.
+pub struct Method {
+    /// Its name.
+    pub name: &'static str,
+    /// Settings that decide its result, beside the folders of models.
+    pub settings: &'static [&'static str],
+    /// Makes it of settings.
+    pub objective: fn(&Config) -> Arc<dyn Objective>,
+    /// Names its auxiliary models in a comparison: from the settings of the comparison, and the folder of the model that
+    /// the trained one was made of.
+    pub compare: fn(&mut Config, &Config, &Path),
 }
 
-/// What the randomness of a pass is made from.
-#[derive(Clone, Copy, Debug)]
-pub struct Draw {
-    /// Of the optimizer step.
-    pub key: StepKey,
-    /// Largest noise on an embedding, times the root of the width and the length; 0: none.
-    pub alpha: f64,
-    /// The length noise is scaled by where it is not each example's own.
-    pub padded: Option<usize>,
+/// Every method.
+pub const METHODS: &[Method] =
+    &[cross_entropy::SFT, cross_entropy::NEFTUNE, distill::UNDIAL, distill::DISTILL, distill::SELF_DISTILL, mix::MIX];
+
+/// The method of these settings; of `wmss`, that of its joint phase.
+pub fn method(config: &Config) -> &'static Method {
+    let name = match config.method {
+        settings::Method::Wmss => mix::MIX.name.into(),
+        method => method.to_string(),
+    };
+    METHODS.iter().find(|method| method.name == name).unwrap_or(&cross_entropy::SFT)
 }
 
-impl Draw {
-    /// No noise.
-    pub fn quiet(key: StepKey) -> Self {
-        Self { key, alpha: 0.0, padded: None }
-    }
-
-    /// The largest noise on an example of `len` tokens for a model of this width: `alpha / sqrt(len width)`.
-    fn amplitude(&self, len: usize, width: usize) -> f32 {
-        (self.alpha / (self.padded.unwrap_or(len) as f64 * width as f64).sqrt()) as f32
-    }
-}
-
-/// The final hidden states of the positions that predict a target, first.
-fn targets(tape: &mut Tape, row: Row, hidden: Tensor) -> Tensor {
-    ops::pick(tape, hidden, row.picked, row.slots)
-}
-
-impl Row {
-    /// Declares a row of `tokens` tokens. `schedule` holds the step's scalars.
-    pub fn declare(store: &mut Store, tokens: usize, schedule: Tensor) -> Self {
-        let inputs = Inputs::declare(store, tokens);
-        let mut declare = |name, rows, cols| store.declare(name, Role::Inputs, rows, cols);
-        let targets = Targets {
-            ids: declare("targets", 1, tokens),
-            weights: declare("token weights", 1, tokens),
-            offsets: declare("offsets", 1, tokens),
-            watched: declare("watched", 1, tokens),
-            stats: declare("statistics", tokens, STATS),
-            schedule,
-            alone: true,
-        };
-        let noise = Noise { keys: declare("keys", 1, tokens), amplitudes: declare("amplitudes", 1, tokens) };
-        let (picked, slots) = (declare("picked", 1, tokens), declare("slots", 1, tokens));
-        Self { inputs, noise, picked, slots, targets }
-    }
-
-    /// Bytes that a pass copies to the device: the tensors of [`Self::upload`], those that are watched, and the scalars.
-    pub fn upload_bytes(&self) -> u64 {
-        let Self { inputs, noise, picked, slots, targets } = self;
-        let row = [inputs.tokens, inputs.order, inputs.positions, inputs.spans, inputs.ends, noise.keys];
-        let row = row.into_iter().chain([noise.amplitudes, *picked, *slots, targets.ids, targets.weights]);
-        row.chain([targets.offsets, targets.watched, targets.schedule]).map(|tensor| tensor.bytes()).sum()
-    }
-
-    /// Copies a batch to the device. Returns the positions that predict a target: the loss head sees only these, and its
-    /// statistics stand in their order. `vocab` and `width` are the strong model's.
-    pub fn upload(
-        &self,
-        to: (&Gpu, &Memory),
-        batch: &Batch,
-        draw: Draw,
-        source: Source,
-        model: [usize; 2],
-    ) -> Vec<usize> {
-        let ((gpu, memory), [vocab, width]) = (to, model);
-        let spans: Vec<[u32; 2]> = batch.start.iter().zip(1..).map(|(start, end)| [*start, end]).collect();
-        memory.write(gpu, self.inputs.tokens, 0, &batch.tokens);
-        memory.write(gpu, self.inputs.order, 0, &pack::order(&batch.tokens));
-        memory.write(gpu, self.inputs.positions, 0, &batch.positions);
-        memory.write(gpu, self.inputs.spans, 0, &spans);
-        memory.write(gpu, self.inputs.ends, 0, &batch.end);
-        let tokens = batch.tokens.len();
-        let (mut keys, mut amplitudes) = (vec![0u32; tokens], vec![0.0f32; tokens]);
-        for placed in &batch.examples {
-            let amplitude = draw.amplitude(placed.len, width);
-            for position in 0..placed.len {
-                keys[placed.start + position] = draw.key.token(placed.example, position);
-                amplitudes[placed.start + position] = amplitude;
-            }
-        }
-        memory.write(gpu, self.noise.keys, 0, &keys);
-        memory.write(gpu, self.noise.amplitudes, 0, &amplitudes);
-        let positions: Vec<usize> = (0..tokens).filter(|t| batch.weights[*t] != 0.0).collect();
-        let (mut picked, mut slots) = (vec![NOWHERE; tokens], vec![NOWHERE; tokens]);
-        let (mut ids, mut weights) = (vec![0u32; tokens], vec![0.0f32; tokens]);
-        let mut offsets = vec![0u32; tokens];
-        for (slot, &t) in positions.iter().enumerate() {
-            (picked[slot], slots[t]) = (t as u32, slot as u32);
-            (ids[slot], weights[slot]) = (batch.targets[t], batch.weights[t]);
-            offsets[slot] = source.offset(keys[t], vocab as u32);
-        }
-        memory.write(gpu, self.picked, 0, &picked);
-        memory.write(gpu, self.slots, 0, &slots);
-        memory.write(gpu, self.targets.ids, 0, &ids);
-        memory.write(gpu, self.targets.weights, 0, &weights);
-        memory.write(gpu, self.targets.offsets, 0, &offsets);
-        positions
-    }
-}
-
-impl Source {
-    /// What [`Targets::offsets`] holds for a token of this key.
-    fn offset(self, key: u32, vocab: u32) -> u32 {
-        match self {
-            Self::Real | Self::Blended | Self::Uniform => 0,
-            Self::Shuffled => 1 + key % (vocab - 1).max(1),
-            Self::EntropyMatched => key % vocab,
-        }
-    }
+/// The objective of these settings.
+pub fn of(config: &Config) -> Arc<dyn Objective> {
+    (method(config).objective)(config)
 }

@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use serde_json::json;
 
 use super::wmss;
-use crate::session::{Context, Error, Recipe, Source, phase};
+use crate::session::{Context, Error, Models, Source, phase};
 use crate::{
     data::{
         arithmetic::{CHAT_TEMPLATE, Problem, Split, problems, tokenizer_config, tokenizer_json},
@@ -66,7 +66,7 @@ pub fn demo(context: &mut Context<'_>, out: &Path, seed: u64) -> Result<Vec<Demo
                 config,
                 name,
                 from,
-                &Recipe::sft(),
+                &Models::plain(),
                 &dataset.examples,
                 order,
                 to,

@@ -1,7 +1,7 @@
 //! One phase as `underdog train` runs it: everything from settings.
 
 use crate::session::{
-    Context, Error, Recipe, Source,
+    Context, Error, Models, Source,
     folder::{self, Standing},
     phase::{self, Trained},
 };
@@ -21,8 +21,8 @@ pub fn single(context: &mut Context<'_>, config: &Config) -> Result<Option<Train
     let dataset = phase::dataset(context.report, config, &strong.tokenizer, strong.config.vocab)?;
     let rows = config.weights.as_deref().map(curriculum::read_curriculum).transpose()?;
     let order = phase::choose_order(config, &dataset.examples, rows.as_deref())?;
-    let recipe = Recipe::open(context, config, &strong)?;
+    let models = Models::open(context, config, &strong)?;
     let (name, examples) = (config.method.to_string(), &dataset.examples);
-    phase::train(context, config, &name, &strong, &recipe, examples, order, out, config.written(), config.resume)
+    phase::train(context, config, &name, &strong, &models, examples, order, out, config.written(), config.resume)
         .map(Some)
 }

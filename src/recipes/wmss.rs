@@ -10,10 +10,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::session::{
-    Context, Error, Recipe, Source, arrange,
+    Context, Error, Models, Source, arrange,
     folder::{self, Standing, is_model},
+    models::same_tokens,
     phase,
-    recipe::same_tokens,
 };
 use crate::{
     data::{
@@ -22,6 +22,7 @@ use crate::{
         sampler::Order,
     },
     formats::{self, ReadTensors, SHARD_BYTES},
+    objective,
     report::{Event, count},
     settings::{self, Config, CurriculumRule, Method},
 };
@@ -46,7 +47,7 @@ pub fn wmss(context: &mut Context<'_>, config: &Config) -> Result<(), Error> {
     folder::same_inputs(out, examples, &start)?;
 
     let sft = out.join("1-sft");
-    let plain = Recipe::open(context, &Config { method: Method::Sft, ..config.clone() }, &start)?;
+    let plain = Models::open(context, &Config { method: Method::Sft, ..config.clone() }, &start)?;
     train(context, config, "1-sft", &start, &plain, examples, Order::All(examples.len()), &sft)?;
     let (mut weak, mut strong) = (first_weak, trained(&start, &sft)?);
     // Entropies of every model so far, the oldest first.
@@ -58,12 +59,11 @@ pub fn wmss(context: &mut Context<'_>, config: &Config) -> Result<(), Error> {
         let files = score(context, config, &names[0], &weak, &strong, examples, out)?;
         entropies.extend(files.into_iter().skip(usize::from(round > 0)));
         let order = draw(context, config, &names[1], &entropies, examples, out)?;
-        let recipe = match config.weak_source {
-            settings::WeakSource::Uniform => Recipe::mix(config, Vec::new()),
-            _ => Recipe::mix(config, vec![weak]),
-        };
+        let objective = objective::of(config);
+        let auxiliaries = [weak].into_iter().take(objective.auxiliaries().len()).collect();
+        let models = Models { objective, auxiliaries };
         let mix = out.join(&names[2]);
-        train(context, config, &names[2], &strong, &recipe, examples, order, &mix)?;
+        train(context, config, &names[2], &strong, &models, examples, order, &mix)?;
         let next = trained(&start, &mix)?;
         (weak, strong) = (strong, next);
     }
@@ -81,7 +81,7 @@ fn train(
     config: &Config,
     name: &str,
     strong: &Source,
-    recipe: &Recipe,
+    models: &Models,
     examples: &[Example],
     order: Order,
     out: &Path,
@@ -90,7 +90,7 @@ fn train(
         return Ok(context.report.event(&Event::Note(&format!("{name} is finished already")))?);
     }
     // Between phases nothing is rounded: bf16, if wanted, is for the final model.
-    phase::train(context, config, name, strong, recipe, examples, order, out, settings::Dtype::F32, true)?;
+    phase::train(context, config, name, strong, models, examples, order, out, settings::Dtype::F32, true)?;
     Ok(())
 }
 

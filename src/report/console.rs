@@ -191,18 +191,9 @@ impl fmt::Debug for Console {
 /// What stands before speed and rest, and after: a narrow terminal cuts the line at its end.
 fn numbers(step: &Step) -> (String, String) {
     let first = format!("  loss {:.4}  lr {:.2e}", step.loss, step.lr);
-    let mut last = format!("  grad {:.3}", step.grad_norm);
-    if let Some(mix) = &step.mix {
-        last += &format!("  margin {:.2}  H ", step.margin);
-        last += &match (&step.strong, &mix.weak) {
-            (Some(strong), Some(weak)) => {
-                format!("strong {:.3} weak {:.3}", strong.entropy_strong, weak.entropy_weak)
-            }
-            _ => format!("{:.3}", mix.entropy),
-        };
-        last += &mix.lambda.map_or_else(String::new, |lambda| format!("  lambda {lambda:.2}"));
-    }
-    (first, last)
+    let brief = step.metrics.0.iter().filter_map(|number| Some((number.value, number.brief?)));
+    let brief = brief.map(|(value, (label, decimals))| format!("  {label} {value:.decimals$}"));
+    (first, format!("  grad {:.3}", step.grad_norm) + &brief.collect::<String>())
 }
 
 fn amount(number: u64, unit: &str) -> String {
@@ -225,7 +216,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::report::{MixStep, StrongStep, WeakStep};
+    use crate::events::{Number, Numbers};
 
     #[derive(Clone, Default)]
     struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -258,6 +249,13 @@ mod tests {
 
     #[test]
     fn a_run_in_lines() {
+        let number = |name, value, brief| Number { name, value, brief };
+        let metrics = Numbers(vec![
+            number("margin", -0.5, Some(("margin", 2))),
+            number("entropy_strong", 1.0, Some(("H strong", 3))),
+            number("target_logit", 7.0, None),
+            number("lambda", 0.5, Some(("lambda", 2))),
+        ]);
         let mixed = Step {
             step: 2,
             loss: f64::NAN,
@@ -265,15 +263,7 @@ mod tests {
             lr: 2e-5,
             tokens: 640,
             seconds: 0.5,
-            peak_bytes: 0,
-            planned_bytes: 0,
-            margin: -0.5,
-            strong: Some(StrongStep { entropy_strong: 1.0, ..StrongStep::default() }),
-            mix: Some(MixStep {
-                lambda: Some(0.5),
-                weak: Some(WeakStep { entropy_weak: 2.0, ..WeakStep::default() }),
-                ..MixStep::default()
-            }),
+            metrics,
             ..Step::default()
         };
         let facts = [("model", "tiny".to_owned()), ("device", "none".to_owned())];
@@ -293,7 +283,7 @@ mod tests {
             "  device  none",
             "sft: 2 steps",
             "sft: step 1/2  loss 1.5000  lr 1.00e-5  1,280 tok/s  eta 0.5s  grad 0.250",
-            "sft: step 2/2  loss NaN  lr 2.00e-5  1,280 tok/s  grad 1.000  margin -0.50  H strong 1.000 weak 2.000  lambda 0.50",
+            "sft: step 2/2  loss NaN  lr 2.00e-5  1,280 tok/s  grad 1.000  margin -0.50  H strong 1.000  lambda 0.50",
             "saved step 2 in out",
             "sft done in 1.0s, loss 1.5",
             "warning: warm",

@@ -69,11 +69,13 @@ fn cut(path: &Path, next_step: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{MixStep, Probed, StrongStep, WeakStep};
+    use crate::events::{Number, Numbers};
+
+    fn numbers(values: &[(&'static str, f64)]) -> Numbers {
+        Numbers(values.iter().map(|&(name, value)| Number { name, value, brief: None }).collect())
+    }
 
     fn step(step: u64) -> Step {
-        let strong =
-            StrongStep { entropy_strong: 1.0, target_logit: 3.0, other_logit: -1.0, grad_non_target_alone: 0.25 };
         Step {
             step,
             loss: 1.5,
@@ -83,8 +85,7 @@ mod tests {
             seconds: 0.5,
             peak_bytes: 96,
             planned_bytes: 100,
-            margin: -0.5,
-            strong: Some(strong),
+            metrics: numbers(&[("margin", -0.5), ("entropy_strong", 1.0)]),
             ..Step::default()
         }
     }
@@ -101,34 +102,13 @@ mod tests {
         let path = folder.path().join("metrics.jsonl");
         let mut metrics = Metrics::open(&path, 1).unwrap();
         metrics.write(&step(1)).unwrap();
-        let mix = MixStep {
-            lambda: Some(0.5),
-            entropy: 1.25,
-            grad_non_target: 0.5,
-            weak: Some(WeakStep {
-                entropy_weak: 2.0,
-                target_logit_weak: 2.0,
-                other_logit_weak: 0.0,
-                amplification: 2.0,
-                shielding: Some(0.25),
-            }),
-        };
-        let probed = Probed {
-            distractor_logit_start: 4.0,
-            distractor_logit: 3.0,
-            distractor_fall: 0.25,
-            mean_logit_drift: -0.5,
-        };
-        let (mix, probed) = (Some(mix), Some(probed));
-        metrics.write(&Step { loss: f64::NAN, grad_norm: f64::INFINITY, mix, probed, ..step(2) }).unwrap();
-        let strong = r#""margin":-0.5,"entropy_strong":1.0,"target_logit":3.0,"other_logit":-1.0,"grad_non_target_alone":0.25"#;
-        let memory = r#""peak_bytes":96,"planned_bytes":100"#;
+        let probed = Some(numbers(&[("distractor_logit", 3.0), ("mean_logit_drift", f64::NAN)]));
+        metrics.write(&Step { loss: f64::NAN, grad_norm: f64::INFINITY, skipped: true, probed, ..step(2) }).unwrap();
+        let memory = r#""peak_bytes":96,"planned_bytes":100,"margin":-0.5,"entropy_strong":1.0"#;
         let lines = [
+            format!(r#"{{"step":1,"loss":1.5,"grad_norm":0.25,"lr":0.00001,"tokens":640,"seconds":0.5,{memory}}}"#),
             format!(
-                r#"{{"step":1,"loss":1.5,"grad_norm":0.25,"lr":0.00001,"tokens":640,"seconds":0.5,{memory},{strong}}}"#
-            ),
-            format!(
-                r#"{{"step":2,"loss":null,"grad_norm":null,"lr":0.00001,"tokens":640,"seconds":0.5,{memory},{strong},"lambda":0.5,"entropy":1.25,"grad_non_target":0.5,"entropy_weak":2.0,"target_logit_weak":2.0,"other_logit_weak":0.0,"amplification":2.0,"shielding":0.25,"probed":{{"distractor_logit_start":4.0,"distractor_logit":3.0,"distractor_fall":0.25,"mean_logit_drift":-0.5}}}}"#
+                r#"{{"step":2,"loss":null,"grad_norm":null,"lr":0.00001,"tokens":640,"seconds":0.5,{memory},"skipped":true,"probed":{{"distractor_logit":3.0,"mean_logit_drift":null}}}}"#
             ),
         ];
         assert_eq!(fs::read_to_string(&path).unwrap(), lines.join("\n") + "\n");

@@ -2,53 +2,10 @@
 
 use std::{fs, path::Path};
 
-use serde::{Deserialize, Serialize};
-
 use super::{Error, format::Table};
-
-/// Time on the device in some optimizer steps.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-pub struct Profile {
-    /// Optimizer steps.
-    pub steps: u64,
-    /// Whether the device's own clock was read. The host's includes the cost of a submission for every dispatch.
-    pub device_clock: bool,
-    /// Of all operations together.
-    pub seconds: f64,
-    /// Each kind of them, by falling time.
-    pub ops: Vec<OpTime>,
-}
-
-/// Time of one kind of operation.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-pub struct OpTime {
-    /// Its kernel, or `clear` or `copy`.
-    pub op: String,
-    /// How often it ran.
-    pub dispatches: u64,
-    /// On the device.
-    pub seconds: f64,
-    /// Of the time of all.
-    pub share: f64,
-}
+use crate::events::Profile;
 
 impl Profile {
-    /// Of `(op, dispatches, seconds)`.
-    pub fn new<'a>(steps: u64, device_clock: bool, spent: impl Iterator<Item = (&'a str, u64, f64)>) -> Self {
-        let spent: Vec<_> = spent.collect();
-        let seconds: f64 = spent.iter().map(|(.., seconds)| seconds).sum();
-        let share = |part: f64| if seconds > 0.0 { part / seconds } else { 0.0 };
-        let op = |(op, dispatches, seconds): (&str, u64, f64)| OpTime {
-            op: op.into(),
-            dispatches,
-            seconds,
-            share: share(seconds),
-        };
-        let mut ops: Vec<OpTime> = spent.into_iter().map(op).collect();
-        ops.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-        Self { steps, device_clock, seconds, ops }
-    }
-
     /// Writes it as JSON, over what is there.
     ///
     /// # Errors

@@ -1,12 +1,12 @@
 //! What to change where a run does not fit: formats and lengths change the result, so they are named and never taken.
 
-use super::{Error, Models, outline};
+use super::{Error, outline};
 use crate::{
     data::Example,
     model,
     report::bytes,
     settings::{Config, Overlength, Quantize, Recompute},
-    train::planner::Choice,
+    train::{engine::Spec, planner::Choice},
 };
 
 /// Of the settings that would fit, how many are named.
@@ -28,13 +28,13 @@ pub(crate) fn advice(
     config: &Config,
     strong: &model::Config,
     batches: &[Vec<&Example>],
-    fits: impl Fn(&Config, Models, &[Vec<&Example>]) -> Result<Choice, Error>,
+    fits: impl Fn(&Config, Spec, &[Vec<&Example>]) -> Result<Choice, Error>,
 ) -> Option<String> {
     let fitting = |Proposal { flags, config }: Proposal| {
         let cut: Vec<Vec<Example>> = batches.iter().map(|batch| cut(batch, config.max_length)).collect();
         let cut: Vec<Vec<&Example>> = cut.iter().map(|batch| batch.iter().collect()).collect();
         let choice = fits(&config, outline(&config, strong).ok()?, &cut).ok()?;
-        Some(format!("{flags} ({})", bytes(choice.blueprint.footprint().total())))
+        Some(format!("{flags} ({})", bytes(choice.plan.footprint().total())))
     };
     let longest = batches.iter().flatten().map(|example| example.ids.len()).max().unwrap_or(0);
     let allowed = proposals(config, longest).filter(|proposal| proposal.config.is_sound());

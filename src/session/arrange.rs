@@ -1,6 +1,6 @@
-//! How the models of a phase are held, and the arrangement that fits: from settings to what `fit` chooses from.
+//! How the models of a phase are stored, and the plan that fits: from settings to what the memory planner chooses from.
 
-use super::{Context, Error, Models, advise, outline, trust, tuning};
+use super::{Context, Error, advise, outline, trust, tuning};
 use crate::{
     data::Example,
     gpu::{Gpu, tune::Wrong},
@@ -8,7 +8,7 @@ use crate::{
     model::{self, Held, Layout},
     settings::{Config, Quantize, Recompute},
     train::{
-        engine::{self, Other, Spec, Supply},
+        engine::{self, AuxiliaryModel, HiddenSource, Spec},
         planner::{self, Bounds, Choice},
     },
 };
@@ -60,21 +60,20 @@ pub(crate) fn held(config: &Config) -> Option<Held> {
 /// With the matrices of what does not learn held as the settings say.
 pub(crate) fn quantized(config: &Config, mut spec: Spec) -> Result<Spec, Error> {
     let Some(held) = held(config) else { return Ok(spec) };
-    if spec.strong.quantised {
+    if spec.model.quantised {
         let reason = "a model that is quantised already is held as it is; leave `quantize` out";
         return Err(Error::User(reason.into()));
     }
-    let layouts = spec.others.iter().map(|other| &other.adapter).chain([&spec.adapter]);
+    let layouts = spec.auxiliaries.iter().map(|other| &other.adapter).chain([&spec.adapter]);
     if layouts.flatten().any(|layout| layout.config.dora) {
-        let reason =
-            "`quantize` is not built for a DoRA adapter, which needs the lengths of the base's rows; leave it out";
+        let reason = "`quantize` is not supported for a DoRA adapter, which needs the lengths of the base's rows; leave it out";
         return Err(Error::User(reason.into()));
     }
-    let others = spec.others.iter_mut().map(|other| &mut other.config);
+    let others = spec.auxiliaries.iter_mut().map(|other| &mut other.config);
     others.filter(|config| !config.quantised).for_each(|config| config.held = held);
     // A model that a run trains whole is measured as it is.
     if spec.adapter.is_some() || config.out.is_none() {
-        spec.strong.held = held;
+        spec.model.held = held;
     }
     Ok(spec)
 }
@@ -83,18 +82,10 @@ pub(crate) fn quantized(config: &Config, mut spec: Spec) -> Result<Spec, Error> 
 ///
 /// # Errors
 /// If the models do not go together or nothing fits; says what would.
-pub fn arrange(
-    config: &Config,
-    strong: &model::Config,
-    models: Models,
-    batches: &[Vec<&Example>],
-    limits: &Limits,
-) -> Result<Choice, Error> {
-    let choose = |config: &Config, Models { adapter, loss, others }, batches: &[Vec<&Example>]| {
-        let (strong, train, max_binding) = (strong.clone(), true, limits.max_binding);
-        let width = width(config);
-        let (tokens, recompute, logits) = (0, 0, 0); // chosen below
-        let spec = Spec { strong, adapter, others, loss, train, tokens, recompute, logits, width, max_binding };
+pub fn arrange(config: &Config, spec: Spec, batches: &[Vec<&Example>], limits: &Limits) -> Result<Choice, Error> {
+    let main = spec.model.clone();
+    let choose = |config: &Config, spec: Spec, batches: &[Vec<&Example>]| {
+        let spec = Spec { width: width(config), max_binding: limits.max_binding, ..spec };
         let spec = trust::heed(&limits.wrong, quantized(config, spec)?)?;
         can_learn(&spec)?;
         let bounds = bounds(config, limits);
@@ -103,11 +94,11 @@ pub fn arrange(
             (chosen, _) => Ok(chosen?),
         }
     };
-    choose(config, models, batches).map_err(|error| match error {
+    choose(config, spec, batches).map_err(|error| match error {
         Error::Engine(engine::Error::Memory { needed, available, least, advice }) => {
             // A run that goes on may change none of what is proposed.
             let proposed =
-                if limits.logits.is_some() { None } else { advise::advice(config, strong, batches, choose) };
+                if limits.logits.is_some() { None } else { advise::advice(config, &main, batches, choose) };
             let advice = proposed.unwrap_or(advice);
             engine::Error::Memory { needed, available, least, advice }.into()
         }
@@ -126,14 +117,15 @@ fn width(config: &Config) -> Width {
 
 /// Whatever learns whole must have numbers that can move.
 fn can_learn(spec: &Spec) -> Result<(), Error> {
-    let mut others = spec.others.iter().filter(|other| other.learns).map(|other| (&other.config, &other.adapter));
+    let auxiliaries = spec.auxiliaries.iter().zip(spec.learning()).filter(|(_, learns)| *learns);
+    let mut others = auxiliaries.map(|(auxiliary, _)| (&auxiliary.config, &auxiliary.adapter));
     let cannot = |(model, adapter): (&model::Config, &Option<Layout>)| model.quantised && adapter.is_none();
     if others.any(cannot) {
         let reason = "the weak model is quantised and cannot learn: its numbers have no room to move. Add --freeze-weak, or take \
             the unquantised model";
         return Err(Error::User(reason.into()));
     }
-    if cannot((&spec.strong, &spec.adapter)) {
+    if cannot((&spec.model, &spec.adapter)) {
         let reason = "a quantised model cannot be trained itself: its numbers have no room to move. Train an adapter on it \
             with --lora-rank, or take the unquantised model";
         return Err(Error::User(reason.into()));
@@ -144,17 +136,16 @@ fn can_learn(spec: &Spec) -> Result<(), Error> {
 /// With the layers of frozen models read in every pass instead of held, if there are any: the last resort, for it costs most.
 fn streamed(spec: &Spec) -> Option<Spec> {
     let mut streamed = spec.clone();
-    let of_its_own = |other: &&mut Other| {
-        !other.learns && !other.shares_base && other.adapter.is_none() && !other.config.quantised
+    let of_its_own = |other: &AuxiliaryModel| {
+        !other.shares_base
+            && other.adapter.is_none()
+            && !other.config.quantised
+            && other.hidden == HiddenSource::Computed
     };
-    let others = streamed.others.iter_mut().filter(of_its_own).filter(|other| other.supply == Supply::Pass);
-    let changed = others.map(|other| other.supply = Supply::Streamed).count();
+    let can =
+        streamed.auxiliaries.iter_mut().zip(spec.learning()).filter(|(other, learns)| !learns && of_its_own(other));
+    let changed = can.map(|(other, _)| other.hidden = HiddenSource::Streamed).count();
     (changed > 0).then_some(streamed)
-}
-
-/// Whether layers are read in every pass.
-pub fn streams(spec: &Spec) -> bool {
-    spec.others.iter().any(|other| other.supply == Supply::Streamed)
 }
 
 /// Checks that the largest phase of `config.method` fits the memory, and that its models go together.
@@ -170,6 +161,6 @@ pub(crate) fn check_fits(
     tuning::half(config, context.gpu)?;
     let longest: Vec<Vec<&Example>> =
         examples.iter().max_by_key(|example| example.ids.len()).map(|longest| vec![longest]).into_iter().collect();
-    arrange(config, model, outline(config, model)?, &longest, &Limits::of(context.gpu))?;
+    arrange(config, outline(config, model)?, &longest, &Limits::of(context.gpu))?;
     Ok(())
 }

@@ -1,14 +1,14 @@
 //! `weak = "auto"`: which of several earlier checkpoints to learn with, by what each does on samples that are not trained on.
 
+use std::sync::Arc;
+
 use super::{Context, Error, Source, phase};
 use crate::{
     data::curriculum::{self, Candidate},
-    graph::optim::Scalars,
     infer::score,
-    objective,
+    objective::Mix,
     report::{Event, Table},
     settings::{Config, Method},
-    train::engine::Loss,
 };
 
 /// Samples of the held-out file that are looked at.
@@ -33,11 +33,8 @@ pub(crate) fn weak(context: &mut Context<'_>, config: &Config, strong: &Source) 
         let alone = phase::score(context, config, &name, source, examples)?;
         let loss = score::mean_loss(&alone);
         let entropy = alone.iter().map(|s| s.row.entropy).sum::<f64>() / alone.len() as f64;
-        let mixed = phase::Measured {
-            loss: Loss::Mix(objective::Source::Real),
-            others: vec![source],
-            scalars: Scalars { lambda: config.lambda, ..Scalars::default() },
-        };
+        let mixed =
+            phase::Measured { objective: Arc::new(Mix::fixed(1, false, config.lambda)), auxiliaries: vec![source] };
         let means = phase::measure(context, config, &format!("{name}, mixed"), strong, mixed, examples)?;
         candidates.push(Candidate { name, loss, entropy, amplification: means.amplification(config.lambda) });
     }

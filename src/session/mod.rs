@@ -5,8 +5,8 @@ pub mod advise;
 pub mod arrange;
 pub mod choose;
 pub mod folder;
+pub mod models;
 pub mod phase;
-pub mod recipe;
 pub mod source;
 pub mod trust;
 pub mod tuning;
@@ -14,10 +14,10 @@ pub mod weak_states;
 
 use std::sync::atomic::AtomicBool;
 
-pub use arrange::{Limits, arrange, streams};
+pub use arrange::{Limits, arrange};
 pub use folder::{Standing, standing};
+pub use models::{Models, outline};
 pub use phase::{Evaluation, Trained, choose_order, dataset, evaluate, score, train};
-pub use recipe::{Companion, Models, Recipe, outline};
 pub use source::{Source, Tuned, open_adapter};
 pub use trust::heeding;
 pub use tuning::{effort, tune};

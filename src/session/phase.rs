@@ -1,14 +1,14 @@
 //! One phase from settings: fitted to the memory, loaded, trained or scored.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use serde_json::json;
 
 use super::{
-    Context, Error, Recipe, Source,
-    arrange::{Limits, arrange, bounds, quantized, streams},
+    Context, Error, Models, Source,
+    arrange::{Limits, arrange, bounds, quantized},
     folder::{self, Standing},
-    recipe::{self, sparing},
+    models,
     source::Tuned,
     trust, tuning, weak_states,
 };
@@ -22,13 +22,14 @@ use crate::{
     },
     formats,
     gpu::MemoryUse,
-    graph::optim::{Decay, LOSS_SCALING, Scalars, Schedule, Width},
+    graph::optim::{Decay, LOSS_SCALING, Scalars, Schedule},
     infer::score::{self, Scored},
+    objective::{CrossEntropy, Means, Objective, Position},
     report::{Event, Report, bytes},
     settings::{self, Config, LrScheduler, Precision},
     train::{
-        self as training, Means, Outcome, Phase,
-        engine::{Engine, Loss, Side, Spec},
+        self as training, Outcome, Phase,
+        engine::{Engine, Side, Spec},
         planner::{self, Choice},
     },
 };
@@ -115,7 +116,7 @@ pub fn train(
     config: &Config,
     name: &str,
     strong: &Source,
-    recipe: &Recipe,
+    models: &Models,
     examples: &[Example],
     order: Order,
     out: &Path,
@@ -127,7 +128,7 @@ pub fn train(
         Standing::Vacant => formats::check_vacant(out)?,
         Standing::Unfinished | Standing::Finished => folder::sweep(out)?,
     }
-    let identity = identity(config, strong, recipe, examples, &order)?;
+    let identity = identity(config, strong, models, examples, &order)?;
     let from = if resume && out.is_dir() { newest(context, out)? } else { None };
     let mut epochs = Epochs::new(order, config.batch_size, config.seed, config.shuffle)?;
     let steps = steps(config, &epochs);
@@ -142,28 +143,28 @@ pub fn train(
     let gpu = context.gpu;
     let limits = Limits { logits, ..Limits::of(gpu) };
     trust::tell(context, &limits.wrong)?;
-    let choice = arrange(config, &strong.config, recipe.models(config, strong), &batches, &limits)?;
-    let planned = choice.blueprint.footprint().total();
+    let choice = arrange(config, models.spec(config, strong), &batches, &limits)?;
+    let planned = choice.plan.footprint().total();
     let mut how = choice.describe();
-    if streams(&choice.spec) {
+    if choice.spec.streams() {
         how += ", the layers of the weak model or teacher read in every pass";
     }
     context.report.event(&Event::Note(&format!("{name}: {how}, {} of device memory planned", bytes(planned))))?;
-    let blueprint = choice.blueprint;
+    let plan = choice.plan;
 
     let mut states = Vec::new();
-    let keeps_states = weak_states::are_kept(recipe);
+    let keeps_states = models.caches(config).any(|cached| cached);
     if keeps_states {
         let seen = weak_states::seen(config, examples, &mut epochs, steps);
-        weak_states::check(context, config, recipe, &seen, out)?;
+        weak_states::check(context, config, models, &seen, out)?;
         claim(config, resume, out)?;
-        states = weak_states::keep(context, config, recipe, examples, &seen, out)?;
+        states = weak_states::keep(context, config, models, examples, &seen, out)?;
     }
-    tuning::tune(context, config, blueprint.work(), planned)?;
+    tuning::tune(context, config, plan.work(), planned)?;
     gpu.measure_peak();
-    let mut engine = blueprint.build(gpu)?;
-    load(&mut engine, strong, recipe.others.iter().map(|companion| &companion.source), config.seed)?;
-    states.into_iter().for_each(|(side, states)| engine.keep(side, states));
+    let mut engine = plan.build(gpu)?;
+    load(&mut engine, strong, &models.auxiliaries, config.seed)?;
+    states.into_iter().for_each(|(side, states)| engine.cache(side, states));
     // Only now, when nothing of the user's can be wrong any more, does a run without kept states leave a trace.
     if !keeps_states {
         claim(config, resume, out)?;
@@ -180,8 +181,6 @@ pub fn train(
         order: epochs,
         steps,
         schedule: Schedule::new(config.lr, decay, config.warmup, steps),
-        mixing: recipe.mixing,
-        noise: recipe.noise,
         seed: config.seed,
         diagnostics: config.diagnostics,
         scalars: Scalars {
@@ -192,7 +191,7 @@ pub fn train(
             clip: config.clip,
             seed: config.seed,
             growth: if config.precision == Precision::F16 { LOSS_SCALING.1 } else { 0 },
-            ..recipe.scalars
+            ..Scalars::default()
         },
         identity,
         out,
@@ -208,7 +207,7 @@ pub fn train(
     context.report.event(&Event::Memory { planned, peak, reserved })?;
     match outcome {
         Outcome::Finished { loss } => {
-            weak_states::forget(recipe, out)?;
+            weak_states::forget(models, config, out)?;
             Ok(Trained { loss, bytes: peak })
         }
         Outcome::Interrupted { step } => {
@@ -230,9 +229,9 @@ pub(crate) fn load<'a>(
     others: impl IntoIterator<Item = &'a Source>,
     seed: u64,
 ) -> Result<(), Error> {
-    let others = others.into_iter().enumerate().map(|(i, other)| (Side::Other(i), other));
-    for (side, source) in [(Side::Strong, strong)].into_iter().chain(others) {
-        if side == Side::Strong || !strong.shares_base(source) {
+    let others = others.into_iter().enumerate().map(|(i, other)| (Side::Auxiliary(i), other));
+    for (side, source) in [(Side::Main, strong)].into_iter().chain(others) {
+        if side == Side::Main || !strong.shares_base(source) {
             engine.load(side, source.weights.as_ref())?;
             engine.stream(side, source.weights.clone());
         }
@@ -258,7 +257,7 @@ fn newest(context: &mut Context<'_>, out: &Path) -> Result<Option<formats::Resto
 fn identity(
     config: &Config,
     strong: &Source,
-    recipe: &Recipe,
+    models: &Models,
     examples: &[Example],
     order: &Order,
 ) -> Result<serde_json::Map<String, serde_json::Value>, Error> {
@@ -281,11 +280,10 @@ fn identity(
         "seed": config.seed,
         "shuffle": config.shuffle,
         "quantize": config.quantize,
-        "loss": format!("{:?}", sparing(recipe.loss, config)),
         "data": training::fingerprint(examples),
         "drawn": drawn,
     });
-    let mut identity = recipe.identity()?;
+    let mut identity = models.key(config)?;
     // The base under an adapter is read from its folder again, and so is what the adapter starts as.
     if let Some(tuned) = &strong.adapter {
         let adapter = json!([strong.fingerprint()?, format!("{:?}", tuned.layout.config)]);
@@ -306,51 +304,42 @@ pub fn score(
     source: &Source,
     examples: &[Example],
 ) -> Result<Vec<Scored>, Error> {
-    let alone = Measured { loss: Loss::Sft { noisy: false }, others: Vec::new(), scalars: Scalars::default() };
+    let alone = Measured { objective: Arc::new(CrossEntropy::default()), auxiliaries: Vec::new() };
     let mut engine = measuring(context, config, source, alone, examples)?;
     score::score(&mut engine, name, examples, context.report, context.stop)?
         .ok_or_else(|| Error::Interrupted(format!(" while scoring ({name})")))
 }
 
-/// A loss that is measured and not trained.
+/// An objective that is measured and not trained.
 pub(crate) struct Measured<'a> {
     /// What is computed of the models.
-    pub(crate) loss: Loss,
-    /// Those beside the strong one.
-    pub(crate) others: Vec<&'a Source>,
-    /// Scalars of the loss.
-    pub(crate) scalars: Scalars,
+    pub(crate) objective: Arc<dyn Objective>,
+    /// Its auxiliary models.
+    pub(crate) auxiliaries: Vec<&'a Source>,
 }
 
 fn measuring<'g>(
     context: &mut Context<'g>,
     config: &Config,
     source: &Source,
-    Measured { loss, others, scalars }: Measured<'_>,
+    Measured { objective, auxiliaries }: Measured<'_>,
     examples: &[Example],
 ) -> Result<Engine<'g>, Error> {
     let gpu = context.gpu;
     let batches: Vec<Vec<&Example>> = examples.chunks(score::GROUP).map(|group| group.iter().collect()).collect();
-    let spec = Spec {
-        strong: source.config.clone(),
-        adapter: source.layout(),
-        others: others.iter().map(|other| recipe::other(other, source)).collect(),
-        loss,
-        train: false,
-        tokens: 0,
-        recompute: 0,
-        logits: 0,
-        width: Width::Bits32,
-        max_binding: gpu.max_binding(),
-    };
+    let of = auxiliaries.iter().map(|other| models::auxiliary(other, source)).collect();
+    let spec = Spec::new(source.config.clone(), objective.clone(), of, gpu.max_binding());
+    let spec = Spec { adapter: source.layout(), train: false, ..spec };
     let limits = Limits::of(gpu);
     trust::tell(context, &limits.wrong)?;
     let spec = trust::heed(&limits.wrong, quantized(config, spec)?)?;
-    let Choice { blueprint, .. } = planner::choose(&spec, &batches, bounds(config, &limits))?;
-    tuning::tune(context, config, blueprint.work(), blueprint.footprint().total())?;
-    let mut engine = blueprint.build(gpu)?;
-    load(&mut engine, source, others, config.seed)?;
+    let Choice { plan, .. } = planner::choose(&spec, &batches, bounds(config, &limits))?;
+    tuning::tune(context, config, plan.work(), plan.footprint().total())?;
+    let mut engine = plan.build(gpu)?;
+    load(&mut engine, source, auxiliaries, config.seed)?;
     tuning::record(context, config)?;
+    let mut scalars = Scalars::default();
+    objective.scalars(Position { step: 0, of: 1 }, None, &mut scalars);
     engine.set_scalars(0, &scalars);
     Ok(engine)
 }

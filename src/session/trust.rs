@@ -38,8 +38,8 @@ pub(crate) fn tell(context: &mut Context<'_>, wrong: &Wrong) -> Result<(), Error
 /// # Errors
 /// If the settings ask for a format that is wrong.
 pub(crate) fn heed(wrong: &Wrong, mut spec: Spec) -> Result<Spec, Error> {
-    let others = spec.others.iter_mut().map(|other| &mut other.config);
-    [&mut spec.strong].into_iter().chain(others).try_for_each(|config| avoid(wrong, config))?;
+    let others = spec.auxiliaries.iter_mut().map(|other| &mut other.config);
+    [&mut spec.model].into_iter().chain(others).try_for_each(|config| avoid(wrong, config))?;
     let name = doctor::format_name(Format::Bf16);
     match wrong.get(name) {
         Some(why) if spec.train && spec.adapter.is_none() && spec.width != Width::Bits32 => {

@@ -4,24 +4,25 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
 use super::{
-    Context, Error, Recipe, Source,
+    Context, Error, Models, Source,
     arrange::{self, Limits},
     phase, trust, tuning,
 };
 use crate::{
     data::{Example, pack, sampler::Epochs},
     formats::{States, StatesOf, StatesWriter},
-    graph::optim::Width,
     infer::score::GROUP,
     model::{self, Layout},
+    objective::HiddenStates,
     report::{Event, bytes, count},
     settings::Config,
     train::{
-        engine::{self, Blueprint, Engine, Loss, Other, Side, Spec, Supply},
+        engine::{self, AuxiliaryModel, Engine, EnginePlan, HiddenSource, Side, Spec},
         fingerprint,
         planner::{self, Bounds, ROW_ALIGN},
     },
@@ -43,9 +44,10 @@ pub(crate) fn seen<'a>(
     seen.into_iter().map(|i| &examples[i]).collect()
 }
 
-/// Whether a phase keeps states at all.
-pub(crate) fn are_kept(recipe: &Recipe) -> bool {
-    recipe.others.iter().any(|other| other.supply == Supply::Kept)
+/// The models whose hidden states are cached, and which they are.
+fn cached<'a>(models: &'a Models, config: &Config) -> Vec<(usize, &'a Source)> {
+    let all = models.auxiliaries.iter().enumerate().zip(models.caches(config));
+    all.filter(|(_, cached)| *cached).map(|(source, _)| source).collect()
 }
 
 /// Checks that the forward pass of every model whose states are to be made fits the memory.
@@ -55,14 +57,13 @@ pub(crate) fn are_kept(recipe: &Recipe) -> bool {
 pub(crate) fn check(
     context: &Context<'_>,
     config: &Config,
-    recipe: &Recipe,
+    models: &Models,
     seen: &[&Example],
     out: &Path,
 ) -> Result<(), Error> {
     let limits = Limits::of(context.gpu);
-    let kept = recipe.others.iter().enumerate().filter(|(_, other)| other.supply == Supply::Kept);
-    for (_, other) in kept.filter(|(i, _)| !file(out, *i).exists()) {
-        plan(config, &limits, &spec(config, &other.source.config, other.source.layout()), &groups(seen))?;
+    for (_, source) in cached(models, config).into_iter().filter(|(i, _)| !file(out, *i).exists()) {
+        plan(config, &limits, &spec(config, &source.config, source.layout()), &groups(seen))?;
     }
     Ok(())
 }
@@ -73,11 +74,11 @@ pub(crate) fn check(
 /// If one does not fit.
 pub fn states_peak(
     config: &Config,
-    others: &[Other],
+    auxiliaries: &[AuxiliaryModel],
     batches: &[Vec<&Example>],
     limits: &Limits,
 ) -> Result<u64, Error> {
-    let kept = others.iter().filter(|other| other.supply == Supply::Kept);
+    let kept = auxiliaries.iter().filter(|other| other.hidden == HiddenSource::Cached);
     let mut peaks = kept.map(|other| {
         let spec = spec(config, &other.config, other.adapter.clone());
         Ok(plan(config, limits, &spec, batches)?.footprint().total())
@@ -93,7 +94,7 @@ pub fn states_peak(
 pub(crate) fn keep(
     context: &mut Context<'_>,
     config: &Config,
-    recipe: &Recipe,
+    models: &Models,
     examples: &[Example],
     seen: &[&Example],
     out: &Path,
@@ -101,20 +102,20 @@ pub(crate) fn keep(
     let samples: Vec<(u64, usize)> = seen.iter().map(|example| (example.idx, example.targets())).collect();
     let data = fingerprint(examples);
     let mut kept = Vec::new();
-    for (i, other) in recipe.others.iter().enumerate().filter(|(_, other)| other.supply == Supply::Kept) {
-        let spec = spec(config, &other.source.config, other.source.layout());
+    for (i, source) in cached(models, config) {
+        let spec = spec(config, &source.config, source.layout());
         let of = StatesOf {
-            model: format!("{} {:?}", other.source.fingerprint()?, spec.strong.held),
+            model: format!("{} {:?}", source.fingerprint()?, spec.model.held),
             data: data.clone(),
-            width: spec.strong.hidden,
+            width: spec.model.hidden,
             samples: samples.clone(),
         };
         let path = file(out, i);
         let states = match States::open(&path, &of)? {
             Some(states) => states,
-            None => make(context, config, &other.source, &spec, of, seen, &path)?,
+            None => make(context, config, source, &spec, of, seen, &path)?,
         };
-        kept.push((Side::Other(i), states));
+        kept.push((Side::Auxiliary(i), states));
     }
     Ok(kept)
 }
@@ -123,9 +124,8 @@ pub(crate) fn keep(
 ///
 /// # Errors
 /// If a file cannot be removed.
-pub(crate) fn forget(recipe: &Recipe, out: &Path) -> Result<(), Error> {
-    let kept = recipe.others.iter().enumerate().filter(|(_, other)| other.supply == Supply::Kept);
-    let files = kept.map(|(i, _)| file(out, i)).filter(|path| path.exists());
+pub(crate) fn forget(models: &Models, config: &Config, out: &Path) -> Result<(), Error> {
+    let files = cached(models, config).into_iter().map(|(i, _)| file(out, i)).filter(|path| path.exists());
     for path in files {
         std::fs::remove_file(&path).map_err(|e| Error::User(format!("cannot remove {}: {e}", path.display())))?;
     }
@@ -138,27 +138,17 @@ fn file(out: &Path, other: usize) -> PathBuf {
 
 /// A forward pass of one model, held as it is beside the strong one.
 fn spec(config: &Config, model: &model::Config, adapter: Option<Layout>) -> Spec {
-    let mut strong = model.clone();
-    strong.held = arrange::held(config).filter(|_| !strong.quantised).unwrap_or(strong.held);
-    Spec {
-        strong,
-        adapter,
-        others: Vec::new(),
-        loss: Loss::States,
-        train: false,
-        tokens: 0,
-        recompute: 0,
-        logits: 0,
-        width: Width::Bits32,
-        max_binding: 0, // the device's, below
-    }
+    let mut model = model.clone();
+    model.held = arrange::held(config).filter(|_| !model.quantised).unwrap_or(model.held);
+    // The device's largest binding comes with `plan`.
+    Spec { adapter, train: false, ..Spec::new(model, Arc::new(HiddenStates), Vec::new(), 0) }
 }
 
 fn groups<'a>(seen: &[&'a Example]) -> Vec<Vec<&'a Example>> {
     seen.chunks(GROUP).map(<[_]>::to_vec).collect()
 }
 
-fn plan(config: &Config, limits: &Limits, spec: &Spec, groups: &[Vec<&Example>]) -> Result<Blueprint, Error> {
+fn plan(config: &Config, limits: &Limits, spec: &Spec, groups: &[Vec<&Example>]) -> Result<EnginePlan, Error> {
     let spec = Spec { max_binding: limits.max_binding, ..spec.clone() };
     let spec = trust::heed(&limits.wrong, spec)?;
     // The bits of states depend on the length of rows, which must be the same when a stopped run goes on.
@@ -173,7 +163,7 @@ fn plan(config: &Config, limits: &Limits, spec: &Spec, groups: &[Vec<&Example>])
         }
         other => other,
     })?;
-    Ok(chosen.blueprint)
+    Ok(chosen.plan)
 }
 
 /// Computes what is not written yet.
@@ -193,9 +183,9 @@ fn make(
     context.report.event(&Event::Note(&text))?;
 
     let groups = groups(seen);
-    let blueprint = plan(config, &Limits::of(context.gpu), spec, &groups)?;
-    tuning::tune(context, config, blueprint.work(), blueprint.footprint().total())?;
-    let mut engine = blueprint.build(context.gpu)?;
+    let plan = plan(config, &Limits::of(context.gpu), spec, &groups)?;
+    tuning::tune(context, config, plan.work(), plan.footprint().total())?;
+    let mut engine = plan.build(context.gpu)?;
     phase::load(&mut engine, source, [], config.seed)?;
     tuning::record(context, config)?;
 
@@ -228,10 +218,10 @@ fn make(
 
 /// The states of each example of a group.
 fn states(engine: &mut Engine<'_>, group: &[&Example]) -> Result<Vec<Vec<f32>>, Error> {
-    let width = engine.model(Side::Strong).map_or(0, |model| model.config.hidden);
+    let width = engine.model(Side::Main).map_or(0, |model| model.config.hidden);
     let mut found = vec![Vec::new(); group.len()];
     for batch in pack::pack(group, engine.tokens())? {
-        let mut states = engine.states(&batch)?.into_iter();
+        let mut states = engine.result(&batch)?.into_iter();
         for placed in &batch.examples {
             found[placed.example] = states.by_ref().take(group[placed.example].targets() * width).collect();
         }

@@ -3,13 +3,11 @@
 //! One rule of arithmetic: an optimizer step takes exactly `batch_size` examples (the last of an epoch may have fewer), and
 //! its loss is the sum over their target tokens divided by the number of those tokens, in however many passes.
 
-mod course;
 pub mod engine;
-mod means;
-mod mixing;
 pub mod planner;
 mod probe;
 mod save;
+mod steps;
 
 use std::{
     path::{Path, PathBuf},
@@ -32,10 +30,8 @@ use crate::{
     train::engine::Engine,
 };
 
-use course::Course;
-pub use means::Means;
-pub use mixing::Mixing;
 use probe::Baseline;
+use steps::Steps;
 
 /// Tensors beside the model in a checkpoint.
 const OPTIMIZER: &str = "optimizer";
@@ -110,13 +106,8 @@ pub struct Phase<'a> {
     pub steps: u64,
     /// Learning rate.
     pub schedule: Schedule,
-    /// The other scalars; `lr` is set by the schedule, `lambda` is where `mixing` starts. With a `growth`, the loss is
-    /// scaled.
+    /// The other scalars of the optimizer; those of the loss are the objective's. With a `growth`, the loss is scaled.
     pub scalars: Scalars,
-    /// How lambda moves.
-    pub mixing: Mixing,
-    /// Noise on embeddings, if the engine's loss has it.
-    pub noise: Noise,
     /// Where randomness within a step starts.
     pub seed: u64,
     /// Steps between looks at the probe; 0: none.
@@ -137,15 +128,6 @@ pub struct Phase<'a> {
     pub profile: bool,
     /// Device memory that was planned, in bytes.
     pub planned: u64,
-}
-
-/// Noise on embeddings (NEFTune).
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Noise {
-    /// Its size times the root of width and length; 0: none.
-    pub alpha: f64,
-    /// Scale it by the longest example of the step, as implementations that pad do, and not by each one's own length.
-    pub padded: bool,
 }
 
 /// The files of what a phase leaves.
@@ -200,8 +182,9 @@ struct State {
     /// Bytes of logits at a time: the same.
     #[serde(default = "usual_logits")]
     logits: u64,
-    /// Lambda of the next step.
-    lambda: f64,
+    /// What the next step's scalars depend on, where they do; see [`crate::objective::Objective::feedback`].
+    #[serde(alias = "lambda")]
+    feedback: Option<f64>,
     /// What the probe had at the start.
     baseline: Option<Baseline>,
 }
@@ -255,32 +238,33 @@ pub fn train(
         Some(checkpoint) => (checkpoint.step, Some(save::restore(engine, checkpoint, phase)?)),
         None => (0, None),
     };
-    let (lambda, baseline) = state.map_or((phase.scalars.lambda, None), |state| (state.lambda, state.baseline));
-    let mut course = Course::new(engine, phase, lambda, baseline)?;
+    let first = engine.objective().feedback();
+    let (feedback, baseline) = state.map_or((first, None), |state| (first.and(state.feedback), state.baseline));
+    let mut steps = Steps::new(engine, phase, feedback, baseline)?;
     report.log_steps_to(Some(Metrics::open(&phase.out.join("metrics.jsonl"), start + 1)?));
     report.event(&Event::PhaseStarted { name: phase.name, unit: "step", total: phase.steps, done: start })?;
     let began = Instant::now();
     let mut order = phase.order.clone();
-    course.look_first(start)?;
+    steps.look_first(start)?;
     for step in start..phase.steps {
-        course.step(&order.batch(step), step, report)?;
+        steps.step(&order.batch(step), step, report)?;
         let (step, stopped) = (step + 1, stop.load(Ordering::Relaxed));
         let due = phase.save_every > 0 && step.is_multiple_of(phase.save_every);
         if stopped || due {
-            course.settle(report)?;
-            let path = course.save(step)?;
+            steps.collect(report)?;
+            let path = steps.save(step)?;
             formats::prune(phase.out, phase.keep)?;
             report.event(&Event::CheckpointSaved { path: &path, step })?;
         }
         if stopped && step < phase.steps {
-            course.tell_profile(report)?;
+            steps.emit_profile(report)?;
             report.log_steps_to(None);
             return Ok(Outcome::Interrupted { step });
         }
     }
-    course.settle(report)?;
-    course.tell_profile(report)?;
-    let loss = course.loss();
+    steps.collect(report)?;
+    steps.emit_profile(report)?;
+    let loss = steps.loss();
     save::export(engine, phase)?;
     report.log_steps_to(None);
     let summary = loss.map_or_else(String::new, |loss| format!("loss {loss:.4}"));

@@ -7,7 +7,7 @@ use crate::{
     data::{Example, pack},
     graph::ops::head_loss,
     report,
-    train::engine::{Blueprint, Error, LOGITS, Spec},
+    train::engine::{EnginePlan, Error, LOGITS, Spec},
 };
 
 /// Rows are multiples of this many tokens, so that few shapes occur.
@@ -45,7 +45,7 @@ pub struct Choice {
     /// With everything chosen.
     pub spec: Spec,
     /// Of `spec`.
-    pub blueprint: Blueprint,
+    pub plan: EnginePlan,
     /// The row that computes fewest tokens, and the one that was taken.
     rows: [Row; 2],
     /// Bytes of logits where there is room.
@@ -66,9 +66,9 @@ pub struct Costs {
 impl Choice {
     /// Rows and blocks, in a few words.
     pub fn describe(&self) -> String {
-        let Spec { tokens, recompute, strong, .. } = &self.spec;
+        let Spec { tokens, recompute, model, .. } = &self.spec;
         let rows = format!("rows of {} tokens", report::count(*tokens as u64));
-        match (*recompute, strong.layers) {
+        match (*recompute, model.layers) {
             (0, _) => rows,
             (blocks, layers) if blocks >= layers => format!("{rows}, activations computed twice"),
             (blocks, layers) => format!("{rows}, activations of {blocks} of {layers} blocks computed twice"),
@@ -79,15 +79,15 @@ impl Choice {
     /// much longer a step takes than with none, by estimate.
     ///
     /// # Errors
-    /// Those of [`Blueprint::new`].
+    /// Those of [`EnginePlan::new`].
     pub fn recomputed(&self) -> Result<Vec<(usize, u64, f64)>, Error> {
         let mut blocks = vec![0, self.spec.recompute, blocks(&self.spec)];
         blocks.dedup();
-        let arrange = |blocks| Blueprint::new(&Spec { recompute: blocks, ..self.spec.clone() });
+        let arrange = |blocks| EnginePlan::new(&Spec { recompute: blocks, ..self.spec.clone() });
         let least = time::of_pass(&arrange(0)?);
         let line = |blocks| {
-            let blueprint = arrange(blocks)?;
-            Ok((blocks, blueprint.footprint().total(), time::of_pass(&blueprint) / least - 1.0))
+            let plan = arrange(blocks)?;
+            Ok((blocks, plan.footprint().total(), time::of_pass(&plan) / least - 1.0))
         };
         blocks.into_iter().map(line).collect()
     }
@@ -95,14 +95,14 @@ impl Choice {
     /// What the arrangement costs.
     ///
     /// # Errors
-    /// Those of [`Blueprint::new`].
+    /// Those of [`EnginePlan::new`].
     pub fn costs(&self) -> Result<Costs, Error> {
-        let time = |spec: &Spec| Blueprint::new(spec).map(|blueprint| time::of_pass(&blueprint));
+        let time = |spec: &Spec| EnginePlan::new(spec).map(|plan| time::of_pass(&plan));
         let kept = Spec { recompute: 0, ..self.spec.clone() };
         let (full, chosen) = (time(&Spec { logits: self.logits, ..kept.clone() })?, time(&kept)?);
         Ok(Costs {
             rows: self.rows[1].price as f64 / self.rows[0].price.max(1) as f64 - 1.0,
-            recompute: (time::of_pass(&self.blueprint) - chosen) / full,
+            recompute: (time::of_pass(&self.plan) - chosen) / full,
             logits: chosen / full - 1.0,
         })
     }
@@ -211,25 +211,25 @@ impl Search<'_> {
 
     fn arrange(&self, row: Row, recompute: usize, logits: u64) -> Result<Choice, Error> {
         let spec = Spec { tokens: row.tokens, recompute, logits, ..self.spec.clone() };
-        let blueprint = Blueprint::new(&spec)?;
-        Ok(Choice { spec, blueprint, rows: [self.rows[0], row], logits: self.logits[0] })
+        let plan = EnginePlan::new(&spec)?;
+        Ok(Choice { spec, plan, rows: [self.rows[0], row], logits: self.logits[0] })
     }
 
     fn fits(&self, choice: &Choice) -> bool {
-        self.memory.is_none_or(|most| choice.blueprint.footprint().total() <= most)
+        self.memory.is_none_or(|most| choice.plan.footprint().total() <= most)
     }
 
     fn refused(&self, least: &Choice) -> Error {
         let recompute = if least.spec.train && least.spec.recompute == 0 { "allow --recompute, " } else { "" };
         let advice = format!("{recompute}lower --max-length, take a smaller model, or give more --memory");
-        Error::memory(least.blueprint.footprint().total(), self.memory.unwrap_or(0), least.describe(), advice)
+        Error::memory(least.plan.footprint().total(), self.memory.unwrap_or(0), least.describe(), advice)
     }
 }
 
 /// Of the model that has most.
 fn blocks(spec: &Spec) -> usize {
-    let others = spec.others.iter().map(|other| other.config.layers);
-    others.fold(spec.strong.layers, usize::max)
+    let auxiliaries = spec.auxiliaries.iter().map(|auxiliary| auxiliary.config.layers);
+    auxiliaries.fold(spec.model.layers, usize::max)
 }
 
 /// Bytes of logits that make a difference for rows of at least `tokens`: all there is room for, half, a quarter.
@@ -237,7 +237,7 @@ fn logits(spec: &Spec, tokens: usize) -> Vec<u64> {
     let most = LOGITS.min(spec.max_binding);
     let mut sizes: Vec<u64> = (0..3).map(|halved| most >> halved).collect();
     let tokens = tokens.next_multiple_of(ROW_ALIGN);
-    sizes.dedup_by_key(|bytes| head_loss::chunk_rows(tokens, spec.strong.vocab, *bytes));
+    sizes.dedup_by_key(|bytes| head_loss::chunk_rows(tokens, spec.model.vocab, *bytes));
     sizes
 }
 

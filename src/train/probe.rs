@@ -10,9 +10,9 @@ use super::{Error, rows};
 use crate::{
     data::{Example, pack::Batch, random::StepKey},
     graph::ops::head_loss::{DISTRACTOR, DISTRACTOR_LOGIT, MEAN, WATCHED},
-    objective::Draw,
-    report::Probed,
-    train::engine::{Engine, TokenStats},
+    objective::{Draw, TokenStats},
+    report::{Number, Numbers},
+    train::engine::Engine,
 };
 
 /// The step whose randomness all looks share; no run has so many.
@@ -65,7 +65,7 @@ impl Probe {
     }
 
     /// Looks; the first look of a phase makes the baseline. Call between optimizer steps.
-    pub(super) fn look(&mut self, engine: &mut Engine<'_>) -> Result<Probed, Error> {
+    pub(super) fn look(&mut self, engine: &mut Engine<'_>) -> Result<Numbers, Error> {
         let start = match self.baseline.clone() {
             Some(start) => start,
             None => {
@@ -82,12 +82,14 @@ impl Probe {
         engine.watch(&start.distractors);
         let targets = self.pass(engine)?;
         let distractor = mean(&targets, WATCHED);
-        Ok(Probed {
-            distractor_logit_start: start.distractor,
-            distractor_logit: distractor,
-            distractor_fall: (start.distractor - distractor) / start.distractor.abs(),
-            mean_logit_drift: mean(&targets, MEAN) - start.mean,
-        })
+        let number = |(name, value)| Number { name, value, brief: None };
+        let found = [
+            ("distractor_logit_start", start.distractor),
+            ("distractor_logit", distractor),
+            ("distractor_fall", (start.distractor - distractor) / start.distractor.abs()),
+            ("mean_logit_drift", mean(&targets, MEAN) - start.mean),
+        ];
+        Ok(Numbers(found.map(number).to_vec()))
     }
 
     /// Statistics of the targets, in order.

@@ -10,12 +10,12 @@ use crate::{
 };
 
 fn entries(engine: &Engine<'_>) -> Vec<Entry> {
-    let parameters = engine.model(Side::Strong).into_iter().flat_map(|model| model.parameters());
+    let parameters = engine.model(Side::Main).into_iter().flat_map(|model| model.parameters());
     parameters.map(|s| Entry { name: s.parameter.name.clone(), dims: s.parameter.dims.clone() }).collect()
 }
 
 fn read(engine: &Engine<'_>, name: &str) -> Result<Vec<f32>, engine::Error> {
-    Ok(engine.read(Side::Strong, name, false)?.unwrap_or_default())
+    Ok(engine.read(Side::Main, name, false)?.unwrap_or_default())
 }
 
 /// Writes the final model.
@@ -26,11 +26,11 @@ pub(super) fn export(engine: &Engine<'_>, phase: &Phase<'_>) -> Result<(), Error
     Ok(())
 }
 
-/// Writes a checkpoint after `step` steps, and where it is; `lambda` is that of the next.
+/// Writes a checkpoint after `step` steps, and where it is; `feedback` is that of the next.
 pub(super) fn save(
     engine: &Engine<'_>,
     phase: &Phase<'_>,
-    lambda: f64,
+    feedback: Option<f64>,
     baseline: Option<Baseline>,
     step: u64,
 ) -> Result<PathBuf, Error> {
@@ -40,7 +40,7 @@ pub(super) fn save(
         state.iter().map(|(name, tensors)| Entry { name: name.clone(), dims: vec![count(tensors)] }).collect();
     let entries = entries(engine);
     let (identity, tokens, logits) = (phase.identity.clone(), engine.tokens(), engine.logits());
-    let json = serde_json::to_value(State { identity, tokens, logits, lambda, baseline }).unwrap_or_default();
+    let json = serde_json::to_value(State { identity, tokens, logits, feedback, baseline }).unwrap_or_default();
     let run = formats::Run {
         step,
         contents: phase.files.contents(&entries),
@@ -66,8 +66,8 @@ pub(super) fn restore(engine: &Engine<'_>, checkpoint: &Restored, phase: &Phase<
         return Err(Error::OtherRun { path, field, was, is });
     }
     match &checkpoint.saved {
-        Saved::Model(folder) => engine.load(Side::Strong, folder)?,
-        Saved::Adapter(folder) => engine.load_adapter(Side::Strong, folder.as_ref())?,
+        Saved::Model(folder) => engine.load(Side::Main, folder)?,
+        Saved::Adapter(folder) => engine.load_adapter(Side::Main, folder.as_ref())?,
     }
     let optimizer = checkpoint.tensors(OPTIMIZER)?;
     for (name, tensors) in engine.state() {

@@ -6,13 +6,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use underdog::{
     formats::{self, AdapterConfig, Contents, Dtype, ModelFiles, SHARD_BYTES, TokenizerFiles},
-    graph::{ops::head_loss::LOSS, optim::Scalars},
+    graph::ops::head_loss::LOSS,
     model::Layout,
-    objective::Source,
-    train::{
-        Mixing,
-        engine::{Blueprint, Loss, Side, Spec},
-    },
+    objective::{CrossEntropy, Mix},
+    train::engine::{EnginePlan, Side, Spec},
 };
 
 use crate::{common::gpu, support::*};
@@ -38,11 +35,12 @@ pub(crate) fn arm(name: &str) -> Arm {
         name: row.folder,
         strong: row.base,
         adapter: Some(name.into()),
-        others: row.weak.iter().map(|_| (BASE.to_owned(), false, 1.0)).collect(),
-        loss: if row.weak.is_some() { Loss::Mix(Source::Real) } else { Loss::Sft { noisy: false } },
-        scalars: Scalars { lambda: row.lambda.unwrap_or(1.0), ..SCALARS },
-        mixing: Mixing::Constant,
-        noise: (0.0, None),
+        others: row.weak.iter().map(|_| BASE.to_owned()).collect(),
+        loss: match row.weak {
+            Some(_) => Loss::Mix(Mix::fixed(1, false, row.lambda.unwrap_or(1.0))),
+            None => Loss::CrossEntropy(CrossEntropy::default()),
+        },
+        scalars: SCALARS,
         examples: Golden::open(&format!("adapters/{name}")).examples(),
     }
 }
@@ -59,18 +57,21 @@ fn check(name: &str) {
         checks.tensor("merged", "", &logits, &golden.get("merged"), 1e-5);
     }
     // Logits may be mixed, or the hidden states before the head that both models share.
-    let mixes = matches!(arm.loss, Loss::Mix(_)).then_some(Loss::Mix(Source::Blended));
-    for loss in [arm.loss].into_iter().chain(mixes) {
-        let mut engine = arm.engine(&Spec { loss, ..arm.spec(ROW) });
-        assert_eq!(engine.loss(), loss);
+    let blended = match &arm.loss {
+        Loss::Mix(mix) => Some(Loss::Mix(Mix { blends: true, ..mix.clone() })),
+        _ => None,
+    };
+    for (loss, blends) in [(arm.loss.clone(), false)].into_iter().chain(blended.map(|loss| (loss, true))) {
+        let mut engine = arm.engine(&Spec { objective: loss.objective(), ..arm.spec(ROW) });
+        assert_eq!(engine.metrics().iter().all(|metric| metric.name != "entropy_strong"), blends);
         let found = curve(&arm, &mut engine, &rows, STEPS, |engine, stats| {
             checks.each("loss", &[mean(&rows, stats, LOSS)], &golden.get("loss"), 1e-6);
-            check_parameters(&mut checks, &golden, "grad.", &parameters(engine, Side::Strong, true), 2e-5);
+            check_parameters(&mut checks, &golden, "grad.", &parameters(engine, Side::Main, true), 2e-5);
         });
         checks.each("curve", &found[0], &golden.get("curve"), 1e-5);
         checks.each("grad_norms", &found[1], &golden.get("grad_norms"), 2e-5);
         if holds("final") {
-            check_parameters(&mut checks, &golden, "final.", &parameters(&engine, Side::Strong, false), 5e-4);
+            check_parameters(&mut checks, &golden, "final.", &parameters(&engine, Side::Main, false), 5e-4);
         }
     }
     checks.finish();
@@ -129,9 +130,9 @@ fn a_fresh_adapter_changes_nothing() {
         let spec = plain.spec(ROW);
         let losses = [None, Some(fresh)].map(|adapter| {
             let engine =
-                Blueprint::new(&Spec { adapter, train: false, ..spec.clone() }).unwrap().build(gpu()).unwrap();
-            engine.load(Side::Strong, &folder(base)).unwrap();
-            engine.start_adapter(Side::Strong, &folder(base), 1).unwrap();
+                EnginePlan::new(&Spec { adapter, train: false, ..spec.clone() }).unwrap().build(gpu()).unwrap();
+            engine.load(Side::Main, &folder(base)).unwrap();
+            engine.start_adapter(Side::Main, &folder(base), 1).unwrap();
             let mut engine = engine;
             engine.set_scalars(0, &plain.scalars(0));
             mean(&rows, &pass(&mut engine, &rows), LOSS)

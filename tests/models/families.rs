@@ -7,7 +7,7 @@ use underdog::{
     infer::score::score,
     model::Config,
     report::{Console, Report},
-    train::engine::{Blueprint, Side, Spec},
+    train::engine::{EnginePlan, Side, Spec},
 };
 
 use crate::support::*;
@@ -22,11 +22,11 @@ fn check(case: &'static str) {
     let mut engine = engine(&spec((case, None), ROW), (case, None));
     let found = curve(&(case, None).into(), &mut engine, &rows, STEPS, |engine, stats| {
         checks.each("loss", &[mean(&rows, stats, LOSS)], &golden.get("loss"), 1e-6);
-        check_parameters(&mut checks, &golden, "grad.", &parameters(engine, Side::Strong, true), 2e-5);
+        check_parameters(&mut checks, &golden, "grad.", &parameters(engine, Side::Main, true), 2e-5);
     });
     checks.each("curve", &found[0], &golden.get("curve"), 1e-5);
     checks.each("grad_norms", &found[1], &golden.get("grad_norms"), 2e-5);
-    check_parameters(&mut checks, &golden, "final.", &parameters(&engine, Side::Strong, false), 5e-4);
+    check_parameters(&mut checks, &golden, "final.", &parameters(&engine, Side::Main, false), 5e-4);
 
     let mut engine = crate::support::engine(&Spec { train: false, ..spec((case, None), ROW) }, (case, None));
     let mut report = Report::new(Console::lines(std::io::sink()));
@@ -136,18 +136,18 @@ fn shapes_beyond_the_kernels_are_refused_by_name() {
     let refused = |change: &dyn Fn(&mut Spec)| {
         let mut spec = Spec { max_binding: u64::MAX, ..spec(("qwen3_untied", None), ROW) };
         change(&mut spec);
-        Blueprint::new(&spec).err().map_or_else(|| "taken".into(), |error| error.to_string())
+        EnginePlan::new(&spec).err().map_or_else(|| "taken".into(), |error| error.to_string())
     };
-    let wide = refused(&|spec| spec.strong.ffn = 40_000);
+    let wide = refused(&|spec| spec.model.ffn = 40_000);
     assert!(wide.contains("gate_proj") && wide.contains("40000 by 40"), "{wide}");
-    let heads = refused(&|spec| spec.strong.heads = 4096);
+    let heads = refused(&|spec| spec.model.heads = 4096);
     assert!(heads.contains("q_proj"), "{heads}");
-    let hidden = refused(&|spec| spec.strong.hidden = 40_000);
+    let hidden = refused(&|spec| spec.model.hidden = 40_000);
     assert!(hidden.contains("embed_tokens"), "{hidden}");
     let long = refused(&|spec| spec.tokens = 32_064);
     assert!(long.contains("32064 tokens") && long.contains("max_length"), "{long}");
     assert_eq!(
-        refused(&|spec| (spec.tokens, spec.strong.ffn, spec.strong.vocab) = (32_000, 32_000, 4_000_000)),
+        refused(&|spec| (spec.tokens, spec.model.ffn, spec.model.vocab) = (32_000, 32_000, 4_000_000)),
         "taken"
     );
 }

@@ -7,16 +7,15 @@ use underdog::{
     gpu::Gpu,
     graph::{
         ops::{self, head_loss::LOSS},
-        optim::{LOSS_SCALING, Scalars, Width},
+        optim::{LOSS_SCALING, Scalars},
     },
     model::{Config, Parameter},
-    objective::Source,
-    train::engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec, Updated},
+    train::engine::{AuxiliaryModel, Engine, EnginePlan, Side, Spec, Updated},
 };
 
 use crate::{
     common::{Rng, gpu},
-    support::{apart, mean, parameters, pass, rows},
+    support::{apart, mean, mixed, parameters, pass, rows, sft},
 };
 
 const SHAPE: &str = r#"{"model_type": "qwen3", "vocab_size": 320, "hidden_size": 128, "num_hidden_layers": 2,
@@ -29,7 +28,7 @@ const TOKENS: usize = 48;
 pub(crate) fn half_gpu(spec: &Spec) -> Option<&'static Gpu> {
     let gpu: &'static Gpu = Box::leak(Box::new(Gpu::open(None).expect("adapter")));
     let mut taken = 0;
-    for (kernel, extents) in Blueprint::new(spec).expect("blueprint").work() {
+    for (kernel, extents) in EnginePlan::new(spec).expect("a plan").work() {
         let Some(family) = ops::families().find(|family| family.kernel.name == kernel.name) else { continue };
         let mut forms = family.alternatives.iter();
         let takes = forms.find(|form| form.half && gpu.offers(form) && (form.grid)(&extents.params).is_some());
@@ -46,25 +45,16 @@ pub(crate) fn half_gpu(spec: &Spec) -> Option<&'static Gpu> {
 
 fn spec(joint: bool) -> Spec {
     let config = Config::from_json(SHAPE, Path::new("shape")).unwrap();
-    let other = Other { learns: true, ..Other::frozen(config.clone()) };
-    Spec {
-        strong: config,
-        adapter: None,
-        others: if joint { vec![other] } else { Vec::new() },
-        loss: if joint { Loss::Mix(Source::Real) } else { Loss::Sft { noisy: false } },
-        train: true,
-        tokens: TOKENS,
-        recompute: 0,
-        logits: LOGITS,
-        width: Width::Bits32,
-        max_binding: gpu().max_binding(),
+    match joint {
+        true => mixed(config.clone(), TOKENS, AuxiliaryModel::new(config), true),
+        false => sft(config, TOKENS),
     }
 }
 
 /// With a loss scale that starts at `scale`, if it is above 1.
 fn engine(gpu: &Gpu, joint: bool, scale: f32) -> Engine<'_> {
-    let mut engine = Blueprint::new(&spec(joint)).unwrap().build(gpu).unwrap();
-    for (side, seed) in [(Side::Strong, 5), (Side::Other(0), 6)] {
+    let mut engine = EnginePlan::new(&spec(joint)).unwrap().build(gpu).unwrap();
+    for (side, seed) in [(Side::Main, 5), (Side::Auxiliary(0), 6)] {
         let mut rng = Rng(seed);
         let start = |parameter: &Parameter, start: usize| {
             let one = if parameter.dims.len() == 1 { 1.0 } else { 0.0 };
@@ -102,7 +92,7 @@ fn gradients(gpu: &Gpu, joint: bool, scale: f32, rows: &[Batch]) -> Vec<(String,
     let mut engine = engine(gpu, joint, scale);
     engine.set_scalars(0, &scalars());
     pass(&mut engine, rows);
-    let mut gradients = parameters(&engine, Side::Strong, true);
+    let mut gradients = parameters(&engine, Side::Main, true);
     gradients.iter_mut().flat_map(|(_, values)| values).for_each(|value| *value /= scale);
     gradients
 }
@@ -162,7 +152,7 @@ fn an_overflow_skips_its_step_and_halves_the_scale() {
     let Some(half) = half_gpu(&spec(false)) else { return };
     let mut engine = engine(half, false, LOSS_SCALING.0);
     let (usual, heavy) = (batches(6, 1.0), batches(6, 1e4));
-    let mut before = parameters(&engine, Side::Strong, false);
+    let mut before = parameters(&engine, Side::Main, false);
     // Two overflows, one right behind the other.
     for (at, (rows, scale)) in
         [(&usual, 65_536.0), (&heavy, 65_536.0), (&heavy, 32_768.0), (&usual, 16_384.0), (&usual, 16_384.0)]
@@ -170,7 +160,7 @@ fn an_overflow_skips_its_step_and_halves_the_scale() {
             .enumerate()
     {
         let (loss, updated) = step(&mut engine, rows, at as u64);
-        let after = parameters(&engine, Side::Strong, false);
+        let after = parameters(&engine, Side::Main, false);
         let overflows = std::ptr::eq(rows, &heavy);
         assert_eq!((updated.loss_scale, updated.is_skipped()), (scale, overflows), "step {at}: {updated:?}");
         assert!(loss.is_finite() && updated.norm.is_finite() != overflows, "step {at}: {loss} {updated:?}");

@@ -7,17 +7,15 @@ use underdog::{
     formats::AdapterConfig,
     graph::{
         ops::head_loss::{ENTROPY_WEAK, LOSS},
-        optim::Width,
         tensor::Format,
     },
     model::{Config, Held, Layout},
-    objective::Source,
-    train::engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec},
+    train::engine::{AuxiliaryModel, Engine, EnginePlan, Side, Spec},
 };
 
 use crate::{
     common::{Rng, gpu},
-    support::{Checks, mean, parameters, pass, rows},
+    support::{Checks, mean, mixed, parameters, pass, rows, sft},
 };
 
 const SHAPE: &str = r#"{"model_type": "qwen3", "vocab_size": 320, "hidden_size": 128, "num_hidden_layers": 2,
@@ -30,23 +28,12 @@ fn engine(held: Held, seen: Held) -> Engine<'static> {
     let config = Config { held, ..Config::from_json(SHAPE, Path::new("shape")).unwrap() };
     let wanted = AdapterConfig { rank: 4, alpha: 8.0, ..AdapterConfig::default() };
     let adapter = Some(Layout::resolve(&wanted, &config).unwrap());
-    let other = Other { shares_base: true, ..Other::frozen(config.clone()) };
-    let spec = Spec {
-        strong: config,
-        adapter,
-        others: vec![other],
-        loss: Loss::Mix(Source::Real),
-        train: true,
-        tokens: TOKENS,
-        recompute: 0,
-        logits: LOGITS,
-        width: Width::Bits32,
-        max_binding: gpu().max_binding(),
-    };
-    let engine = Blueprint::new(&spec).unwrap().build(gpu()).unwrap();
+    let base = AuxiliaryModel { shares_base: true, ..AuxiliaryModel::new(config.clone()) };
+    let spec = Spec { adapter, ..mixed(config, TOKENS, base, false) };
+    let engine = EnginePlan::new(&spec).unwrap().build(gpu()).unwrap();
     let mut rng = Rng(5);
     engine
-        .fill(Side::Strong, |parameter, start| {
+        .fill(Side::Main, |parameter, start| {
             let values: Vec<f32> = (start..parameter.count()).map(|_| 0.2 * rng.normal() as f32).collect();
             let format = match parameter.name.as_str() {
                 name if name.contains("lora_") || parameter.dims.len() < 2 => Format::F32,
@@ -80,7 +67,7 @@ fn packed_weights_compute_what_their_numbers_say() {
             assert!(want > 0.1, "{linear:?}: nothing is measured");
             checks.each("statistics", &[got], &[want], 1e-6);
         }
-        let [got, want] = [&packed, &plain].map(|engine| parameters(engine, Side::Strong, true));
+        let [got, want] = [&packed, &plain].map(|engine| parameters(engine, Side::Main, true));
         let mut moved = 0;
         for ((name, got), (_, want)) in got.iter().zip(&want).filter(|((name, _), _)| name.contains("lora_")) {
             moved += usize::from(want.iter().any(|x| *x != 0.0));
@@ -96,17 +83,6 @@ fn packed_weights_compute_what_their_numbers_say() {
 /// Bytes of the base's weights.
 fn footprint(held: Held) -> u64 {
     let config = Config { held, ..Config::from_json(SHAPE, Path::new("shape")).unwrap() };
-    let spec = Spec {
-        strong: config,
-        adapter: None,
-        others: Vec::new(),
-        loss: Loss::Sft { noisy: false },
-        train: false,
-        tokens: TOKENS,
-        recompute: 0,
-        logits: LOGITS,
-        width: Width::Bits32,
-        max_binding: gpu().max_binding(),
-    };
-    Blueprint::new(&spec).unwrap().footprint().weights
+    let spec = Spec { train: false, ..sft(config, TOKENS) };
+    EnginePlan::new(&spec).unwrap().footprint().weights
 }

@@ -11,8 +11,8 @@ use underdog::{
         tensor::{Memory, Role, Store},
     },
     model::{Adapter, Model},
-    objective::{Beside, Distill, Method, Mix, Row, Settings, Sft, Source},
-    train::engine::{Engine, Loss, Side, Spec},
+    objective::{Forward, MicroBatch, Models, Settings},
+    train::engine::{Engine, Side, Spec},
 };
 
 use crate::{adapters, common::gpu, methods::arm, support::*};
@@ -37,7 +37,7 @@ fn arms() -> Vec<Arm> {
 
 /// The models of an arm.
 fn sides(arm: &Arm) -> Vec<Side> {
-    std::iter::once(Side::Strong).chain((0..arm.others.len()).map(Side::Other)).collect()
+    std::iter::once(Side::Main).chain((0..arm.others.len()).map(Side::Auxiliary)).collect()
 }
 
 /// All numbers that a few steps leave behind.
@@ -138,16 +138,18 @@ fn pass_by_hand(arm: &Arm, batch: &Batch, chunk: usize, max_binding: u64) -> Tra
     let (gpu, tokens) = (gpu(), batch.tokens.len());
     let mut store = Store::default();
     let schedule = schedule_tensor(&mut store);
-    let row = Row::declare(&mut store, tokens, schedule);
+    let row = MicroBatch::declare(&mut store, tokens, schedule);
     let mut declare = |name: &str, trained| {
         Model::declare(&mut store, config(name), Role::Weights, trained, tokens, max_binding).unwrap()
     };
     let mut strong = declare(&arm.strong, arm.adapter.is_none());
-    let mut other = |(name, learns, _): &(String, bool, f64)| match name.as_str() {
+    let objective = arm.loss.objective();
+    let learning = objective.auxiliaries().into_iter().map(|auxiliary| auxiliary.learns);
+    let other = |(name, learns): (&String, bool)| match name.as_str() {
         BASE => strong.view(None),
-        name => declare(name, *learns),
+        name => declare(name, learns),
     };
-    let others: Vec<Model> = arm.others.iter().map(&mut other).collect();
+    let others: Vec<Model> = arm.others.iter().zip(learning).map(other).collect();
     if let Some(name) = &arm.adapter {
         let layout = layout(name, &arm.strong);
         let keys = Some(row.noise.keys);
@@ -158,23 +160,11 @@ fn pass_by_hand(arm: &Arm, batch: &Batch, chunk: usize, max_binding: u64) -> Tra
     assert_eq!(shards(&strong) == 2, max_binding < 1 << 20);
     let mut tape = Tape::new();
     let settings = Settings { recompute: 0, chunk };
-    let mut source = Source::Real;
-    match arm.loss {
-        Loss::Sft { noisy } => Sft { model: &strong, noisy }.record(&mut tape, row, settings),
-        Loss::Distill => {
-            Distill { student: &strong, teacher: Beside::computed(&others[0]) }.record(&mut tape, row, settings)
-        }
-        Loss::Mix(of) => {
-            source = of;
-            let weak = others.iter().zip(&arm.others).map(|(model, (.., share))| (Beside::computed(model), *share));
-            let weak = weak.collect();
-            Mix { strong: &strong, weak, source }.record(&mut tape, row, settings);
-        }
-        Loss::States => unreachable!("no loss"),
-    }
+    let auxiliaries: Vec<Forward<'_>> = others.iter().map(Forward::computed).collect();
+    objective.record(&mut tape, &Models { main: &strong, auxiliaries: &auxiliaries }, row, settings);
     tape.backward();
     let memory = Memory::allocate(gpu, &store).unwrap();
-    let names = std::iter::once(&arm.strong).chain(arm.others.iter().map(|(name, ..)| name));
+    let names = std::iter::once(&arm.strong).chain(&arm.others);
     for (name, model) in names.zip(models()).filter(|(name, _)| *name != BASE) {
         for (tensor, values) in model.rotary_tables() {
             memory.write(gpu, tensor, 0, &values);
@@ -185,7 +175,7 @@ fn pass_by_hand(arm: &Arm, batch: &Batch, chunk: usize, max_binding: u64) -> Tra
         view.load(gpu, &memory, &adapter(name)).unwrap();
     }
     memory.write(gpu, schedule, 0, &arm.scalars(0).row(0));
-    row.upload((gpu, &memory), batch, arm.draw(0), source, [strong.config.vocab, strong.config.hidden]);
+    row.upload((gpu, &memory), batch, arm.draw(0), &*objective, [strong.config.vocab, strong.config.hidden]);
     let mut program: Program = Plan::new(tape.finish()).load(gpu, &memory).unwrap();
     program.run(gpu).unwrap();
     let stats: Vec<[f32; STATS]> = memory.read(gpu, row.targets.stats).unwrap();
@@ -268,7 +258,7 @@ fn split_tables_do_not_change_training() {
     let rows = rows(&arm.examples, 32);
     let whole = Trace::run(&arm, &arm.spec(32), &rows);
     let mut split = arm.engine(&Spec { max_binding: 16 << 10, ..arm.spec(32) });
-    assert_eq!(split.model(Side::Strong).map_or(0, shards), 2);
+    assert_eq!(split.model(Side::Main).map_or(0, shards), 2);
     Trace::of(&arm, &mut split, &rows).assert_near(&whole, "split tables, three steps");
 }
 

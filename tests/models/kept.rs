@@ -1,6 +1,8 @@
 //! Hidden states of frozen models that were computed before a pass and kept as bf16: the same bits as the rounded states
 //! computed by hand, close to the pass that computes them, and whatever lies beside a sample.
 
+use std::sync::Arc;
+
 use half::bf16;
 use tempfile::TempDir;
 use underdog::{
@@ -11,14 +13,15 @@ use underdog::{
             self,
             head_loss::{Head, LOSS, Second, head_loss},
         },
-        optim::{Width, schedule_tensor},
+        optim::schedule_tensor,
         plan::Plan,
         tape::Tape,
         tensor::{Memory, Role, Store},
     },
     model::Model,
-    objective::{Row, Source},
-    train::engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec, Supply},
+    objective::{HiddenStates, MicroBatch},
+    settings::WeakSource,
+    train::engine::{AuxiliaryModel, Engine, EnginePlan, HiddenSource, Side, Spec},
 };
 
 use crate::{adapters, common::gpu, invariance::Trace, methods, support::*};
@@ -28,7 +31,7 @@ fn arms() -> Vec<Arm> {
     let mixes = [("qwen3", Some(("mix_same/weak", true))), ("qwen3_untied", Some(("qwen3", true)))].map(Arm::from);
     let methods = ["mix_two", "mix_shuffled", "mix_matched", "distill", "undial_mixed"].map(methods::arm);
     let mut arms: Vec<Arm> = mixes.into_iter().chain(methods).chain([adapters::arm("weak_base")]).collect();
-    arms.iter_mut().flat_map(|arm| &mut arm.others).for_each(|(_, learns, _)| *learns = false);
+    arms.iter_mut().for_each(|arm| arm.loss.freeze());
     arms
 }
 
@@ -36,23 +39,13 @@ fn arms() -> Vec<Arm> {
 fn states(name: &str, examples: &[Example], batches: &[Batch]) -> Vec<Vec<f32>> {
     let config = config(name);
     let width = config.hidden;
-    let spec = Spec {
-        strong: config,
-        adapter: None,
-        others: Vec::new(),
-        loss: Loss::States,
-        train: false,
-        tokens: batches[0].tokens.len(),
-        recompute: 0,
-        logits: LOGITS,
-        width: Width::Bits32,
-        max_binding: gpu().max_binding(),
-    };
-    let mut engine = Blueprint::new(&spec).unwrap().build(gpu()).unwrap();
-    engine.load(Side::Strong, &folder(name)).unwrap();
+    let objective = Arc::new(HiddenStates);
+    let spec = Spec { objective, train: false, ..sft(config, batches[0].tokens.len()) };
+    let mut engine = EnginePlan::new(&spec).unwrap().build(gpu()).unwrap();
+    engine.load(Side::Main, &folder(name)).unwrap();
     let mut found = vec![Vec::new(); examples.len()];
     for batch in batches {
-        let mut states = engine.states(batch).unwrap().into_iter();
+        let mut states = engine.result(batch).unwrap().into_iter();
         for placed in &batch.examples {
             found[placed.example] = states.by_ref().take(width * examples[placed.example].targets()).collect();
         }
@@ -63,7 +56,7 @@ fn states(name: &str, examples: &[Example], batches: &[Batch]) -> Vec<Vec<f32>> 
 
 /// The golden folder of an arm's other model.
 fn of(arm: &Arm, i: usize) -> &str {
-    let name = arm.others[i].0.as_str();
+    let name = arm.others[i].as_str();
     if name == BASE { &arm.strong } else { name }
 }
 
@@ -77,8 +70,8 @@ fn keep(folder: &TempDir, name: &str, examples: &[Example], states: &[Vec<f32>])
 
 fn kept_spec(arm: &Arm, tokens: usize) -> Spec {
     let spec = arm.spec(tokens);
-    let others = spec.others.iter().cloned().map(|other| Other { supply: Supply::Kept, ..other }).collect();
-    Spec { others, ..spec }
+    let cached = |model: &AuxiliaryModel| AuxiliaryModel { hidden: HiddenSource::Cached, ..model.clone() };
+    Spec { auxiliaries: spec.auxiliaries.iter().map(cached).collect(), ..spec }
 }
 
 /// An engine that has the heads of the other models and their states, made from rows of their own.
@@ -88,7 +81,7 @@ fn kept_engine(arm: &Arm, spec: &Spec, made_from: &[Batch]) -> Engine<'static> {
     for i in 0..arm.others.len() {
         let name = of(arm, i);
         let states = states(name, &arm.examples, made_from);
-        engine.keep(Side::Other(i), keep(&folder, name, &arm.examples, &states));
+        engine.cache(Side::Auxiliary(i), keep(&folder, name, &arm.examples, &states));
     }
     engine
 }
@@ -98,7 +91,7 @@ fn pass_by_hand(arm: &Arm, batch: &Batch) -> Vec<(String, Vec<f32>)> {
     let (gpu, tokens) = (gpu(), batch.tokens.len());
     let mut store = Store::default();
     let schedule = schedule_tensor(&mut store);
-    let row = Row::declare(&mut store, tokens, schedule);
+    let row = MicroBatch::declare(&mut store, tokens, schedule);
     let mut declare = |name: &str, trained| {
         Model::declare(&mut store, config(name), Role::Weights, trained, tokens, gpu.max_binding()).unwrap()
     };
@@ -109,16 +102,20 @@ fn pass_by_hand(arm: &Arm, batch: &Batch) -> Vec<(String, Vec<f32>)> {
     let hidden = ops::pick(&mut tape, hidden, row.picked, row.slots);
     let given: Vec<_> =
         others.iter().map(|model| store.declare("given", Role::Inputs, tokens, model.config.hidden)).collect();
-    let head = |((model, given), (.., share)): ((_, &_), &(String, bool, f64))| -> Head<'_> {
+    let shares: Vec<f64> = match &arm.loss {
+        Loss::Mix(mix) => mix.weak.iter().map(|(_, share)| *share).collect(),
+        _ => vec![1.0],
+    };
+    let head = |((model, given), share): ((_, &_), &f64)| -> Head<'_> {
         let model: &Model = model;
         model.head(if *share == 1.0 { *given } else { ops::scale(&mut tape, *given, *share as f32) })
     };
-    let heads: Vec<Head<'_>> = others.iter().zip(&given).zip(&arm.others).map(head).collect();
-    let (second, source) = match arm.loss {
-        Loss::Distill => (Second::Teacher(heads[0]), Source::Real),
-        Loss::Mix(source @ Source::Shuffled) => (Second::Turned(heads), source),
-        Loss::Mix(source @ Source::EntropyMatched) => (Second::Synthetic(heads), source),
-        Loss::Mix(source) => (Second::Weak(heads), source),
+    let heads: Vec<Head<'_>> = others.iter().zip(&given).zip(&shares).map(head).collect();
+    let second = match &arm.loss {
+        Loss::Distill(_) => Second::Teacher(heads[0]),
+        Loss::Mix(mix) if mix.source == WeakSource::Shuffled => Second::Turned(heads),
+        Loss::Mix(mix) if mix.source == WeakSource::EntropyMatched => Second::Synthetic(heads),
+        Loss::Mix(_) => Second::Weak(heads),
         loss => unreachable!("{loss:?}"),
     };
     head_loss(&mut tape, strong.head(hidden), &second, row.targets, tokens);
@@ -132,7 +129,13 @@ fn pass_by_hand(arm: &Arm, batch: &Batch) -> Vec<(String, Vec<f32>)> {
         model.weights.load(gpu, &memory, &folder(name)).unwrap();
     }
     memory.write(gpu, schedule, 0, &arm.scalars(0).row(0));
-    row.upload((gpu, &memory), batch, arm.draw(0), source, [strong.config.vocab, strong.config.hidden]);
+    row.upload(
+        (gpu, &memory),
+        batch,
+        arm.draw(0),
+        &*arm.loss.objective(),
+        [strong.config.vocab, strong.config.hidden],
+    );
     for (i, given) in given.iter().enumerate() {
         let made = states(of(arm, i), &arm.examples, std::slice::from_ref(batch));
         let in_row = batch.examples.iter().flat_map(|placed| &made[placed.example]);
@@ -160,7 +163,7 @@ fn kept_states_are_the_computed_ones_rounded() {
         let stats = engine.pass(batch, arm.draw(0)).unwrap();
         let losses = stats.iter().zip(&batch.weights).filter(|(_, w)| **w != 0.0).map(|(s, _)| s[LOSS]).collect();
         let mut found = vec![("loss".to_owned(), losses)];
-        found.extend(parameters(&engine, Side::Strong, true));
+        found.extend(parameters(&engine, Side::Main, true));
         Trace(found).assert_same_bits(&Trace(pass_by_hand(&arm, batch)), &arm.name);
     }
 }
@@ -177,7 +180,7 @@ fn kept_states_are_close_to_computed_ones() {
             };
             engine.set_scalars(0, &arm.scalars(0));
             let stats = pass_with(&mut engine, &batches, arm.draw(0));
-            (mean(&batches, &stats, LOSS), parameters(&engine, Side::Strong, true))
+            (mean(&batches, &stats, LOSS), parameters(&engine, Side::Main, true))
         });
         let mut checks = Checks::of(&arm.name);
         checks.each("loss", &[kept.0], &[computed.0], 5e-4);
@@ -213,12 +216,12 @@ fn packing_does_not_change_a_step_with_kept_states() {
 #[test]
 fn of_a_model_whose_states_are_kept_there_is_only_the_head() {
     let arm = Arm::from(("qwen3_untied", Some(("qwen3", true))));
-    let [kept, whole] = [kept_spec(&arm, ROW), arm.spec(ROW)].map(|spec| Blueprint::new(&spec).unwrap().footprint());
+    let [kept, whole] = [kept_spec(&arm, ROW), arm.spec(ROW)].map(|spec| EnginePlan::new(&spec).unwrap().footprint());
     let weak = config("qwen3");
     assert_eq!(kept.weak, (4 * weak.vocab * weak.hidden) as u64);
     assert!(kept.weak < whole.weak && kept.activations <= whole.activations, "{kept:?}\n{whole:?}");
     let based = adapters::arm("weak_base");
-    assert_eq!(Blueprint::new(&kept_spec(&based, ROW)).unwrap().footprint().weak, 0);
+    assert_eq!(EnginePlan::new(&kept_spec(&based, ROW)).unwrap().footprint().weak, 0);
 }
 
 #[test]

@@ -9,11 +9,13 @@ use underdog::{
     graph::{optim::Width, tensor::Format},
     infer::{Request, Sampling, SlotsPlan},
     model::{Config, Held, Layout},
-    objective::Source,
-    train::engine::{Blueprint, LOGITS, Loss, Other, Side, Spec},
+    train::engine::{AuxiliaryModel, EnginePlan, Side, Spec},
 };
 
-use crate::{common::Rng, support::quiet};
+use crate::{
+    common::Rng,
+    support::{mixed, quiet, sft},
+};
 
 /// What `underdog plan` may say beyond what is measured.
 const TIGHT: f64 = 0.97;
@@ -38,18 +40,7 @@ fn config((json, _): (&str, usize), held: Held) -> Config {
 }
 
 fn spec(shape: (&str, usize)) -> Spec {
-    Spec {
-        strong: config(shape, Held::default()),
-        adapter: None,
-        others: Vec::new(),
-        loss: Loss::Sft { noisy: false },
-        train: true,
-        tokens: shape.1,
-        recompute: 0,
-        logits: LOGITS,
-        width: Width::Bits32,
-        max_binding: 128 << 20,
-    }
+    Spec { max_binding: 128 << 20, ..sft(config(shape, Held::default()), shape.1) }
 }
 
 /// An adapter on a base that is held so, mixed with that base.
@@ -57,29 +48,30 @@ fn on_base(shape: (&str, usize), linear: Format) -> Spec {
     let strong = config(shape, Held { linear, table: Format::Bf16 });
     let wanted = AdapterConfig { rank: 8, alpha: 16.0, ..AdapterConfig::default() };
     let adapter = Some(Layout::resolve(&wanted, &strong).unwrap());
-    let others = vec![Other { shares_base: true, ..Other::frozen(strong.clone()) }];
-    Spec { strong, adapter, others, loss: Loss::Mix(Source::Real), ..spec(shape) }
+    let base = AuxiliaryModel { shares_base: true, ..AuxiliaryModel::new(strong.clone()) };
+    Spec { adapter, max_binding: 128 << 20, ..mixed(strong, shape.1, base, false) }
 }
 
 fn joint(shape: (&str, usize)) -> Spec {
-    let others = vec![Other { learns: true, ..Other::frozen(config(shape, Held::default())) }];
-    Spec { others, loss: Loss::Mix(Source::Real), ..spec(shape) }
+    let config = config(shape, Held::default());
+    Spec { max_binding: 128 << 20, ..mixed(config.clone(), shape.1, AuxiliaryModel::new(config), true) }
 }
 
 /// Fills, trains two passes a step, and reads back what a checkpoint holds and what goes on from it.
 fn measured(gpu: &Gpu, spec: &Spec) -> MemoryUse {
     gpu.flush().unwrap();
     gpu.measure_peak();
-    let mut engine = Blueprint::new(spec).unwrap().build(gpu).unwrap();
+    let mut engine = EnginePlan::new(spec).unwrap().build(gpu).unwrap();
     let mut rng = Rng(3);
-    let own = spec.others.iter().enumerate().filter(|(_, other)| !other.shares_base).map(|(i, _)| Side::Other(i));
-    for side in [Side::Strong].into_iter().chain(own) {
+    let own = spec.auxiliaries.iter().enumerate().filter(|(_, auxiliary)| !auxiliary.shares_base);
+    let own = own.map(|(i, _)| Side::Auxiliary(i));
+    for side in [Side::Main].into_iter().chain(own) {
         let values = |parameter: &underdog::model::Parameter, start: usize| -> Vec<f32> {
             (start..parameter.count()).map(|_| 0.05 * rng.normal() as f32).collect()
         };
         engine.fill(side, values).unwrap();
     }
-    let ids = (0..spec.tokens).map(|i| (i * 37 % spec.strong.vocab) as u32).collect();
+    let ids = (0..spec.tokens).map(|i| (i * 37 % spec.model.vocab) as u32).collect();
     let trained = (0..spec.tokens).map(|i| i > 0).collect();
     let example = Example { idx: 0, line: 0, ids, trained };
     let batch = pack(&[&example], spec.tokens).unwrap().remove(0);
@@ -98,8 +90,8 @@ fn measured(gpu: &Gpu, spec: &Spec) -> MemoryUse {
             engine.write_tensors(&tensors, &values).unwrap();
         }
         let names: Vec<String> =
-            engine.model(Side::Strong).unwrap().parameters().map(|stored| stored.parameter.name.clone()).collect();
-        names.iter().for_each(|name| drop(engine.read(Side::Strong, name, false).unwrap()));
+            engine.model(Side::Main).unwrap().parameters().map(|stored| stored.parameter.name.clone()).collect();
+        names.iter().for_each(|name| drop(engine.read(Side::Main, name, false).unwrap()));
     }
     gpu.memory_use()
 }
@@ -126,7 +118,7 @@ fn what_is_planned_is_what_is_taken() {
         .into_iter()
         .take(few)
         {
-            let footprint = Blueprint::new(&spec).unwrap().footprint();
+            let footprint = EnginePlan::new(&spec).unwrap().footprint();
             let (planned, used) = (footprint.total(), measured(&gpu, &spec));
             let share = used.peak as f64 / planned as f64;
             eprintln!("{size} {what}: planned {planned}, {used:?}, {share:.4}");

@@ -6,18 +6,13 @@ use serde::Deserialize;
 use serde_json::Value;
 use underdog::{
     data::{pack::Batch, random::StepKey},
-    graph::{
-        ops::head_loss::{
-            DISTRACTOR, DISTRACTOR_LOGIT, ENTROPY, ENTROPY_STRONG, ENTROPY_WEAK, LOSS, MARGIN, MEAN, MEAN_WEAK, PULL,
-            PULL_ALONE, TARGET, TARGET_WEAK,
-        },
-        optim::Scalars,
+    graph::ops::head_loss::{
+        DISTRACTOR, DISTRACTOR_LOGIT, ENTROPY, ENTROPY_STRONG, ENTROPY_WEAK, LOSS, MARGIN, MEAN, MEAN_WEAK, PULL,
+        PULL_ALONE, TARGET, TARGET_WEAK,
     },
-    objective::Source,
-    train::{
-        Means, Mixing,
-        engine::{Engine, Loss, Side, TokenStats},
-    },
+    objective::{Averages, CrossEntropy, Distill, Lambda, Means, Metric, Mix, Noise, Origin, TokenStats},
+    settings::{LambdaSchedule, WeakSource},
+    train::engine::{Engine, Side},
 };
 
 use crate::support::*;
@@ -88,56 +83,62 @@ impl Method {
 
     fn arm(&self) -> Arm {
         let examples = self.golden().examples();
-        let share = |i: usize| self.shares.get(i).copied().unwrap_or(1.0);
-        let other = |(i, name): (usize, &String)| (name.clone(), self.method == "mix" && self.joint, share(i));
-        let (lambda, mixing) = self.mixing();
-        let longest = examples.iter().map(|example| example.ids.len()).max();
-        let padded = self.noise_length.as_deref() == Some("longest");
         Arm {
             name: self.folder.clone(),
             strong: file().strong,
             adapter: None,
-            others: self.weak.iter().enumerate().map(other).collect(),
+            others: self.weak.clone(),
             loss: self.loss(),
-            scalars: Scalars {
-                lambda,
-                label_smoothing: self.smoothing,
-                temperature: self.temperature.unwrap_or(1.0),
-                hard: self.ce_weight.unwrap_or(1.0),
-                lowered: self.beta.unwrap_or(0.0),
-                ..SCALARS
-            },
-            mixing,
-            noise: (self.noise_alpha.unwrap_or(0.0), longest.filter(|_| padded)),
+            scalars: SCALARS,
             examples,
         }
     }
 
     fn loss(&self) -> Loss {
-        match (self.method.as_str(), self.source.as_deref()) {
-            ("sft", None) => Loss::Sft { noisy: self.noise_alpha.is_some() },
-            ("distill", None) => Loss::Distill,
-            ("mix", Some("real")) => Loss::Mix(Source::Real),
-            ("mix", Some("shuffled")) => Loss::Mix(Source::Shuffled),
-            ("mix", Some("matched")) => Loss::Mix(Source::EntropyMatched),
-            ("mix", Some("uniform")) => Loss::Mix(Source::Uniform),
+        let padded = self.noise_length.as_deref() == Some("longest");
+        let share = |i: usize| (Origin::Start, self.shares.get(i).copied().unwrap_or(1.0));
+        let source = match (self.method.as_str(), self.source.as_deref()) {
+            ("sft", None) => {
+                let noise = self.noise_alpha.map(|alpha| Noise { alpha, padded });
+                return Loss::CrossEntropy(CrossEntropy { label_smoothing: self.smoothing, noise });
+            }
+            ("distill", None) => {
+                return Loss::Distill(Distill {
+                    teacher: Origin::Start,
+                    same_shape: false,
+                    temperature: self.temperature.unwrap_or(1.0),
+                    ce_weight: self.ce_weight.unwrap_or(1.0),
+                    target_logit_penalty: self.beta.unwrap_or(0.0),
+                });
+            }
+            ("mix", Some("real")) => WeakSource::Real,
+            ("mix", Some("shuffled")) => WeakSource::Shuffled,
+            ("mix", Some("matched")) => WeakSource::EntropyMatched,
+            ("mix", Some("uniform")) => WeakSource::Uniform,
             other => panic!("{}: {other:?}", self.folder),
-        }
+        };
+        Loss::Mix(Mix {
+            weak: (0..self.weak.len()).map(share).collect(),
+            learns: self.joint,
+            source,
+            lambda: self.lambda(),
+            label_smoothing: self.smoothing,
+            blends: false,
+        })
     }
 
-    /// Lambda of the first step, and its way.
-    fn mixing(&self) -> (f64, Mixing) {
-        let Some(lambda) = &self.lambda else { return (1.0, Mixing::Constant) };
+    fn lambda(&self) -> Lambda {
+        let Some(lambda) = &self.lambda else { return Lambda::constant(1.0) };
         if let Some(lambda) = lambda.as_f64() {
-            return (lambda, Mixing::Constant);
+            return Lambda::constant(lambda);
         }
-        let end = lambda["end"].as_f64().unwrap();
-        let mixing = match lambda["form"].as_str().unwrap() {
-            "linear" => Mixing::Linear { end },
-            "cosine" => Mixing::Cosine { end },
+        let (start, end) = (lambda["start"].as_f64().unwrap(), lambda["end"].as_f64().unwrap());
+        let schedule = match lambda["form"].as_str().unwrap() {
+            "linear" => LambdaSchedule::Linear,
+            "cosine" => LambdaSchedule::Cosine,
             other => panic!("{}: {other}", self.folder),
         };
-        (lambda["start"].as_f64().unwrap(), mixing)
+        Lambda { start, schedule, end, amplification: 1.0 }
     }
 
     /// Twenty times the error of PyTorch's own float32 where that is more than what other tests ask for: `undial` starts
@@ -154,8 +155,8 @@ impl Method {
             n => (0..n).map(|i| format!("weak{i}.")).collect(),
         };
         let first = if self.method == "mix" { "strong." } else { "" };
-        let weak = weak.into_iter().enumerate().map(|(i, name)| (name, Side::Other(i)));
-        [(first.to_owned(), Side::Strong)].into_iter().chain(weak).collect()
+        let weak = weak.into_iter().enumerate().map(|(i, name)| (name, Side::Auxiliary(i)));
+        [(first.to_owned(), Side::Main)].into_iter().chain(weak).collect()
     }
 
     fn check_learners(&self, checks: &mut Checks, kind: &str, engine: &Engine<'_>, usual: f64) {
@@ -174,9 +175,10 @@ fn check(name: &str) {
     let rows = rows(&arm.examples, ROW);
     let mut checks = Checks::of(name);
     let mut engine = arm.engine(&arm.spec(ROW));
-    assert!(engine.model(Side::Other(arm.others.len())).is_none(), "{name}: a model that nothing needs");
-    for i in (0..arm.others.len()).filter(|i| !arm.others[*i].1) {
-        let gradients = parameters(&engine, Side::Other(i), true);
+    assert!(engine.model(Side::Auxiliary(arm.others.len())).is_none(), "{name}: a model that nothing needs");
+    let learning: Vec<bool> = arm.spec(ROW).learning().collect();
+    for i in (0..arm.others.len()).filter(|i| !learning[*i]) {
+        let gradients = parameters(&engine, Side::Auxiliary(i), true);
         assert!(gradients.iter().all(|(_, gradient)| gradient.is_empty()), "{name}: a frozen model has gradients");
     }
     let steps = if method.holds("curve") { STEPS } else { 1 };
@@ -191,12 +193,8 @@ fn check(name: &str) {
             check_stats(&mut checks, &golden, &targets(&rows, stats));
             let mut means = Means::default();
             rows.iter().zip(stats).for_each(|(row, stats)| means.add(stats, &row.weights));
-            check_means(
-                &mut checks,
-                &golden,
-                &means,
-                (!matches!(arm.loss, Loss::Sft { .. })).then_some(arm.scalars.lambda),
-            );
+            let lambda = arm.scalars(0).lambda;
+            check_means(&mut checks, &golden, engine.metrics(), means, lambda);
         }
     });
     if method.holds("curve") {
@@ -243,45 +241,38 @@ fn check_stats(checks: &mut Checks, golden: &Golden, targets: &[TokenStats]) {
     }
 }
 
-/// A step's line of numbers, from the golden columns; `lambda` where a second set of logits meets the first.
-fn check_means(checks: &mut Checks, golden: &Golden, means: &Means, lambda: Option<f64>) {
+/// A step's line of numbers, from the golden columns.
+fn check_means(checks: &mut Checks, golden: &Golden, metrics: &[Metric], means: Means, lambda: f64) {
     let mean = |name: &str| {
         let values = golden.get(name);
         values.iter().sum::<f64>() / values.len() as f64
     };
-    let vocab = config("qwen3").vocab;
+    let vocab = config("qwen3").vocab as f64;
     let other = |suffix: &str| {
         let target = mean(&format!("target_logit{suffix}"));
-        (mean(&format!("mean_logit{suffix}")) * vocab as f64 - target) / (vocab as f64 - 1.0)
+        (mean(&format!("mean_logit{suffix}")) * vocab - target) / (vocab - 1.0)
     };
-    let strong = means.strong(vocab);
-    let mut found = vec![
-        (strong.entropy_strong, mean("entropy_strong")),
-        (means.margin(), mean("margin")),
-        (strong.target_logit, mean("target_logit")),
-        (strong.other_logit, other("")),
-        (strong.grad_non_target_alone, mean("pull_alone")),
-        (means.loss(), mean("loss")),
-        (means.amplification(0.5), 2.0 * mean("pull") / mean("pull_alone")),
-    ];
-    if let Some(lambda) = lambda {
-        let mix = means.mix(Some(lambda), vocab);
-        let told = mix.weak.unwrap();
-        let strong = lambda * (mean("target_logit") - other(""));
-        let weak = (1.0 - lambda) * (mean("target_logit_weak") - other("_weak"));
-        assert_eq!(mix.lambda, Some(lambda));
-        found.extend([
-            (mix.entropy, mean("entropy")),
-            (told.entropy_weak, mean("entropy_weak")),
-            (told.target_logit_weak, mean("target_logit_weak")),
-            (told.other_logit_weak, other("_weak")),
-            (mix.grad_non_target, mean("pull")),
-            (told.amplification, mean("pull") / mean("pull_alone") / lambda),
-            (told.shielding.unwrap(), weak / (strong + weak)),
-        ]);
+    let averages = Averages { means, lambda, vocab };
+    checks.each("means", &[means.loss()], &[mean("loss")], 1e-5);
+    checks.each("means", &[means.amplification(0.5)], &[2.0 * mean("pull") / mean("pull_alone")], 1e-5);
+    assert!(metrics.len() >= 5, "{}: {metrics:?}", golden.case);
+    for metric in metrics {
+        let want = match metric.name {
+            "grad_non_target_alone" => mean("pull_alone"),
+            "grad_non_target" => mean("pull"),
+            "other_logit" => other(""),
+            "other_logit_weak" => other("_weak"),
+            "amplification" => mean("pull") / mean("pull_alone") / lambda,
+            "lambda" => lambda,
+            "shielding" => {
+                let strong = lambda * (mean("target_logit") - other(""));
+                let weak = (1.0 - lambda) * (mean("target_logit_weak") - other("_weak"));
+                weak / (strong + weak)
+            }
+            name => mean(name),
+        };
+        checks.each(metric.name, &[(metric.of)(&averages)], &[want], 1e-5);
     }
-    let (found, want): (Vec<f64>, Vec<f64>) = found.into_iter().unzip();
-    checks.each("means", &found, &want, 1e-5);
 }
 
 /// A test for each case, and one that none is left out.

@@ -14,14 +14,14 @@ fn check([case, strong, weak]: [&'static str; 3]) {
     for (arm, frozen) in [("joint", false), ("frozen", true)] {
         let models = (strong, Some((weak, frozen)));
         let mut engine = engine(&spec(models, ROW), models);
-        let before = parameters(&engine, Side::Other(0), false);
+        let before = parameters(&engine, Side::Auxiliary(0), false);
         let [losses, norms] = curve(&models.into(), &mut engine, &rows, STEPS, |engine, stats| {
             checks.each("loss", &[mean(&rows, stats, LOSS)], &golden.get("loss"), 1e-6);
             for (name, stat) in [("entropy_strong", ENTROPY_STRONG), ("entropy_weak", ENTROPY_WEAK)] {
                 checks.each(name, &by_document(&rows, stats, stat), &golden.get(name), 1e-5);
             }
-            check_parameters(&mut checks, &golden, "grad.strong.", &parameters(engine, Side::Strong, true), 2e-5);
-            let of_weak = parameters(engine, Side::Other(0), true);
+            check_parameters(&mut checks, &golden, "grad.strong.", &parameters(engine, Side::Main, true), 2e-5);
+            let of_weak = parameters(engine, Side::Auxiliary(0), true);
             if frozen {
                 assert!(
                     of_weak.iter().all(|(_, gradient)| gradient.is_empty()),
@@ -33,9 +33,9 @@ fn check([case, strong, weak]: [&'static str; 3]) {
         });
         checks.each(&format!("{arm}.curve"), &losses, &golden.get(&format!("{arm}.curve")), 1e-5);
         checks.each(&format!("{arm}.grad_norms"), &norms, &golden.get(&format!("{arm}.grad_norms")), 2e-5);
-        let found = parameters(&engine, Side::Strong, false);
+        let found = parameters(&engine, Side::Main, false);
         check_parameters(&mut checks, &golden, &format!("{arm}.final.strong."), &found, 5e-4);
-        let found = parameters(&engine, Side::Other(0), false);
+        let found = parameters(&engine, Side::Auxiliary(0), false);
         if frozen {
             assert_eq!(found, before, "{case}: a frozen model changed");
         } else {

@@ -2,25 +2,25 @@
 
 use std::sync::Arc;
 
-use underdog::train::engine::{Blueprint, Loss, Other, Side, Spec, Supply};
+use underdog::train::engine::{AuxiliaryModel, EnginePlan, HiddenSource, Side, Spec};
 
 use crate::{invariance::Trace, methods, support::*};
 
 /// Tied and untied heads, two weak models, a teacher; fused matrices, and windows with rotary tables of their own.
 fn arms() -> Vec<Arm> {
-    let of_families = |name: &'static str| Arm { loss: Loss::Distill, ..Arm::from((name, Some((name, true)))) };
+    let of_families = |name: &'static str| Arm { loss: Loss::distill(), ..Arm::from((name, Some((name, true)))) };
     let mixes = [("qwen3", Some(("mix_smaller/weak", true))), ("qwen3_untied", Some(("qwen3", true)))].map(Arm::from);
     let methods = ["mix_two", "distill"].map(methods::arm);
     let mut arms: Vec<Arm> =
         mixes.into_iter().chain(methods).chain(["phi3", "gemma3", "gemma2"].map(of_families)).collect();
-    arms.iter_mut().flat_map(|arm| &mut arm.others).for_each(|(_, learns, _)| *learns = false);
+    arms.iter_mut().for_each(|arm| arm.loss.freeze());
     arms
 }
 
 fn streamed(arm: &Arm, tokens: usize) -> Spec {
     let spec = arm.spec(tokens);
-    let others = spec.others.iter().cloned().map(|other| Other { supply: Supply::Streamed, ..other }).collect();
-    Spec { others, ..spec }
+    let streamed = |model: &AuxiliaryModel| AuxiliaryModel { hidden: HiddenSource::Streamed, ..model.clone() };
+    Spec { auxiliaries: spec.auxiliaries.iter().map(streamed).collect(), ..spec }
 }
 
 #[test]
@@ -30,11 +30,12 @@ fn streamed_layers_give_the_same_bits() {
         assert!(rows.len() > 1, "one pass after another");
         let spec = streamed(&arm, 29);
         let mut engine = arm.engine(&spec);
-        for (i, (name, ..)) in arm.others.iter().enumerate() {
-            engine.stream(Side::Other(i), Arc::new(folder(name)));
+        for (i, name) in arm.others.iter().enumerate() {
+            engine.stream(Side::Auxiliary(i), Arc::new(folder(name)));
         }
         // Of what stays as it is, the streamed model has one layer.
-        let learned = |trace: Trace| Trace(trace.0.into_iter().filter(|(name, _)| !name.contains("Other")).collect());
+        let learned =
+            |trace: Trace| Trace(trace.0.into_iter().filter(|(name, _)| !name.contains("Auxiliary")).collect());
         let held = learned(Trace::run(&arm, &arm.spec(29), &rows));
         held.assert_same_bits(&learned(Trace::of(&arm, &mut engine, &rows)), &arm.name);
     }
@@ -43,7 +44,7 @@ fn streamed_layers_give_the_same_bits() {
 #[test]
 fn of_a_streamed_model_one_layer_is_there() {
     let arm = Arm::from(("qwen3", Some(("mix_same/weak", true))));
-    let footprint = |spec: &Spec| Blueprint::new(spec).unwrap().footprint();
+    let footprint = |spec: &Spec| EnginePlan::new(spec).unwrap().footprint();
     let [held, streamed] = [arm.spec(ROW), streamed(&arm, ROW)].map(|spec| footprint(&spec));
     let config = config("mix_same/weak");
     let layer: usize = config

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use safetensors::SafeTensors;
@@ -16,24 +17,24 @@ use underdog::{
     gpu::Gpu,
     graph::{
         ops::head_loss::{self, LOSS},
-        optim::{Scalars, Width, schedule_tensor},
+        optim::{Scalars, schedule_tensor},
         plan::Plan,
         tape::Tape,
         tensor::{Memory, Role, Store},
     },
     model::{Adapter, Config, Layout, Model},
-    objective::{Draw, Row, Source},
-    train::{
-        Mixing,
-        engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec, TokenStats},
-    },
+    objective::{CrossEntropy, Distill, Draw, MicroBatch, Mix, Objective, Position, TokenStats},
+    train::engine::{AuxiliaryModel, Engine, EnginePlan, LOGITS, Side, Spec},
 };
 
 use crate::common::{Mat, compare, gpu};
 
-/// The optimizer of all golden curves, and their share of the strong model.
+/// The share of the strong model of golden curves.
+pub(crate) const LAMBDA: f64 = 0.42;
+
+/// The optimizer of all golden curves.
 pub(crate) const SCALARS: Scalars = Scalars {
-    lambda: 0.42,
+    lambda: 1.0,
     lr: 3e-3,
     betas: [0.9, 0.999],
     eps: 1e-8,
@@ -199,6 +200,49 @@ impl Checks {
     }
 }
 
+/// An objective whose fields a test can change.
+#[derive(Clone, Debug)]
+pub(crate) enum Loss {
+    CrossEntropy(CrossEntropy),
+    Mix(Mix),
+    Distill(Distill),
+}
+
+impl Loss {
+    pub(crate) fn objective(&self) -> Arc<dyn Objective> {
+        match self.clone() {
+            Self::CrossEntropy(of) => Arc::new(of),
+            Self::Mix(of) => Arc::new(of),
+            Self::Distill(of) => Arc::new(of),
+        }
+    }
+
+    /// Distillation from a model of any shape.
+    pub(crate) fn distill() -> Self {
+        let (same_shape, temperature, ce_weight, target_logit_penalty) = (false, 1.0, 1.0, 0.0);
+        let teacher = underdog::objective::Origin::Start;
+        Self::Distill(Distill { teacher, same_shape, temperature, ce_weight, target_logit_penalty })
+    }
+
+    /// The same, of models of which one alone learns.
+    pub(crate) fn freeze(&mut self) {
+        if let Self::Mix(mix) = self {
+            mix.learns = false;
+        }
+    }
+}
+
+/// Trains a model whole, with what a planner chooses where there is room.
+pub(crate) fn sft(model: Config, tokens: usize) -> Spec {
+    let objective = Arc::new(CrossEntropy::default());
+    Spec { tokens, logits: LOGITS, ..Spec::new(model, objective, Vec::new(), gpu().max_binding()) }
+}
+
+/// The same, with the logits of a weak model mixed in half and half.
+pub(crate) fn mixed(model: Config, tokens: usize, weak: AuxiliaryModel, learns: bool) -> Spec {
+    Spec { objective: Arc::new(Mix::fixed(1, learns, 0.5)), auxiliaries: vec![weak], ..sft(model, tokens) }
+}
+
 /// What is trained, and how: a family, a mix, or a case of `tests/golden/methods`.
 #[derive(Clone, Debug)]
 pub(crate) struct Arm {
@@ -206,14 +250,11 @@ pub(crate) struct Arm {
     pub(crate) strong: String,
     /// A folder of `tests/golden/adapters` that `strong` learns through.
     pub(crate) adapter: Option<String>,
-    /// Golden folders (or [`BASE`]), whether they learn, and their shares.
-    pub(crate) others: Vec<(String, bool, f64)>,
+    /// Golden folders (or [`BASE`]) of its auxiliary models.
+    pub(crate) others: Vec<String>,
     pub(crate) loss: Loss,
-    /// Of the first step.
+    /// Of the optimizer.
     pub(crate) scalars: Scalars,
-    pub(crate) mixing: Mixing,
-    /// Alpha of the noise, and the length it is scaled by if it is not each document's own.
-    pub(crate) noise: (f64, Option<usize>),
     pub(crate) examples: Vec<Example>,
 }
 
@@ -224,11 +265,12 @@ impl From<Case> for Arm {
             name: format!("{case:?}"),
             strong: strong.into(),
             adapter: None,
-            others: weak.map(|(name, frozen)| (name.into(), !frozen, 1.0)).into_iter().collect(),
-            loss: if weak.is_some() { Loss::Mix(Source::Real) } else { Loss::Sft { noisy: false } },
-            scalars: Scalars { lambda: if weak.is_some() { SCALARS.lambda } else { 1.0 }, ..SCALARS },
-            mixing: Mixing::Constant,
-            noise: (0.0, None),
+            others: weak.map(|(name, _)| name.into()).into_iter().collect(),
+            loss: match weak {
+                Some((_, frozen)) => Loss::Mix(Mix::fixed(1, !frozen, LAMBDA)),
+                None => Loss::CrossEntropy(CrossEntropy::default()),
+            },
+            scalars: SCALARS,
             examples: golden_examples(case),
         }
     }
@@ -237,23 +279,16 @@ impl From<Case> for Arm {
 impl Arm {
     /// A trained spec without recomputation and without splits.
     pub(crate) fn spec(&self, tokens: usize) -> Spec {
-        let other = |(name, learns, share): &(String, bool, f64)| {
-            let (learns, share) = (*learns, *share);
+        let auxiliary = |name: &String| {
             let shares_base = name == BASE;
             let of = if shares_base { &self.strong } else { name };
-            Other { learns, share, shares_base, ..Other::frozen(config(of)) }
+            AuxiliaryModel { shares_base, ..AuxiliaryModel::new(config(of)) }
         };
         Spec {
-            strong: config(&self.strong),
             adapter: self.adapter.as_ref().map(|name| layout(name, &self.strong)),
-            others: self.others.iter().map(other).collect(),
-            loss: self.loss,
-            train: true,
-            tokens,
-            recompute: 0,
-            logits: LOGITS,
-            width: Width::Bits32,
-            max_binding: gpu().max_binding(),
+            objective: self.loss.objective(),
+            auxiliaries: self.others.iter().map(auxiliary).collect(),
+            ..sft(config(&self.strong), tokens)
         }
     }
 
@@ -264,26 +299,28 @@ impl Arm {
 
     /// The same on a device of its own.
     pub(crate) fn engine_on<'g>(&self, gpu: &'g Gpu, spec: &Spec) -> Engine<'g> {
-        let engine = Blueprint::new(spec).unwrap().build(gpu).unwrap();
-        engine.load(Side::Strong, &folder(&self.strong)).unwrap();
+        let engine = EnginePlan::new(spec).unwrap().build(gpu).unwrap();
+        engine.load(Side::Main, &folder(&self.strong)).unwrap();
         if let Some(name) = &self.adapter {
-            engine.load_adapter(Side::Strong, &adapter(name)).unwrap();
+            engine.load_adapter(Side::Main, &adapter(name)).unwrap();
         }
-        for (i, (name, ..)) in self.others.iter().enumerate().filter(|(_, (name, ..))| name != BASE) {
-            engine.load(Side::Other(i), &folder(name)).unwrap();
+        for (i, name) in self.others.iter().enumerate().filter(|(_, name)| *name != BASE) {
+            engine.load(Side::Auxiliary(i), &folder(name)).unwrap();
         }
         engine
     }
 
     /// The scalars of a golden curve's step.
     pub(crate) fn scalars(&self, step: u64) -> Scalars {
-        Scalars { lambda: self.mixing.planned(self.scalars.lambda, step, STEPS).unwrap(), ..self.scalars }
+        let mut scalars = self.scalars;
+        self.loss.objective().scalars(Position { step, of: STEPS }, None, &mut scalars);
+        scalars
     }
 
     /// The randomness of a golden curve's step.
     pub(crate) fn draw(&self, step: u64) -> Draw {
-        let (alpha, padded) = self.noise;
-        Draw { key: StepKey::new(SEED, step), alpha, padded }
+        let longest = self.examples.iter().map(|example| example.ids.len()).max().unwrap();
+        self.loss.objective().draw(StepKey::new(SEED, step), longest)
     }
 }
 
@@ -423,7 +460,7 @@ pub(crate) fn forward_held(name: &str, config: Config, adapted: Option<&str>, ba
     let (gpu, tokens) = (gpu(), batch.tokens.len());
     let mut store = Store::default();
     let schedule = schedule_tensor(&mut store);
-    let row = Row::declare(&mut store, tokens, schedule);
+    let row = MicroBatch::declare(&mut store, tokens, schedule);
     let (width, vocab) = (config.hidden, config.vocab);
     let mut model = Model::declare(&mut store, config, Role::Weights, false, tokens, gpu.max_binding()).unwrap();
     if let Some(of) = adapted {
@@ -445,7 +482,7 @@ pub(crate) fn forward_held(name: &str, config: Config, adapted: Option<&str>, ba
     if let Some((view, of)) = model.adapter.as_ref().zip(adapted) {
         view.load(gpu, &memory, &adapter(of)).unwrap();
     }
-    row.upload((gpu, &memory), batch, quiet(), Source::Real, [vocab, width]);
+    row.upload((gpu, &memory), batch, quiet(), &CrossEntropy::default(), [vocab, width]);
     Plan::new(tape.finish()).load(gpu, &memory).unwrap().run(gpu).unwrap();
     let read = |tensor, cols| memory.read::<f32>(gpu, tensor).unwrap().chunks(cols).map(<[f32]>::to_vec).collect();
     Forward { hidden: read(hidden, width), logits: read(logits, vocab) }

@@ -15,10 +15,12 @@ use underdog::{
         optim::{Decay, Scalars, Schedule},
     },
     model::Config,
+    objective::{Lambda, Mix},
     report::{self, Console, Report},
+    settings::LambdaSchedule,
     train::{
-        self, Error, Files, Mixing, Noise, Outcome, Phase,
-        engine::{Blueprint, Engine, LOGITS, Side, Spec},
+        self, Error, Files, Outcome, Phase,
+        engine::{Engine, EnginePlan, LOGITS, Side, Spec},
         fingerprint,
     },
 };
@@ -43,7 +45,6 @@ struct Run<'a> {
     max_binding: u64,
     save_every: u64,
     shuffle: bool,
-    mixing: Mixing,
     diagnostics: u64,
     profile: bool,
     gpu: &'static Gpu,
@@ -62,7 +63,6 @@ impl<'a> Run<'a> {
             max_binding: gpu().max_binding(),
             save_every: 0,
             shuffle: true,
-            mixing: arm.mixing,
             diagnostics: 0,
             profile: false,
             gpu: gpu(),
@@ -75,7 +75,6 @@ impl<'a> Run<'a> {
         let arm = self.arm;
         let mut engine = arm.engine_on(self.gpu, &Spec { max_binding: self.max_binding, ..arm.spec(TOKENS) });
         let (examples, strong) = (&arm.examples, golden_path(&arm.strong));
-        let (alpha, padded) = arm.noise;
         let from = formats::latest(self.out).unwrap().found;
         assert!(from.as_ref().is_none_or(|from| train::row_of(from).unwrap() == (TOKENS, LOGITS)));
         let phase = Phase {
@@ -85,8 +84,6 @@ impl<'a> Run<'a> {
             steps: self.steps,
             schedule: Schedule::new(self.lr, self.decay, self.warmup, self.steps),
             scalars: arm.scalars,
-            mixing: self.mixing,
-            noise: Noise { alpha, padded: padded.is_some() },
             seed: SEED,
             diagnostics: self.diagnostics,
             identity: identity(json!({ "lr": self.lr, "examples": fingerprint(examples) })),
@@ -198,13 +195,17 @@ fn a_resumed_adapter_has_the_same_bits() {
 
 #[test]
 fn a_resumed_run_with_an_adaptive_lambda_and_a_probe_has_the_same_bits() {
-    let case = ("qwen3", Some(("mix_same/weak", false)));
-    let mixing = Mixing::Adaptive { amplification: 0.5 };
-    let steps = interrupted_equals_uninterrupted(case, |run| Run { mixing, diagnostics: 4, ..run });
-    let (mut lambda, mut probed) = (SCALARS.lambda, Vec::new());
+    let schedule = LambdaSchedule::Adaptive;
+    let adaptive = Lambda { start: LAMBDA, schedule, end: LAMBDA, amplification: 0.5 };
+    let arm = Arm {
+        loss: Loss::Mix(Mix { lambda: adaptive, ..Mix::fixed(1, true, LAMBDA) }),
+        ..Arm::from(("qwen3", Some(("mix_same/weak", false))))
+    };
+    let steps = interrupted_equals_uninterrupted(arm, |run| Run { diagnostics: 4, ..run });
+    let (mut lambda, mut probed) = (LAMBDA, Vec::new());
     for step in &steps {
         assert_eq!(step["lambda"].as_f64(), Some(lambda));
-        let next = mixing.next(lambda, step["amplification"].as_f64().unwrap());
+        let next = adaptive.next(lambda, step["amplification"].as_f64().unwrap());
         assert_ne!(next, lambda);
         lambda = next;
         probed.extend(step.get("probed").map(|_| step["step"].as_u64().unwrap()));
@@ -317,7 +318,7 @@ fn last_good_state(run: Run<'_>) -> formats::Restored {
     assert!(!run.out.join("config.json").exists(), "a run that failed leaves no model");
     let Saved::Model(model) = &found.saved else { panic!("{found:?}") };
     let entries = config("qwen3").entries();
-    for (entry, (name, values)) in entries.iter().zip(parameters(&engine, Side::Strong, false)) {
+    for (entry, (name, values)) in entries.iter().zip(parameters(&engine, Side::Main, false)) {
         assert!(values.iter().all(|x| x.is_finite()), "{name}");
         assert_eq!(bits(&values), bits(&model.read_vec(&name, &entry.dims).unwrap()), "{name}");
     }
@@ -377,7 +378,7 @@ fn a_profile_tells_every_dispatch_and_changes_nothing() {
     assert!(!plain.join("profile.json").exists());
     // The first two steps are not profiled. Chunks of the head beyond the targets are left out.
     assert_eq!((profile.steps, profile.device_clock), (STEPS - 2, true));
-    let [pass, update] = Blueprint::new(&arm.spec(TOKENS)).unwrap().dispatches();
+    let [pass, update] = EnginePlan::new(&arm.spec(TOKENS)).unwrap().dispatches();
     let of = |op: &str| profile.ops.iter().find(|time| time.op == op).unwrap_or_else(|| panic!("{op}: {profile:?}"));
     let all: u64 = profile.ops.iter().map(|op| op.dispatches).sum();
     assert_eq!(all, profile.steps * (pass + update) as u64);
@@ -437,11 +438,11 @@ fn an_exported_model_gives_the_same_numbers() {
         let (trained, outcome) = Run::of(&case.into(), out.path()).go(false);
         outcome.unwrap();
         let plain = (case.0, None);
-        let mut loaded = Blueprint::new(&Spec { train: false, ..spec(plain, ROW) }).unwrap().build(gpu()).unwrap();
-        loaded.load(Side::Strong, &Folder::open(out.path()).unwrap()).unwrap();
+        let mut loaded = EnginePlan::new(&Spec { train: false, ..spec(plain, ROW) }).unwrap().build(gpu()).unwrap();
+        loaded.load(Side::Main, &Folder::open(out.path()).unwrap()).unwrap();
         assert_eq!(
-            parameters(&trained, Side::Strong, false),
-            parameters(&loaded, Side::Strong, false),
+            parameters(&trained, Side::Main, false),
+            parameters(&loaded, Side::Main, false),
             "{case:?}: weights"
         );
         let rows = rows(&golden_examples(case), ROW);

@@ -10,13 +10,13 @@ use underdog::{
         tensor::Format,
     },
     model::{Config, Parameter},
-    objective::{Draw, Source},
-    train::engine::{Blueprint, Engine, LOGITS, Loss, Other, Side, Spec},
+    objective::Draw,
+    train::engine::{AuxiliaryModel, Engine, EnginePlan, Side, Spec},
 };
 
 use crate::{
     common::{Rng, gpu},
-    support::{SEED, apart, mean, parameters, pass, rows},
+    support::{SEED, apart, mean, mixed, parameters, pass, rows, sft},
 };
 
 const SHAPE: &str = r#"{"model_type": "qwen3", "vocab_size": 320, "hidden_size": 128, "num_hidden_layers": 2,
@@ -26,21 +26,13 @@ const TOKENS: usize = 48;
 
 fn engine(width: Width, joint: bool) -> Engine<'static> {
     let config = Config::from_json(SHAPE, Path::new("shape")).unwrap();
-    let other = Other { learns: true, ..Other::frozen(config.clone()) };
-    let spec = Spec {
-        strong: config,
-        adapter: None,
-        others: if joint { vec![other] } else { Vec::new() },
-        loss: if joint { Loss::Mix(Source::Real) } else { Loss::Sft { noisy: false } },
-        train: true,
-        tokens: TOKENS,
-        recompute: 0,
-        logits: LOGITS,
-        width,
-        max_binding: gpu().max_binding(),
+    let spec = match joint {
+        true => mixed(config.clone(), TOKENS, AuxiliaryModel::new(config), true),
+        false => sft(config, TOKENS),
     };
-    let engine = Blueprint::new(&spec).unwrap().build(gpu()).unwrap();
-    for (side, seed) in [(Side::Strong, 5), (Side::Other(0), 6)] {
+    let spec = Spec { width, ..spec };
+    let engine = EnginePlan::new(&spec).unwrap().build(gpu()).unwrap();
+    for (side, seed) in [(Side::Main, 5), (Side::Auxiliary(0), 6)] {
         let mut rng = Rng(seed);
         let start = |parameter: &Parameter, start: usize| {
             let one = if parameter.dims.len() == 1 { 1.0 } else { 0.0 };
@@ -88,7 +80,7 @@ fn gradient_error(rows: &[Batch], times: u64) -> [f64; 2] {
         let draws = (0..times).flat_map(|step| rows.iter().map(of_step(step)));
         let pass = |(row, draw): (Batch, Draw)| engine.pass(&row, draw).unwrap();
         let stats: Vec<_> = draws.map(pass).collect();
-        (mean(rows, &stats[..rows.len()], LOSS), parameters(&engine, Side::Strong, true))
+        (mean(rows, &stats[..rows.len()], LOSS), parameters(&engine, Side::Main, true))
     });
     assert!((loss - same).abs() < 1e-6 * loss, "the numbers are the same: {loss} {same}");
     apart(&got, &want)
@@ -137,7 +129,7 @@ fn saved(engine: &Engine<'_>) -> Vec<(String, Vec<u32>)> {
     };
     let state = engine.state().into_iter();
     let state = state.map(|(name, tensors)| (name, bits(engine.read_tensors(&tensors).unwrap())));
-    let own = parameters(engine, Side::Strong, false).into_iter().map(|(name, values)| (name, bits(values)));
+    let own = parameters(engine, Side::Main, false).into_iter().map(|(name, values)| (name, bits(values)));
     state.chain(own).collect()
 }
 
@@ -155,7 +147,7 @@ fn what_is_saved_goes_on_with_the_same_bits() {
             let found = of_step_3.iter().find(|(other, _)| other == name).unwrap_or_else(|| panic!("{name}"));
             found.1.iter().map(|bits| f32::from_bits(*bits)).collect::<Vec<f32>>()
         };
-        again.fill(Side::Strong, |parameter, start| numbers(&parameter.name)[start..].to_vec()).unwrap();
+        again.fill(Side::Main, |parameter, start| numbers(&parameter.name)[start..].to_vec()).unwrap();
         for (name, tensors) in again.state() {
             again.write_tensors(&tensors, &numbers(&name)).unwrap();
         }
@@ -168,19 +160,8 @@ fn what_is_saved_goes_on_with_the_same_bits() {
 #[test]
 fn what_learns_takes_what_its_bits_say() {
     let of = |width| {
-        let spec = Spec {
-            strong: Config::from_json(SHAPE, Path::new("shape")).unwrap(),
-            adapter: None,
-            others: Vec::new(),
-            loss: Loss::Sft { noisy: false },
-            train: true,
-            tokens: TOKENS,
-            recompute: 0,
-            logits: LOGITS,
-            width,
-            max_binding: gpu().max_binding(),
-        };
-        Blueprint::new(&spec).unwrap().footprint()
+        let spec = Spec { width, ..sft(Config::from_json(SHAPE, Path::new("shape")).unwrap(), TOKENS) };
+        EnginePlan::new(&spec).unwrap().footprint()
     };
     let [full, half, quarter] = [Width::Bits32, Width::Bits16, Width::Bits8].map(of);
     let near = |is: u64, want: u64| is >= want && is < want + want / 20;

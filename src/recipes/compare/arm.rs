@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
+    objective,
     session::Error,
     settings::{self, Config, Method},
 };
@@ -102,20 +103,16 @@ impl Arm {
         weights: PathBuf,
         out: &Path,
     ) -> Result<Config, settings::Error> {
-        let method = self.kind.method;
-        let first = Config {
-            method,
+        let mut first = Config {
+            method: self.kind.method,
             model: Some(m1.into()),
-            weak: if method == Method::Mix { vec![m0.into()] } else { Vec::new() },
-            teacher: match method {
-                Method::SelfDistill => Some(m0.into()),
-                Method::Distill => base.teacher.clone(),
-                _ => None,
-            },
+            weak: Vec::new(),
+            teacher: None,
             weights: self.kind.drawn.then_some(weights),
             out: Some(out.join(self.folder())),
             ..base.clone()
         };
+        (objective::method(&first).compare)(&mut first, base, m0);
         first.with(&self.settings)
     }
 }

@@ -17,7 +17,7 @@ pub use arm::Arm;
 pub use table::{Comparison, Row as ComparisonRow};
 
 use super::single;
-use crate::session::{Context, Error, Models, Source, arrange, folder, outline, phase, recipe::same_tokens, tuning};
+use crate::session::{Context, Error, Source, arrange, folder, models::same_tokens, outline, phase, tuning};
 use crate::{
     data::{
         Dataset, Example,
@@ -25,12 +25,10 @@ use crate::{
     },
     infer::score::Scored,
     model,
+    objective::{self, Origin},
     report::Event,
-    settings::{Config, CurriculumRule, Method},
-    train::{
-        engine::{Loss, Other},
-        fingerprint,
-    },
+    settings::{self, Config, CurriculumRule, Method},
+    train::{engine::Spec, fingerprint},
 };
 
 /// What is the same for all arms.
@@ -159,10 +157,9 @@ impl Plan<'_> {
             return Ok(all);
         }
         let strong = &self.m0.config;
-        let Models { loss, others, .. } = outline(config, strong)?;
         // The curriculum needs a forward pass of both models over all samples.
         let scores = if arm.is_drawn() { 2.0 * per_epoch as f64 } else { 0.0 };
-        let affordable = (all as f64 * 3.0 - scores) / step_cost(strong, loss, &others);
+        let affordable = (all as f64 * 3.0 - scores) / step_cost(&outline(config, strong)?);
         match affordable.floor() {
             steps if steps >= 1.0 => Ok(steps as u64),
             _ => Err(Error::User(format!(
@@ -195,8 +192,10 @@ impl Plan<'_> {
             for folder in config.weak.iter().chain(&config.teacher).filter(|folder| !folder.starts_with(self.root)) {
                 same_tokens(&Source::open(folder)?, self.m0)?;
             }
-            if config.method == Method::Distill {
-                config.teacher()?;
+            for auxiliary in objective::of(&config).auxiliaries() {
+                if let Origin::Missing { key, what } = auxiliary.origin {
+                    return Err(settings::Error::Missing { key, value_name: "DIR", what }.into());
+                }
             }
         }
         Ok(())
@@ -319,11 +318,10 @@ fn rule(config: &Config) -> Rule {
 }
 
 /// Cost of an update in forward passes of the strong model: a backward pass costs two, and only models that learn need one.
-fn step_cost(strong: &model::Config, loss: Loss, others: &[Other]) -> f64 {
-    let size = |config: &model::Config| config.parameter_count() as f64 / strong.parameter_count() as f64;
-    let other = |other: &Other| size(&other.config) * if other.learns { 3.0 } else { 1.0 };
-    let others = if loss == (Loss::Sft { noisy: false }) { 0.0 } else { others.iter().map(other).sum() };
-    3.0 + others
+fn step_cost(spec: &Spec) -> f64 {
+    let size = |config: &model::Config| config.parameter_count() as f64 / spec.model.parameter_count() as f64;
+    let auxiliaries = spec.auxiliaries.iter().zip(spec.learning());
+    3.0 + auxiliaries.map(|(model, learns)| size(&model.config) * if learns { 3.0 } else { 1.0 }).sum::<f64>()
 }
 
 const RESULT: &str = "result.json";

@@ -13,30 +13,32 @@ pub enum Error {
     Gpu(#[from] gpu::Error),
     /// Two models of one loss have different vocabularies.
     #[error(
-        "the model has {strong} tokens in its vocabulary, the weak model or teacher {other}; logits that meet need one vocabulary"
+        "the model has {main} tokens in its vocabulary, the {role} {auxiliary}; logits that meet need one vocabulary"
     )]
     Vocabulary {
-        /// Rows of the strong model's head.
-        strong: usize,
-        /// Rows of the other model's head.
-        other: usize,
+        /// Rows of the trained model's head.
+        main: usize,
+        /// What the other model is.
+        role: &'static str,
+        /// Rows of its head.
+        auxiliary: usize,
     },
     /// Logits that are capped one by one cannot be added up before.
     #[error(
-        "the logits of {family} are soft-capped, and several weak models of that kind are not built; give one weak model"
+        "the logits of {family} are soft-capped, and several weak models of that kind are not supported; give one weak model"
     )]
     SoftCap {
         /// `model_type`.
         family: &'static str,
     },
-    /// Even the smallest arrangement is larger than the memory.
+    /// Even the smallest plan is larger than the memory.
     #[error("this needs {needed} at least ({least}) and there are {available}: {advice}")]
     Memory {
-        /// Bytes of the smallest arrangement, for people.
+        /// Bytes of the smallest plan, for people.
         needed: String,
         /// Bytes that there are, for people.
         available: String,
-        /// What the smallest arrangement is.
+        /// What the smallest plan is.
         least: String,
         /// The cheapest change that would help.
         advice: String,
@@ -53,24 +55,24 @@ pub enum Error {
         longest: usize,
     },
     /// A packed row has more tokens than the gradient of a weight can sum over.
-    #[error("rows of {tokens} tokens are not built, {most} are the most; lower max_length or tokens_per_pass")]
+    #[error("rows of {tokens} tokens are not supported, {most} are the most; lower max_length or tokens_per_pass")]
     Tokens {
         /// Tokens of a row.
         tokens: usize,
         /// The longest sum.
         most: usize,
     },
-    /// Kept hidden states are not of the samples that are trained on.
+    /// Cached hidden states are not of the samples that are trained on.
     #[error(
-        "hidden states of {positions} positions are kept for a row that has {targets}; make them of these samples"
+        "hidden states of {positions} positions are cached for a row that has {targets}; make them of these samples"
     )]
-    NotKept {
+    NotCached {
         /// Positions there are states of.
         positions: usize,
         /// Positions that predict a target.
         targets: usize,
     },
-    /// Nobody said where the layers of a model are that are read in every pass.
+    /// The folder of a model whose layers are read in every micro-batch was not set.
     #[error("the layers of a weak model are to be read in every pass, and it is not known where")]
     NoLayers,
     /// A cache for one text is larger than a binding.

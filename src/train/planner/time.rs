@@ -3,19 +3,19 @@
 
 use std::collections::HashMap;
 
-use crate::{graph::ops, train::engine::Blueprint};
+use crate::{graph::ops, train::engine::EnginePlan};
 
 /// Multiply-adds in the time that a byte takes: 12 on common GPUs (an RTX 4090 has 41e12 and 1e12 a second, an H200 33e12
 /// and 4.8e12, an Apple M3 Max 7e12 and 0.4e12).
 const BALANCE: f64 = 12.0;
 
 /// Of one pass, in multiply-adds.
-pub(super) fn of_pass(blueprint: &Blueprint) -> f64 {
+pub(super) fn of_pass(plan: &EnginePlan) -> f64 {
     let work: HashMap<&str, fn(&[u8]) -> f64> =
         ops::families().map(|family| (family.kernel.name, family.trial.work)).collect();
     let dispatch = |(kernel, extents): (&crate::gpu::Kernel, crate::gpu::Extents)| {
         let arithmetic = work.get(kernel.name).map_or(0.0, |work| work(&extents.params));
         arithmetic.max(BALANCE * extents.bytes.iter().sum::<u64>() as f64)
     };
-    blueprint.pass_work().map(dispatch).sum()
+    plan.pass_work().map(dispatch).sum()
 }

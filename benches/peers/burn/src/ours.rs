@@ -1,8 +1,8 @@
 //! underdog's side: the engine that `underdog train` runs, with weights by formula.
 
-use std::{error::Error, path::Path};
+use std::{error::Error, path::Path, sync::Arc};
 
-use underdog::{settings::Autotune, data::{Example, pack, random::StepKey}, train::engine::{Blueprint, Engine, LOGITS, Loss, Side, Spec}, gpu::{Gpu, tune::{self, Options, Told}}, objective::Draw, model::Config, graph::{ops::{families, head_loss::LOSS}, optim::{Scalars, Width}}, session::effort};
+use underdog::{settings::Autotune, data::{Example, pack, random::StepKey}, train::engine::{Engine, EnginePlan, LOGITS, Side, Spec}, gpu::{Gpu, tune::{self, Options, Told}}, objective::{CrossEntropy, Draw}, model::Config, graph::{ops::{families, head_loss::LOSS}, optim::Scalars}, session::effort};
 
 use crate::workload::{self, Workload};
 
@@ -17,22 +17,13 @@ pub struct Ours<'g> {
 impl<'g> Ours<'g> {
     /// Plans, allocates and fills the model.
     pub fn load(gpu: &'g Gpu, workload: &Workload) -> Result<Self, Box<dyn Error>> {
-        let spec = Spec {
-            strong: Config::from_json(&config(workload), Path::new("config.json"))?,
-            adapter: None,
-            others: Vec::new(),
-            loss: Loss::Sft { noisy: false },
-            train: true,
-            tokens: workload.tokens,
-            recompute: 0,
-            logits: LOGITS,
-            width: Width::Bits32,
-            max_binding: gpu.max_binding(),
-        };
-        let blueprint = Blueprint::new(&spec)?;
-        tune(gpu, &blueprint)?;
-        let engine = blueprint.build(gpu)?;
-        engine.fill(Side::Strong, |parameter, start| {
+        let model = Config::from_json(&config(workload), Path::new("config.json"))?;
+        let spec = Spec::new(model, Arc::new(CrossEntropy::default()), Vec::new(), gpu.max_binding());
+        let spec = Spec { tokens: workload.tokens, logits: LOGITS, ..spec };
+        let plan = EnginePlan::new(&spec)?;
+        tune(gpu, &plan)?;
+        let engine = plan.build(gpu)?;
+        engine.fill(Side::Main, |parameter, start| {
             workload::values(&parameter.name, parameter.count()).split_off(start)
         })?;
         let trained = (0..workload.tokens).map(|i| i > 0).collect();
@@ -60,14 +51,14 @@ impl<'g> Ours<'g> {
 }
 
 /// Chooses the forms of the kernels by trial, all of them, as burn does.
-fn tune(gpu: &Gpu, blueprint: &Blueprint) -> Result<(), Box<dyn Error>> {
-    let planned = blueprint.footprint().total();
+fn tune(gpu: &Gpu, plan: &EnginePlan) -> Result<(), Box<dyn Error>> {
+    let planned = plan.footprint().total();
     let options = effort(Autotune::Full, gpu).map(|effort| Options { effort, half: false, planned });
     let cache = tune::cache_folder();
     Ok(tune::settle(
         gpu,
         families(),
-        blueprint.work(),
+        plan.work(),
         options,
         cache.as_deref(),
         || true,

@@ -1,7 +1,7 @@
-//! A loss, declared, planned and loaded: what training, scoring and evaluation run.
+//! An objective over models, declared, planned and loaded: what training, scoring and evaluation run.
 //!
-//! A [`Blueprint`] needs no GPU and knows the exact memory; [`Blueprint::build`] allocates it. One packed row of fixed
-//! length goes through at a time ([`Engine::pass`]); gradients add up over passes until [`Engine::update`].
+//! An [`EnginePlan`] needs no GPU and knows the exact memory; [`EnginePlan::build`] allocates it. One micro-batch, a packed
+//! sequence of fixed length, goes through at a time ([`Engine::pass`]); gradients add up until [`Engine::update`].
 
 use std::sync::Arc;
 
@@ -15,29 +15,33 @@ use crate::{
         tensor::{Memory, Tensor},
     },
     model::{Config, Model, Parameter},
-    objective::{Draw, Row, Source},
+    objective::{Draw, Metric, MicroBatch, Objective, TokenStats},
 };
 
-mod blueprint;
 mod error;
-mod supply;
+mod hidden;
+mod plan;
+mod spec;
 
-pub use blueprint::{Blueprint, Footprint, LOGITS, Loss, Other, Spec, Supply};
 pub use error::Error;
-use supply::Feed;
+pub use hidden::HiddenSource;
+use hidden::Source;
+pub use plan::{EnginePlan, Footprint, LOGITS};
+pub use spec::{AuxiliaryModel, Spec};
 
-/// A loaded loss.
+/// A loaded objective.
 pub struct Engine<'g> {
     gpu: &'g Gpu,
     memory: Memory,
-    strong: Model,
-    others: Vec<Model>,
-    row: Row,
-    loss: Loss,
-    /// Of each other model: where what a pass is given of it comes from.
-    feeds: Vec<Feed<'g>>,
-    /// Where [`Loss::States`] leaves them.
-    states: Option<Tensor>,
+    /// The main model, then the auxiliary ones.
+    models: Vec<Model>,
+    batch: MicroBatch,
+    objective: Arc<dyn Objective>,
+    metrics: Vec<Metric>,
+    /// Of each auxiliary model.
+    sources: Vec<Source<'g>>,
+    /// What the objective's recording leaves for the host.
+    result: Option<Tensor>,
     adamw: Option<AdamW>,
     pass: Program,
     update: Option<Program>,
@@ -50,14 +54,14 @@ pub struct Engine<'g> {
     scales_loss: bool,
 }
 
-/// A pass under way, whose statistics [`Engine::stats`] has.
+/// A micro-batch in flight, whose statistics [`Engine::stats`] has.
 #[must_use]
 pub struct StartedPass {
     targets: Vec<usize>,
     stats: Option<Ticket>,
 }
 
-/// An update under way, whose norm [`Engine::norm`] has.
+/// An update in flight, whose norm [`Engine::norm`] has.
 #[must_use]
 pub struct StartedUpdate {
     norm: Option<Ticket>,
@@ -82,17 +86,23 @@ impl Updated {
 /// Which of an engine's models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// The model that is kept.
-    Strong,
-    /// One of those beside it.
-    Other(usize),
+    /// The main one.
+    Main,
+    /// One of those that the objective needs beside it.
+    Auxiliary(usize),
 }
 
-/// Statistics of one token, as the loss head leaves them.
-pub type TokenStats = [f32; STATS];
+impl Side {
+    fn index(self) -> usize {
+        match self {
+            Self::Main => 0,
+            Self::Auxiliary(i) => 1 + i,
+        }
+    }
+}
 
 impl<'g> Engine<'g> {
-    /// Tokens of a packed row.
+    /// Tokens of a packed sequence.
     pub fn tokens(&self) -> usize {
         self.tokens
     }
@@ -109,22 +119,21 @@ impl<'g> Engine<'g> {
 
     /// One of the models.
     pub fn model(&self, side: Side) -> Option<&Model> {
-        match side {
-            Side::Strong => Some(&self.strong),
-            Side::Other(i) => self.others.get(i),
-        }
+        self.models.get(side.index())
     }
 
     /// What is computed.
-    pub fn loss(&self) -> Loss {
-        self.loss
+    pub fn objective(&self) -> &dyn Objective {
+        &*self.objective
     }
 
-    fn feed(&mut self, side: Side) -> Option<&mut Feed<'g>> {
-        match side {
-            Side::Strong => None,
-            Side::Other(i) => self.feeds.get_mut(i),
-        }
+    /// The numbers that the statistics of a step give.
+    pub fn metrics(&self) -> &[Metric] {
+        &self.metrics
+    }
+
+    fn source(&mut self, side: Side) -> Option<&mut Source<'g>> {
+        self.sources.get_mut(side.index().checked_sub(1)?)
     }
 
     /// Loads a model's weights.
@@ -168,17 +177,17 @@ impl<'g> Engine<'g> {
 
     /// Sets the step's scalars.
     pub fn set_scalars(&self, step: u64, scalars: &Scalars) {
-        self.memory.write(self.gpu, self.row.targets.schedule, 0, &scalars.row(step)[..HOST_SCALARS]);
+        self.memory.write(self.gpu, self.batch.targets.schedule, 0, &scalars.row(step)[..HOST_SCALARS]);
     }
 
     /// From now on gradients are held times a loss scale, which starts at `start`, a power of two, and moves on the device;
     /// it is part of [`Self::state`].
     pub fn scale_loss(&mut self, start: f32) {
         self.scales_loss = true;
-        self.memory.write(self.gpu, loss_scaling(self.row.targets.schedule), 0, &[start, 0.0]);
+        self.memory.write(self.gpu, loss_scaling(self.batch.targets.schedule), 0, &[start, 0.0]);
     }
 
-    /// Computes one packed row: the statistics of each token (zeros where it predicts no target), and gradients added to
+    /// Computes one micro-batch: the statistics of each token (zeros where it predicts no target), and gradients added to
     /// those that are there.
     ///
     /// # Errors
@@ -193,51 +202,52 @@ impl<'g> Engine<'g> {
     /// # Errors
     /// If the device fails.
     pub fn start_pass(&mut self, batch: &Batch, draw: Draw) -> Result<StartedPass, Error> {
-        let Config { vocab, hidden, .. } = self.strong.config;
-        let source = if let Loss::Mix(source) = self.loss { source } else { Source::Real };
-        let targets = self.row.upload((self.gpu, &self.memory), batch, draw, source, [vocab, hidden]);
-        for (feed, model) in self.feeds.iter_mut().zip(&self.others) {
-            feed.give((self.gpu, &self.memory), model, batch, targets.len())?;
+        let targets = self.upload(batch, draw);
+        for (source, model) in self.sources.iter_mut().zip(&self.models[1..]) {
+            source.provide((self.gpu, &self.memory), model, batch, targets.len())?;
         }
         if targets.is_empty() {
             self.pass.run_rows(self.gpu, 0)?;
             return Ok(StartedPass { targets, stats: None });
         }
-        let used = self.memory.slice(self.row.targets.stats.slice_rows(0, targets.len()));
+        let used = self.memory.slice(self.batch.targets.stats.slice_rows(0, targets.len()));
         let (results, profile) = (&mut self.results, self.profile.as_mut());
         let stats = self.pass.run_then_read(self.gpu, targets.len(), &used, results, profile)?;
         Ok(StartedPass { targets, stats: Some(stats) })
     }
 
-    /// Gives a model its hidden states of the samples to come; see [`Supply::Kept`].
-    pub fn keep(&mut self, side: Side, states: States) {
-        if let Some(feed) = self.feed(side) {
-            feed.keep(states);
+    /// The positions that predict a target, of a batch that is then on the device.
+    fn upload(&self, batch: &Batch, draw: Draw) -> Vec<usize> {
+        let Config { vocab, hidden, .. } = self.models[0].config;
+        self.batch.upload((self.gpu, &self.memory), batch, draw, &*self.objective, [vocab, hidden])
+    }
+
+    /// Sets the cached hidden states of an auxiliary model; see [`HiddenSource::Cached`].
+    pub fn cache(&mut self, side: Side, states: States) {
+        if let Some(source) = self.source(side) {
+            source.cache(states);
         }
     }
 
-    /// Says where the layers of a model are read; see [`Supply::Streamed`].
-    pub fn stream(&mut self, side: Side, source: Arc<dyn TensorSource>) {
-        if let Some(feed) = self.feed(side) {
-            feed.stream(source);
+    /// Sets where the layers of an auxiliary model are read; see [`HiddenSource::Streamed`].
+    pub fn stream(&mut self, side: Side, from: Arc<dyn TensorSource>) {
+        if let Some(source) = self.source(side) {
+            source.stream(from);
         }
     }
 
-    /// The final hidden states of a row's positions that predict a target, one after another; of an engine of
-    /// [`Loss::States`].
+    /// What the objective leaves for the host of each position that predicts a target, one after another.
     ///
     /// # Errors
     /// If the device fails.
-    pub fn states(&mut self, batch: &Batch) -> Result<Vec<f32>, Error> {
-        let Some(states) = self.states else { return Ok(Vec::new()) };
-        let quiet = Draw::quiet(StepKey::new(0, 0));
-        let Config { vocab, hidden, .. } = self.strong.config;
-        let targets = self.row.upload((self.gpu, &self.memory), batch, quiet, Source::Real, [vocab, hidden]);
+    pub fn result(&mut self, batch: &Batch) -> Result<Vec<f32>, Error> {
+        let Some(result) = self.result else { return Ok(Vec::new()) };
+        let targets = self.upload(batch, Draw::quiet(StepKey::new(0, 0)));
         if targets.is_empty() {
             return Ok(Vec::new());
         }
         self.pass.run(self.gpu)?;
-        Ok(self.memory.read(self.gpu, states.slice_rows(0, targets.len()))?)
+        Ok(self.memory.read(self.gpu, result.slice_rows(0, targets.len()))?)
     }
 
     /// The statistics of a pass, as [`Self::pass`] has them. Waits for that pass only.
@@ -264,9 +274,9 @@ impl<'g> Engine<'g> {
         self.profile.as_ref()
     }
 
-    /// From the next pass on, the i-th target's statistics tell of the strong logit of `tokens[i]`.
+    /// From the next pass on, the i-th target's statistics are of the main model's logit of `tokens[i]`.
     pub fn watch(&self, tokens: &[u32]) {
-        self.memory.write(self.gpu, self.row.targets.watched, 0, tokens);
+        self.memory.write(self.gpu, self.batch.targets.watched, 0, tokens);
     }
 
     /// Forgets the gradients so far.
@@ -292,7 +302,7 @@ impl<'g> Engine<'g> {
     }
 
     /// As [`Self::update`], without waiting: [`Self::norm`] has the norm. After one that is not finite, no update that is
-    /// started changes anything any more: by the time it is known, the next step is under way.
+    /// started changes anything any more: by the time it is known, the next step is in flight.
     ///
     /// # Errors
     /// If the device fails.
@@ -340,17 +350,17 @@ impl<'g> Engine<'g> {
         }))
     }
 
-    /// The tensors beside the strong model's weights that a resumed run needs, by name: both moments of everything
-    /// that learns, as they are held, a weak model that learns, and the loss scale where one moves.
+    /// The tensors beside the main model's weights that a resumed run needs, by name: both moments of everything that
+    /// learns, as they are stored, an auxiliary model that learns, and the loss scale where one moves.
     pub fn state(&self) -> Vec<(String, Vec<Tensor>)> {
         let mut state = Vec::new();
         let Some(adamw) = &self.adamw else { return state };
         if self.scales_loss {
-            state.push(("loss_scale".into(), vec![loss_scaling(self.row.targets.schedule)]));
+            state.push(("loss_scale".into(), vec![loss_scaling(self.batch.targets.schedule)]));
         }
         let mut moments = adamw.moments().zip(adamw.scales());
-        let others = self.others.iter().enumerate().map(|(i, model)| (format!("weak{i}."), model));
-        for (prefix, model) in [(String::new(), &self.strong)].into_iter().chain(others) {
+        for (i, model) in self.models.iter().enumerate() {
+            let prefix = i.checked_sub(1).map_or_else(String::new, |i| format!("weak{i}."));
             for stored in model.parameters() {
                 let name = format!("{prefix}{}", stored.parameter.name);
                 let count = stored.gradients.len();

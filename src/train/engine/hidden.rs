@@ -1,9 +1,9 @@
-//! What a pass is given of the models beside the strong one: hidden states that were kept on disk, or what the layers leave that
-//! run before the pass, each read from the model's folder. Of these, one is on the device at a time.
+//! Hidden-state sources: where a micro-batch has the final hidden states of a frozen model from. They are computed in it, or
+//! cached on disk, or streamed: the model's layers run before it, each read from the model's folder into the room of one.
 
 use std::sync::Arc;
 
-use super::{Error, Supply};
+use super::Error;
 use crate::{
     data::pack::Batch,
     formats::{States, TensorSource},
@@ -14,15 +14,26 @@ use crate::{
         tensor::{Memory, Role, Store, Tensor},
     },
     model::{self, Inputs, Model},
-    objective::Given,
+    objective::Hidden,
 };
 
-/// Where what a model is given comes from, planned.
-pub(super) enum Planned {
-    /// Nowhere: the pass computes all.
-    Pass,
+/// Where the final hidden states of a model come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HiddenSource {
+    /// Its layers are part of the micro-batch.
+    #[default]
+    Computed,
+    /// They were computed before and lie on disk: of the model there is only the head.
+    Cached,
+    /// Its layers run one after another before the micro-batch, each read from its folder: one is there at a time.
+    Streamed,
+}
+
+/// A hidden-state source, planned.
+pub(super) enum SourcePlan {
+    Computed,
     /// Words of two numbers, `[T, C / 2]`.
-    Kept(Tensor),
+    Cached(Tensor),
     /// Layers over `x` `[T, C]`.
     Streamed {
         x: Tensor,
@@ -32,13 +43,10 @@ pub(super) enum Planned {
     },
 }
 
-/// Where what a model is given comes from.
-pub(super) enum Feed<'g> {
-    /// Nowhere.
-    Pass,
-    /// A file.
-    Kept { words: Tensor, states: Option<States> },
-    /// Layers.
+/// A hidden-state source, loaded.
+pub(super) enum Source<'g> {
+    Computed,
+    Cached { words: Tensor, states: Option<States> },
     Streamed(Stream<'g>),
 }
 
@@ -50,16 +58,16 @@ pub(super) struct Stream<'g> {
     source: Option<Arc<dyn TensorSource>>,
 }
 
-impl Planned {
-    /// Declares and records what runs before a pass over `inputs`.
-    pub(super) fn new(store: &mut Store, model: &Model, supply: Supply, inputs: Inputs) -> Self {
+impl SourcePlan {
+    /// Declares and records what runs before a micro-batch over `inputs`.
+    pub(super) fn new(store: &mut Store, model: &Model, source: HiddenSource, inputs: Inputs) -> Self {
         let (tokens, width) = (inputs.tokens.cols, model.config.hidden);
         let mut declare = |cols| store.declare("hidden states", Role::Inputs, tokens, cols);
-        match supply {
-            Supply::Pass => Self::Pass,
+        match source {
+            HiddenSource::Computed => Self::Computed,
             // Whole words for numbers of two bytes each.
-            Supply::Kept => Self::Kept(declare(width.div_ceil(2))),
-            Supply::Streamed => {
+            HiddenSource::Cached => Self::Cached(declare(width.div_ceil(2))),
+            HiddenSource::Streamed => {
                 let x = declare(width);
                 let plan = |record: &dyn Fn(&mut Tape) -> Tensor| {
                     let mut tape = Tape::new();
@@ -75,28 +83,28 @@ impl Planned {
         }
     }
 
-    /// What the pass finds.
-    pub(super) fn given(&self) -> Given {
+    /// What the micro-batch finds.
+    pub(super) fn hidden(&self) -> Hidden {
         match *self {
-            Self::Pass => Given::Nothing,
-            Self::Kept(words) => Given::Kept(words),
-            Self::Streamed { x, .. } => Given::LastLayer(x),
+            Self::Computed => Hidden::Computed,
+            Self::Cached(words) => Hidden::Cached(words),
+            Self::Streamed { x, .. } => Hidden::LastLayer(x),
         }
     }
 
-    /// The plans of what runs before a pass.
+    /// The plans of what runs before a micro-batch.
     pub(super) fn plans(&self) -> Vec<&Plan> {
         match self {
             Self::Streamed { embeddings, layers, .. } => {
                 [embeddings].into_iter().chain(layers.iter().map(|(_, plan)| plan)).collect()
             }
-            Self::Pass | Self::Kept(_) => Vec::new(),
+            Self::Computed | Self::Cached(_) => Vec::new(),
         }
     }
 
-    /// Bytes that a pass writes through the queue for it.
+    /// Bytes that a micro-batch writes through the queue for it.
     pub(super) fn written(&self) -> u64 {
-        if let Self::Kept(words) = self { words.bytes() } else { 0 }
+        if let Self::Cached(words) = self { words.bytes() } else { 0 }
     }
 
     /// Bytes of the pieces through which layers of a model come.
@@ -106,12 +114,12 @@ impl Planned {
     }
 
     /// Makes its programs.
-    pub(super) fn load<'g>(&self, gpu: &'g Gpu, memory: &Memory, slots: &Slots) -> Feed<'g> {
+    pub(super) fn load<'g>(&self, gpu: &'g Gpu, memory: &Memory, slots: &Slots) -> Source<'g> {
         let load = |plan: &Plan| plan.load_over(gpu, memory, slots);
         match self {
-            Self::Pass => Feed::Pass,
-            Self::Kept(words) => Feed::Kept { words: *words, states: None },
-            Self::Streamed { embeddings, layers, .. } => Feed::Streamed(Stream {
+            Self::Computed => Source::Computed,
+            Self::Cached(words) => Source::Cached { words: *words, states: None },
+            Self::Streamed { embeddings, layers, .. } => Source::Streamed(Stream {
                 embeddings: load(embeddings),
                 layers: layers.iter().map(|(layer, plan)| (*layer, load(plan))).collect(),
                 upload: Upload::new(gpu),
@@ -121,10 +129,10 @@ impl Planned {
     }
 }
 
-impl Feed<'_> {
+impl Source<'_> {
     /// Takes the states of the samples to come.
-    pub(super) fn keep(&mut self, from: States) {
-        if let Self::Kept { states, .. } = self {
+    pub(super) fn cache(&mut self, from: States) {
+        if let Self::Cached { states, .. } = self {
             *states = Some(from);
         }
     }
@@ -136,8 +144,8 @@ impl Feed<'_> {
         }
     }
 
-    /// Gives the pass what it wants of a row that is uploaded already and has so many `targets`.
-    pub(super) fn give(
+    /// Provides the hidden states of a packed sequence that is uploaded already and has so many `targets`.
+    pub(super) fn provide(
         &mut self,
         (gpu, memory): (&Gpu, &Memory),
         model: &Model,
@@ -145,16 +153,16 @@ impl Feed<'_> {
         targets: usize,
     ) -> Result<(), Error> {
         match self {
-            Self::Pass => Ok(()),
-            Self::Kept { words, states } => {
+            Self::Computed => Ok(()),
+            Self::Cached { words, states } => {
                 let mut bytes = Vec::new();
-                let in_row = batch.examples.iter().filter_map(|placed| Some((states.as_ref()?, placed.idx)));
-                for (states, sample) in in_row {
+                let in_sequence = batch.examples.iter().filter_map(|placed| Some((states.as_ref()?, placed.idx)));
+                for (states, sample) in in_sequence {
                     states.read(sample, &mut bytes).map_err(model::Error::from)?;
                 }
                 let each = 2 * model.config.hidden;
                 if bytes.len() != each * targets {
-                    return Err(Error::NotKept { positions: bytes.len() / each, targets });
+                    return Err(Error::NotCached { positions: bytes.len() / each, targets });
                 }
                 bytes.resize(bytes.len().next_multiple_of(4), 0);
                 memory.write(gpu, *words, 0, &bytes);

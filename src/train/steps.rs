@@ -1,33 +1,33 @@
-//! The steps of a phase, one after the other: while the device computes one, the host packs the next, and then learns the
-//! numbers of the one before.
+//! The training loop's steps, one after the other: while the device computes one, the host packs the next, and then collects
+//! the numbers of the one before.
 
 use std::{path::PathBuf, time::Instant};
 
 use super::{
-    Error, Means, Phase,
+    Error, Phase,
     probe::{Baseline, Probe},
     rows, save,
 };
 use crate::{
     data::{pack::Batch, random::StepKey},
     graph::optim::Scalars,
-    objective::{Draw, Source},
-    report::{self, Event, MixStep, Report, Step},
-    train::engine::{Engine, Loss, Side, StartedPass, StartedUpdate},
+    objective::{Averages, Means, Position},
+    report::{self, Event, Number, Numbers, Report, Step},
+    train::engine::{Engine, Side, StartedPass, StartedUpdate},
 };
 
 /// Steps before those that are profiled: drivers compile shaders in the first, the second sets the pace.
 const WARM_UP: u64 = 2;
 
-/// A phase under way: what moves from step to step beside weights and moments.
-pub(super) struct Course<'a, 'g> {
+/// What moves from step to step beside weights and moments.
+pub(super) struct Steps<'a, 'g> {
     engine: &'a mut Engine<'g>,
     phase: &'a Phase<'a>,
-    /// Lambda of the next step, as far as it is known.
-    lambda: f64,
+    /// What the next step's scalars depend on, where they do.
+    feedback: Option<f64>,
     probe: Option<Probe>,
     /// The step whose numbers are still on the device.
-    under_way: Option<UnderWay>,
+    in_flight: Option<InFlight>,
     /// When the last numbers came.
     last: Instant,
     loss: Option<f64>,
@@ -35,7 +35,7 @@ pub(super) struct Course<'a, 'g> {
     started: u64,
 }
 
-struct UnderWay {
+struct InFlight {
     /// Its number, from 0.
     step: u64,
     scalars: Scalars,
@@ -43,54 +43,54 @@ struct UnderWay {
     update: StartedUpdate,
 }
 
-impl<'a, 'g> Course<'a, 'g> {
-    /// Begins with this lambda; `baseline` is that of a checkpoint.
+impl<'a, 'g> Steps<'a, 'g> {
+    /// Begins with this feedback; `baseline` is that of a checkpoint.
     pub(super) fn new(
         engine: &'a mut Engine<'g>,
         phase: &'a Phase<'a>,
-        lambda: f64,
+        feedback: Option<f64>,
         baseline: Option<Baseline>,
     ) -> Result<Self, Error> {
         let probe = match phase.diagnostics {
             0 => None,
             _ => Probe::new(phase.examples, engine.tokens(), phase.seed, baseline)?,
         };
-        Ok(Self { engine, phase, lambda, probe, under_way: None, last: Instant::now(), loss: None, started: 0 })
+        Ok(Self { engine, phase, feedback, probe, in_flight: None, last: Instant::now(), loss: None, started: 0 })
     }
 
     /// Looks at the probe for the first time, unless a checkpoint has that look.
     pub(super) fn look_first(&mut self, start: u64) -> Result<(), Error> {
         if let Some(probe) = self.probe.as_mut().filter(|probe| probe.baseline().is_none()) {
-            self.engine.set_scalars(start, &Scalars { lambda: self.lambda, ..self.phase.scalars });
+            let scalars = scalars(self.engine, self.phase, self.feedback, start);
+            self.engine.set_scalars(start, &scalars);
             probe.look(self.engine)?;
         }
         self.last = Instant::now();
         Ok(())
     }
 
-    /// Starts a step on these examples and tells the numbers of the one before, or those of this one where something waits
+    /// Starts a step on these examples and emits the numbers of the one before, or those of this one where something waits
     /// for them.
     pub(super) fn step(&mut self, indices: &[usize], step: u64, report: &mut Report) -> Result<(), Error> {
         let phase = self.phase;
-        let planned = phase.mixing.planned(phase.scalars.lambda, step, phase.steps);
         let profile_begins = phase.profile && self.started == WARM_UP;
-        if planned.is_none() || profile_begins {
-            self.settle(report)?;
+        if self.feedback.is_some() || profile_begins {
+            self.collect(report)?;
         }
         if profile_begins {
             self.engine.start_profile();
         }
         self.started += 1;
-        let started = self.start(indices, step, planned.unwrap_or(self.lambda));
-        self.settle(report)?;
-        self.under_way = Some(started?);
-        if self.looks_after(step) { self.settle(report) } else { Ok(()) }
+        let started = self.start(indices, step);
+        self.collect(report)?;
+        self.in_flight = Some(started?);
+        if self.looks_after(step) { self.collect(report) } else { Ok(()) }
     }
 
-    /// Tells the numbers of the step under way, if there is one, as soon as they are there.
-    pub(super) fn settle(&mut self, report: &mut Report) -> Result<(), Error> {
-        let Some(under_way) = self.under_way.take() else { return Ok(()) };
-        let done = self.finish(under_way)?;
+    /// Emits the numbers of the step in flight, if there is one, as soon as they are there.
+    pub(super) fn collect(&mut self, report: &mut Report) -> Result<(), Error> {
+        let Some(in_flight) = self.in_flight.take() else { return Ok(()) };
+        let done = self.finish(in_flight)?;
         self.loss = Some(done.loss);
         let overflow = done.loss_scale.filter(|_| done.skipped).map(|scale| {
             format!(
@@ -102,8 +102,8 @@ impl<'a, 'g> Course<'a, 'g> {
         Ok(overflow.iter().try_for_each(|text| report.event(&Event::Note(text)))?)
     }
 
-    /// Tells what was profiled, if anything was, and writes it down.
-    pub(super) fn tell_profile(&self, report: &mut Report) -> Result<(), Error> {
+    /// Emits what was profiled, if anything was, and writes it down.
+    pub(super) fn emit_profile(&self, report: &mut Report) -> Result<(), Error> {
         let Some(profile) = self.engine.profile() else {
             let few = format!("nothing was profiled: that begins after {WARM_UP} steps");
             return if self.phase.profile { Ok(report.event(&Event::Warning(&few))?) } else { Ok(()) };
@@ -114,15 +114,15 @@ impl<'a, 'g> Course<'a, 'g> {
         Ok(report.event(&Event::Profiled(&profile))?)
     }
 
-    /// Loss of the last step told.
+    /// Loss of the last step whose numbers are there.
     pub(super) fn loss(&self) -> Option<f64> {
         self.loss
     }
 
-    /// Saves a checkpoint after `step` steps, all of which are settled.
+    /// Saves a checkpoint after `step` steps, all of which are collected.
     pub(super) fn save(&mut self, step: u64) -> Result<PathBuf, Error> {
         let baseline = self.probe.as_ref().and_then(Probe::baseline).cloned();
-        let path = save::save(self.engine, self.phase, self.lambda, baseline, step)?;
+        let path = save::save(self.engine, self.phase, self.feedback, baseline, step)?;
         self.last = Instant::now();
         Ok(path)
     }
@@ -132,26 +132,22 @@ impl<'a, 'g> Course<'a, 'g> {
         self.probe.is_some() && (next.is_multiple_of(every) || next == self.phase.steps)
     }
 
-    fn start(&mut self, indices: &[usize], step: u64, lambda: f64) -> Result<UnderWay, Error> {
-        let Phase { examples, schedule, noise, .. } = self.phase;
+    fn start(&mut self, indices: &[usize], step: u64) -> Result<InFlight, Error> {
+        let examples = self.phase.examples;
         let batches = rows(examples, indices, self.engine.tokens())?;
-        let longest = || indices.iter().map(|i| examples[*i].ids.len()).max();
-        let draw = Draw {
-            key: StepKey::new(self.phase.seed, step),
-            alpha: noise.alpha,
-            padded: if noise.padded { longest() } else { None },
-        };
-        let scalars = Scalars { lr: schedule.rate(step), lambda, ..self.phase.scalars };
+        let longest = indices.iter().map(|i| examples[*i].ids.len()).max().unwrap_or(0);
+        let draw = self.engine.objective().draw(StepKey::new(self.phase.seed, step), longest);
+        let scalars = scalars(self.engine, self.phase, self.feedback, step);
         self.engine.set_scalars(step, &scalars);
         let mut passes = Vec::with_capacity(batches.len());
         for batch in batches {
             let started = self.engine.start_pass(&batch, draw)?;
             passes.push((batch, started));
         }
-        Ok(UnderWay { step, scalars, passes, update: self.engine.start_update()? })
+        Ok(InFlight { step, scalars, passes, update: self.engine.start_update()? })
     }
 
-    fn finish(&mut self, UnderWay { step, scalars, passes, update }: UnderWay) -> Result<Step, Error> {
+    fn finish(&mut self, InFlight { step, scalars, passes, update }: InFlight) -> Result<Step, Error> {
         let (mut means, mut tokens) = (Means::default(), 0);
         for (batch, started) in passes {
             means.add(&self.engine.stats(started)?, &batch.weights);
@@ -174,13 +170,16 @@ impl<'a, 'g> Course<'a, 'g> {
             };
             return Err(Error::NotFinite { step: step + 1, loss, grad_norm, saved, scaled });
         }
-        self.lambda = self.phase.mixing.next(scalars.lambda, means.amplification(scalars.lambda));
+        self.feedback = self.feedback.map(|feedback| self.engine.objective().next(feedback, &means));
         let looks = self.looks_after(step);
         let probed = match self.probe.as_mut().filter(|_| looks) {
             Some(probe) => Some(probe.look(self.engine)?),
             None => None,
         };
-        let vocab = self.engine.model(Side::Strong).map_or(1, |model| model.config.vocab);
+        let vocab = self.engine.model(Side::Main).map_or(1, |model| model.config.vocab) as f64;
+        let averages = Averages { means, lambda: scalars.lambda, vocab };
+        let metrics = self.engine.metrics().iter();
+        let metrics = metrics.map(|m| Number { name: m.name, value: (m.of)(&averages), brief: m.brief }).collect();
         let before = std::mem::replace(&mut self.last, Instant::now());
         Ok(Step {
             step: step + 1,
@@ -191,9 +190,7 @@ impl<'a, 'g> Course<'a, 'g> {
             seconds: (self.last - before).as_secs_f64(),
             peak_bytes: self.engine.peak(),
             planned_bytes: self.phase.planned,
-            margin: means.margin(),
-            strong: (self.engine.loss() != Loss::Mix(Source::Blended)).then(|| means.strong(vocab)),
-            mix: mix(self.engine.loss(), &means, scalars.lambda, vocab),
+            metrics: Numbers(metrics),
             loss_scale: scaled.then(|| f64::from(updated.loss_scale)),
             skipped: updated.is_skipped(),
             probed,
@@ -201,18 +198,9 @@ impl<'a, 'g> Course<'a, 'g> {
     }
 }
 
-/// What is told of a second set of logits, if the loss has one.
-fn mix(loss: Loss, means: &Means, lambda: f64, vocab: usize) -> Option<MixStep> {
-    match loss {
-        Loss::Sft { .. } | Loss::States => None,
-        Loss::Distill => Some(means.mix(None, vocab)),
-        // No kernel computes what needs none.
-        Loss::Mix(Source::Uniform) => {
-            let mut mix = means.mix(Some(lambda), vocab);
-            mix.weak.iter_mut().for_each(|weak| weak.entropy_weak = (vocab as f64).ln());
-            Some(mix)
-        }
-        Loss::Mix(Source::Blended) => Some(means.blend(Some(lambda))),
-        Loss::Mix(_) => Some(means.mix(Some(lambda), vocab)),
-    }
+/// The scalars of a step.
+fn scalars(engine: &Engine<'_>, phase: &Phase<'_>, feedback: Option<f64>, step: u64) -> Scalars {
+    let mut scalars = Scalars { lr: phase.schedule.rate(step), ..phase.scalars };
+    engine.objective().scalars(Position { step, of: phase.steps }, feedback, &mut scalars);
+    scalars
 }
