@@ -1,8 +1,6 @@
 //! What happens in a run, as data, and the trait of what takes it. Rooms that compute emit events and know nothing else of
 //! reporting.
 
-use std::path::Path;
-
 use serde::{Deserialize, Serialize, Serializer};
 
 /// Something that happened in a run.
@@ -38,9 +36,9 @@ pub enum Event<'a> {
         seconds: f64,
     },
     /// A checkpoint is whole.
-    CheckpointSaved {
-        /// Its folder.
-        path: &'a Path,
+    Saved {
+        /// Where it is, in words.
+        place: &'a str,
         /// The step after which it was taken.
         step: u64,
     },
@@ -66,8 +64,43 @@ pub enum Event<'a> {
     Profiled(&'a Profile),
     /// Something worth knowing.
     Note(&'a str),
-    /// Something that may not be what the user wants.
-    Warning(&'a str),
+    /// Something that may not be what the user wants, and that the user can act on.
+    Warning {
+        /// Tells its kind to a program.
+        code: WarningCode,
+        /// What it is and what to do.
+        text: &'a str,
+    },
+}
+
+/// The kind of a warning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WarningCode {
+    /// Rows of a data file were cut or left out.
+    Data,
+    /// A checkpoint was passed over.
+    Checkpoint,
+    /// A number format or a kernel is not used on this device.
+    Device,
+    /// Nothing was profiled.
+    NothingProfiled,
+    /// A measurement is not what was published.
+    Task,
+}
+
+/// Any error, of those that take events or keep checkpoints.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Takes the events of a run, and has the clock that times them.
+pub trait Observer {
+    /// Takes an event.
+    ///
+    /// # Errors
+    /// If it has to be kept and cannot be.
+    fn event(&mut self, event: &Event<'_>) -> Result<(), BoxError>;
+
+    /// Seconds since some moment.
+    fn seconds(&self) -> f64;
 }
 
 /// A named number.
@@ -88,6 +121,16 @@ pub struct Numbers(pub Vec<Number>);
 impl Serialize for Numbers {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|number| (number.name, number.value)))
+    }
+}
+
+/// What each hook found, under its name.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Looks(pub Vec<(&'static str, Numbers)>);
+
+impl Serialize for Looks {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, numbers)| (name, numbers)))
     }
 }
 
@@ -119,9 +162,9 @@ pub struct Step {
     /// Whether gradients overflowed at that scale, so that the step changed nothing else.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skipped: bool,
-    /// What a look at the probe found, where it was due.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub probed: Option<Numbers>,
+    /// What was found by those that looked at the run after this step.
+    #[serde(flatten)]
+    pub looks: Looks,
 }
 
 /// Time on the device in some optimizer steps.

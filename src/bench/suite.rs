@@ -19,7 +19,7 @@ use crate::{
         tune::{self, Effort, Told},
     },
     graph::ops,
-    report::{Event, Report},
+    report::{Event, Report, WarningCode},
     train::engine,
 };
 
@@ -203,7 +203,7 @@ impl Run<'_> {
         let tell = |what| match what {
             // Every shape would have a line of its own.
             Told::Note(_) => {}
-            Told::Warning(text) => self.tell(&Event::Warning(&text)),
+            Told::Warning(text) => self.tell(&Event::Warning { code: WarningCode::Device, text: &text }),
         };
         let go_on = || !stop.load(Ordering::Relaxed);
         Ok(tune::settle(gpu, ops::families(), work, options, folder.as_deref(), go_on, tell)?)

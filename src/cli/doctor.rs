@@ -7,7 +7,7 @@ use crate::{
     bench,
     doctor::{self, Error as Fault},
     gpu::{self, tune},
-    report::{self, Event},
+    report::{self, Event, WarningCode},
     session::Error,
 };
 
@@ -20,7 +20,7 @@ pub(super) fn run(args: &DevicesArgs, json: bool, stop: &AtomicBool) -> Result<(
             && let Err(error) = findings.keep(context.gpu, &folder)
         {
             let text = format!("what is wrong is not kept for runs to heed: {error}");
-            context.report.event(&Event::Warning(&text))?;
+            context.report.event(&Event::Warning { code: WarningCode::Device, text: &text })?;
         }
         Ok(findings)
     })?;

@@ -1,15 +1,12 @@
 //! Entropy and loss of every sample under one model: forward passes only.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{
     data::{Example, curriculum::EntropyRow, random::StepKey},
+    events::{Event, Observer},
     graph::ops::head_loss::{ENTROPY, LOSS, MARGIN},
     objective::{Draw, Means, TokenStats},
-    report::{Event, Report},
     train::{self, Error, engine::Engine},
 };
 
@@ -33,14 +30,14 @@ pub fn score(
     engine: &mut Engine<'_>,
     name: &str,
     examples: &[Example],
-    report: &mut Report,
+    observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Option<Vec<Scored>>, Error> {
-    report.event(&Event::PhaseStarted { name, unit: "sample", total: examples.len() as u64, done: 0 })?;
-    let began = Instant::now();
+    observer.event(&Event::PhaseStarted { name, unit: "sample", total: examples.len() as u64, done: 0 })?;
+    let began = observer.seconds();
     let mut scored = Vec::with_capacity(examples.len());
     for group in examples.chunks(GROUP) {
-        let started = Instant::now();
+        let started = observer.seconds();
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -56,12 +53,13 @@ pub fn score(
         }
         scored.extend(found.into_iter().flatten());
         let tokens = group.iter().map(|example| example.ids.len() as u64).sum();
-        let seconds = started.elapsed().as_secs_f64();
-        report.event(&Event::Progress { done: scored.len() as u64, tokens, seconds })?;
+        let seconds = observer.seconds() - started;
+        observer.event(&Event::Progress { done: scored.len() as u64, tokens, seconds })?;
     }
     let loss = mean_loss(&scored);
     let summary = format!("loss {loss:.4}");
-    report.event(&Event::PhaseFinished { name, seconds: began.elapsed().as_secs_f64(), summary: &summary })?;
+    let seconds = observer.seconds() - began;
+    observer.event(&Event::PhaseFinished { name, seconds, summary: &summary })?;
     Ok(Some(scored))
 }
 
@@ -73,17 +71,18 @@ pub fn measure(
     engine: &mut Engine<'_>,
     name: &str,
     examples: &[Example],
-    report: &mut Report,
+    observer: &mut dyn Observer,
 ) -> Result<Means, Error> {
-    let began = Instant::now();
-    report.event(&Event::PhaseStarted { name, unit: "sample", total: examples.len() as u64, done: 0 })?;
+    let began = observer.seconds();
+    observer.event(&Event::PhaseStarted { name, unit: "sample", total: examples.len() as u64, done: 0 })?;
     let indices: Vec<usize> = (0..examples.len()).collect();
     let mut means = Means::default();
     for batch in train::rows(examples, &indices, engine.tokens())? {
         means.add(&engine.pass(&batch, Draw::quiet(StepKey::new(0, 0)))?, &batch.weights);
     }
     let summary = format!("loss {:.4}", means.loss());
-    report.event(&Event::PhaseFinished { name, seconds: began.elapsed().as_secs_f64(), summary: &summary })?;
+    let seconds = observer.seconds() - began;
+    observer.event(&Event::PhaseFinished { name, seconds, summary: &summary })?;
     Ok(means)
 }
 

@@ -16,14 +16,16 @@ use crate::{
     settings::Config,
 };
 
-pub(super) const SFT: Method = Method {
+pub(super) const METHODS: &[Method] = &[SFT, NEFTUNE];
+
+const SFT: Method = Method {
     name: "sft",
     settings: &["label_smoothing"],
     objective: |config| Arc::new(CrossEntropy { label_smoothing: config.label_smoothing, noise: None }),
     compare: |_, _, _| {},
 };
 
-pub(super) const NEFTUNE: Method = Method {
+const NEFTUNE: Method = Method {
     name: "neftune",
     settings: &["label_smoothing", "noise_alpha", "noise_padded"],
     objective: |&Config { label_smoothing, noise_alpha: alpha, noise_padded: padded, .. }| {

@@ -19,7 +19,9 @@ use crate::{
     settings::Config,
 };
 
-pub(super) const DISTILL: Method = Method {
+pub(super) const METHODS: &[Method] = &[UNDIAL, DISTILL, SELF_DISTILL];
+
+const DISTILL: Method = Method {
     name: "distill",
     settings: &["temperature", "hard_share"],
     objective: |config| {
@@ -30,14 +32,14 @@ pub(super) const DISTILL: Method = Method {
     compare: |arm, comparison, _| arm.teacher.clone_from(&comparison.teacher),
 };
 
-pub(super) const SELF_DISTILL: Method = Method {
+const SELF_DISTILL: Method = Method {
     name: "self-distill",
     objective: |config| Arc::new(Distill::of(config, Origin::Start)),
     compare: |arm, _, earlier| arm.teacher = Some(earlier.into()),
     ..DISTILL
 };
 
-pub(super) const UNDIAL: Method = Method {
+const UNDIAL: Method = Method {
     name: "undial",
     settings: &["undial_beta", "hard_share"],
     objective: |config| {

@@ -15,16 +15,19 @@ use crate::{
     graph::{
         ops::{
             self,
-            head_loss::{Second, head_loss},
+            head_loss::{Head, Second, head_loss, observe},
         },
         optim::Scalars,
         tape::Tape,
         tensor::Tensor,
     },
+    model::Model,
     settings::{Config, LambdaSchedule, WeakSource},
 };
 
-pub(super) const MIX: Method = Method {
+pub(super) const METHODS: &[Method] = &[MIX];
+
+const MIX: Method = Method {
     name: "mix",
     settings: &[
         "label_smoothing",
@@ -54,8 +57,10 @@ pub struct Mix {
     /// Share of each target that is spread evenly over the vocabulary.
     pub label_smoothing: f64,
     /// Where all models share one frozen head, mix their hidden states before it: a product less, and no statistics of each
-    /// model alone.
+    /// model alone unless it `observes`.
     pub blends: bool,
+    /// Compute statistics of each model alone even where the loss does without.
+    pub observes: bool,
 }
 
 impl Mix {
@@ -79,7 +84,8 @@ impl Mix {
             weak: origins.into_iter().enumerate().map(|(i, origin)| (origin, share(i))).collect(),
             learns: config.trains_weak(),
             source: config.weak_source,
-            blends: lambda.schedule != LambdaSchedule::Adaptive && config.diagnostics == 0,
+            blends: lambda.schedule != LambdaSchedule::Adaptive,
+            observes: config.diagnostics > 0,
             lambda,
             label_smoothing: config.label_smoothing,
         }
@@ -89,7 +95,7 @@ impl Mix {
     pub fn fixed(count: usize, learns: bool, lambda: f64) -> Self {
         let weak = vec![(Origin::Start, 1.0 / count as f64); count];
         let (source, lambda, label_smoothing) = (WeakSource::Real, Lambda::constant(lambda), 0.0);
-        Self { weak, learns, source, lambda, label_smoothing, blends: false }
+        Self { weak, learns, source, lambda, label_smoothing, blends: false, observes: false }
     }
 
     /// Whether hidden states are mixed: the heads are one matrix that nobody learns, and no logits are capped.
@@ -100,6 +106,15 @@ impl Mix {
             |weak: &Forward<'_>| weak.model.head_weight() == head && weak.model.config.final_softcap.is_none();
         self.blends && self.source == WeakSource::Real && !learns && models.auxiliaries.iter().all(shares)
     }
+}
+
+/// Heads over hidden states of which each has a share. Logits are linear in hidden states: a share of these is a share of
+/// those.
+fn heads<'a>(tape: &mut Tape, weak: &[(&'a Model, Tensor, f32)]) -> Vec<Head<'a>> {
+    let head = |&(model, hidden, share): &(&'a Model, Tensor, f32)| {
+        model.head(if share == 1.0 { hidden } else { ops::scale(tape, hidden, share) })
+    };
+    weak.iter().map(head).collect()
 }
 
 impl Objective for Mix {
@@ -113,34 +128,34 @@ impl Objective for Mix {
 
     fn record(&self, tape: &mut Tape, models: &Models<'_>, batch: MicroBatch, settings: Settings) -> Option<Tensor> {
         let hidden = Forward::computed(models.main).hidden(tape, batch, settings);
-        let weak = models.auxiliaries.iter().zip(&self.weak).map(|(weak, (_, share))| (*weak, *share as f32));
-        let (head, second) = if self.blends(models) {
-            let blended = weak.fold(hidden, |hidden, (weak, share)| {
-                let weak = weak.hidden(tape, batch, settings);
-                ops::blend(tape, hidden, weak, share, batch.targets.schedule)
+        let weak = models.auxiliaries.iter().zip(&self.weak);
+        let weak: Vec<_> =
+            weak.map(|(weak, (_, share))| (weak.model, weak.hidden(tape, batch, settings), *share as f32)).collect();
+        let main = models.main.head(hidden);
+        if self.blends(models) {
+            let blended = weak.iter().fold(hidden, |hidden, (_, weak, share)| {
+                ops::blend(tape, hidden, *weak, *share, batch.targets.schedule)
             });
-            (models.main.head(blended), Second::None)
-        } else {
-            let weak = weak.map(|(weak, share)| {
-                let hidden = weak.hidden(tape, batch, settings);
-                // Logits are linear in hidden states: a share of these is a share of those.
-                weak.model.head(if share == 1.0 { hidden } else { ops::scale(tape, hidden, share) })
-            });
-            let second = match self.source {
-                WeakSource::Real => Second::Weak(weak.collect()),
-                WeakSource::Shuffled => Second::Turned(weak.collect()),
-                WeakSource::EntropyMatched => Second::Synthetic(weak.collect()),
-                WeakSource::Uniform => Second::None,
-            };
-            (models.main.head(hidden), second)
+            head_loss(tape, models.main.head(blended), &Second::None, batch.targets, settings.chunk);
+            if self.observes {
+                let second = Second::Weak(heads(tape, &weak));
+                observe(tape, main, &second, batch.targets, settings.chunk);
+            }
+            return None;
+        }
+        let second = match self.source {
+            WeakSource::Real => Second::Weak(heads(tape, &weak)),
+            WeakSource::Shuffled => Second::Turned(heads(tape, &weak)),
+            WeakSource::EntropyMatched => Second::Synthetic(heads(tape, &weak)),
+            WeakSource::Uniform => Second::None,
         };
-        head_loss(tape, head, &second, batch.targets, settings.chunk);
+        head_loss(tape, main, &second, batch.targets, settings.chunk);
         None
     }
 
     fn metrics(&self, models: &Models<'_>) -> Vec<Metric> {
         let margin = metrics::MARGIN;
-        if self.blends(models) {
+        if self.blends(models) && !self.observes {
             let [entropy, gradient] = metrics::MIXED;
             return vec![margin, metrics::LAMBDA, entropy.brief("H", 3), gradient];
         }

@@ -100,16 +100,17 @@ pub struct Method {
 }
 
 /// Every method.
-pub const METHODS: &[Method] =
-    &[cross_entropy::SFT, cross_entropy::NEFTUNE, distill::UNDIAL, distill::DISTILL, distill::SELF_DISTILL, mix::MIX];
+pub fn methods() -> impl Iterator<Item = &'static Method> {
+    [cross_entropy::METHODS, distill::METHODS, mix::METHODS].into_iter().flatten()
+}
 
 /// The method of these settings; of `wmss`, that of its joint phase.
 pub fn method(config: &Config) -> &'static Method {
     let name = match config.method {
-        settings::Method::Wmss => mix::MIX.name.into(),
+        settings::Method::Wmss => "mix".into(),
         method => method.to_string(),
     };
-    METHODS.iter().find(|method| method.name == name).unwrap_or(&cross_entropy::SFT)
+    methods().find(|method| method.name == name).unwrap_or(&cross_entropy::METHODS[0])
 }
 
 /// The objective of these settings.

@@ -25,7 +25,7 @@ use crate::{
         task::Kind,
     },
     infer::{Next, Request, Sampling, Slots, SlotsPlan},
-    report::Event,
+    report::{Event, WarningCode},
     settings::Config,
     train::engine,
 };
@@ -90,7 +90,9 @@ pub fn task(context: &mut Context<'_>, config: &Config, run: &TaskRun) -> Result
     let source = Source::of(config)?;
     let loaded = eval::task::load(run.task, &run.file)?;
     if let Some(other) = loaded.other_count {
-        context.report.event(&Event::Warning(&format!("{}: {other}", run.file.display())))?;
+        context
+            .report
+            .event(&Event::Warning { code: WarningCode::Task, text: &format!("{}: {other}", run.file.display()) })?;
     }
     let style = run.style.unwrap_or_else(|| Style::default_for(source.tokenizer.has_chat_template()));
     let shots = shots(run, style, &loaded.shots)?;
@@ -239,7 +241,7 @@ impl Session<'_, '_> {
             let made_for = self.source.config.max_positions;
             if capacity > made_for {
                 let text = format!("texts may reach {capacity} tokens; the model was made for {made_for}");
-                self.context.report.event(&Event::Warning(&text))?;
+                self.context.report.event(&Event::Warning { code: WarningCode::Task, text: &text })?;
             }
             let memory = self.config.memory.map(|size| size.0).or(self.context.gpu.available());
             let shape = trust::heeding(self.context, self.source.config.clone())?;

@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::format::{bytes, count, duration};
-use super::{Event, Step};
+use super::{Error, Event, Sink, Step};
 
 const HEAD: Style = Style::new().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
@@ -27,7 +27,7 @@ pub struct Console {
     phase: Option<Phase>,
 }
 
-/// What is known of the phase that is under way.
+/// What is known of the phase that runs.
 struct Phase {
     name: String,
     unit: String,
@@ -59,7 +59,7 @@ impl Console {
         Self { out: Box::new(out), on_terminal: false, phase: None }
     }
 
-    pub(super) fn event(&mut self, event: &Event<'_>) {
+    fn show(&mut self, event: &Event<'_>) {
         match event {
             Event::RunStarted { title, facts } => {
                 self.say(&format!("{HEAD}{title}{HEAD:#}"));
@@ -69,9 +69,7 @@ impl Console {
             Event::PhaseStarted { name, unit, total, done } => self.start(name, unit, *total, *done),
             Event::Step(step) => self.advance(step.step, step.tokens, step.seconds, numbers(step)),
             Event::Progress { done, tokens, seconds } => self.advance(*done, *tokens, *seconds, Default::default()),
-            Event::CheckpointSaved { path, step } => {
-                self.say(&format!("saved step {} in {}", count(*step), path.display()));
-            }
+            Event::Saved { place, step } => self.say(&format!("saved step {} in {place}", count(*step))),
             Event::PhaseFinished { name, seconds, summary } => {
                 self.clear();
                 let comma = if summary.is_empty() { "" } else { ", " };
@@ -85,7 +83,7 @@ impl Console {
             }
             Event::Profiled(profile) => self.say(profile.render().trim_end()),
             Event::Note(text) => self.say(text),
-            Event::Warning(text) => self.say(&format!("{WARNING}warning:{WARNING:#} {text}")),
+            Event::Warning { text, .. } => self.say(&format!("{WARNING}warning:{WARNING:#} {text}")),
         }
     }
 
@@ -139,6 +137,13 @@ impl Console {
         if let Some(Phase { bar: Some(bar), .. }) = self.phase.take() {
             bar.finish_and_clear();
         }
+    }
+}
+
+impl Sink for Console {
+    fn event(&mut self, event: &Event<'_>) -> Result<(), Error> {
+        self.show(event);
+        Ok(())
     }
 }
 
@@ -212,11 +217,10 @@ fn bar(name: &str, total: u64, done: u64) -> ProgressBar {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::events::{Number, Numbers};
+    use crate::events::{Number, Numbers, WarningCode};
 
     #[derive(Clone, Default)]
     struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -234,7 +238,7 @@ mod tests {
     fn shown(events: &[Event<'_>]) -> String {
         let captured = Captured::default();
         let mut console = Console::lines(captured.clone());
-        events.iter().for_each(|event| console.event(event));
+        events.iter().for_each(|event| console.show(event));
         String::from_utf8(captured.0.lock().unwrap().clone()).unwrap()
     }
 
@@ -272,9 +276,9 @@ mod tests {
             phase(2, 0),
             step(1, 0.5),
             Event::Step(Box::new(mixed)),
-            Event::CheckpointSaved { path: Path::new("out"), step: 2 },
+            Event::Saved { place: "out", step: 2 },
             Event::PhaseFinished { name: "sft", seconds: 1.0, summary: "loss 1.5" },
-            Event::Warning("warm"),
+            Event::Warning { code: WarningCode::Data, text: "warm" },
             Event::Note("note"),
         ]);
         let want = [

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Error, Step};
+use super::{Error, Event, Sink, Step};
 
 /// An open file of metrics.
 #[derive(Debug)]
@@ -28,16 +28,18 @@ impl Metrics {
         Ok(Self { path: path.to_path_buf(), file })
     }
 
-    /// Appends a step.
-    ///
-    /// # Errors
-    /// [`Error::Metrics`] with the file's name.
-    pub fn write(&mut self, step: &Step) -> Result<(), Error> {
+    fn write(&mut self, step: &Step) -> Result<(), Error> {
         let failed = |source| Error::Metrics { path: self.path.clone(), source };
         let mut line = serde_json::to_vec(step).map_err(|error| failed(error.into()))?;
         line.push(b'\n');
         // One write of a whole line, past any buffer of ours: readers never see half of it.
         self.file.write_all(&line).map_err(failed)
+    }
+}
+
+impl Sink for Metrics {
+    fn event(&mut self, event: &Event<'_>) -> Result<(), Error> {
+        if let Event::Step(step) = event { self.write(step) } else { Ok(()) }
     }
 }
 
@@ -69,7 +71,7 @@ fn cut(path: &Path, next_step: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::{Number, Numbers};
+    use crate::events::{Looks, Number, Numbers};
 
     fn numbers(values: &[(&'static str, f64)]) -> Numbers {
         Numbers(values.iter().map(|&(name, value)| Number { name, value, brief: None }).collect())
@@ -102,8 +104,8 @@ mod tests {
         let path = folder.path().join("metrics.jsonl");
         let mut metrics = Metrics::open(&path, 1).unwrap();
         metrics.write(&step(1)).unwrap();
-        let probed = Some(numbers(&[("distractor_logit", 3.0), ("mean_logit_drift", f64::NAN)]));
-        metrics.write(&Step { loss: f64::NAN, grad_norm: f64::INFINITY, skipped: true, probed, ..step(2) }).unwrap();
+        let looks = Looks(vec![("probed", numbers(&[("distractor_logit", 3.0), ("mean_logit_drift", f64::NAN)]))]);
+        metrics.write(&Step { loss: f64::NAN, grad_norm: f64::INFINITY, skipped: true, looks, ..step(2) }).unwrap();
         let memory = r#""peak_bytes":96,"planned_bytes":100,"margin":-0.5,"entropy_strong":1.0"#;
         let lines = [
             format!(r#"{{"step":1,"loss":1.5,"grad_norm":0.25,"lr":0.00001,"tokens":640,"seconds":0.5,{memory}}}"#),

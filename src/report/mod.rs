@@ -10,13 +10,15 @@ mod metrics;
 mod print;
 mod profile;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Instant};
 
-pub use crate::events::{Event, Number, Numbers, OpTime, Profile, Step};
+use crate::events::{BoxError, Observer};
+pub use crate::events::{Event, Number, Numbers, OpTime, Profile, Step, WarningCode};
 pub use console::Console;
 pub use format::{Table, bytes, count, duration};
 pub use metrics::Metrics;
 pub use print::{error, json, preview, printable, render_preview, text};
+pub use profile::ProfileFile;
 
 /// What can go wrong while reporting.
 #[derive(Debug, thiserror::Error)]
@@ -42,33 +44,51 @@ pub enum Error {
     Stdout(#[source] std::io::Error),
 }
 
+/// Takes the events of a run: a console, a file.
+pub trait Sink {
+    /// Takes an event.
+    ///
+    /// # Errors
+    /// If it has to be kept and cannot be.
+    fn event(&mut self, event: &Event<'_>) -> Result<(), Error>;
+}
+
 /// Where a run's events go.
-#[derive(Debug)]
 pub struct Report {
     console: Console,
-    metrics: Option<Metrics>,
+    /// Of the phase that runs.
+    files: Vec<Box<dyn Sink>>,
+    started: Instant,
 }
 
 impl Report {
     /// Events go to this console and to no file yet.
     pub fn new(console: Console) -> Self {
-        Self { console, metrics: None }
+        Self { console, files: Vec::new(), started: Instant::now() }
     }
 
-    /// From now on, steps go to this file too; None ends that.
-    pub fn log_steps_to(&mut self, metrics: Option<Metrics>) {
-        self.metrics = metrics;
+    /// From now on, events go to these too, and to no file that was given before.
+    pub fn attach(&mut self, files: Vec<Box<dyn Sink>>) {
+        self.files = files;
     }
 
     /// Shows and logs what happened.
     ///
     /// # Errors
-    /// A step that cannot be written to the file of metrics. The console never fails.
+    /// An event that cannot be written to a file. The console never fails.
     pub fn event(&mut self, event: &Event<'_>) -> Result<(), Error> {
-        self.console.event(event);
-        match (event, &mut self.metrics) {
-            (Event::Step(step), Some(metrics)) => metrics.write(step),
-            _ => Ok(()),
-        }
+        let console: &mut dyn Sink = &mut self.console;
+        let files = self.files.iter_mut().map(|file| &mut **file);
+        [console].into_iter().chain(files).try_for_each(|sink| sink.event(event))
+    }
+}
+
+impl Observer for Report {
+    fn event(&mut self, event: &Event<'_>) -> Result<(), BoxError> {
+        Ok(Self::event(self, event)?)
+    }
+
+    fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
     }
 }

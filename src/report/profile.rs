@@ -1,21 +1,23 @@
 //! Where the device's time went: a table for people, `profile.json` for programs.
 
-use std::{fs, path::Path};
+use std::{fs, path::PathBuf};
 
-use super::{Error, format::Table};
+use super::{Error, Event, Sink, format::Table};
 use crate::events::Profile;
 
-impl Profile {
-    /// Writes it as JSON, over what is there.
-    ///
-    /// # Errors
-    /// [`Error::Profile`] with the file's name.
-    pub fn write(&self, path: &Path) -> Result<(), Error> {
-        let text = serde_json::to_string_pretty(self).map_err(Into::into);
-        let written = text.and_then(|text| fs::write(path, text + "\n"));
-        written.map_err(|source| Error::Profile { path: path.into(), source })
-    }
+/// A file that holds the profile of a run as JSON.
+pub struct ProfileFile(pub PathBuf);
 
+impl Sink for ProfileFile {
+    fn event(&mut self, event: &Event<'_>) -> Result<(), Error> {
+        let Event::Profiled(profile) = event else { return Ok(()) };
+        let text = serde_json::to_string_pretty(profile).map_err(Into::into);
+        let written = text.and_then(|text| fs::write(&self.0, text + "\n"));
+        written.map_err(|source| Error::Profile { path: self.0.clone(), source })
+    }
+}
+
+impl Profile {
     /// As a table, per optimizer step.
     pub(super) fn render(&self) -> String {
         let steps = self.steps.max(1) as f64;
@@ -48,11 +50,12 @@ mod tests {
         assert_eq!(profile.render(), want);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("profile.json");
-        profile.write(&path).unwrap();
+        ProfileFile(path.clone()).event(&Event::Profiled(&profile)).unwrap();
         let read: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         assert_eq!(read["ops"][0]["op"], "linear.nt");
         assert_eq!(read["ops"][1]["share"], 0.25);
         let absent = folder.path().join("absent/profile.json");
-        assert!(profile.write(&absent).unwrap_err().to_string().starts_with(&absent.display().to_string()));
+        let error = ProfileFile(absent.clone()).event(&Event::Profiled(&profile)).unwrap_err();
+        assert!(error.to_string().starts_with(&absent.display().to_string()));
     }
 }

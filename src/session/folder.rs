@@ -4,8 +4,8 @@ use std::{fs, io::ErrorKind, path::Path};
 
 use serde_json::{Value, json};
 
-use super::{Error, Source};
-use crate::{data::Example, formats, settings::Config, train::fingerprint};
+use super::{Error, Source, fingerprint};
+use crate::{data::Example, formats, settings::Config};
 
 const SETTINGS: &str = "config.toml";
 /// What runs of several phases were made from.

@@ -3,6 +3,7 @@
 
 pub mod advise;
 pub mod arrange;
+pub mod checkpoint;
 pub mod choose;
 pub mod folder;
 pub mod models;
@@ -12,9 +13,10 @@ pub mod trust;
 pub mod tuning;
 pub mod weak_states;
 
-use std::sync::atomic::AtomicBool;
+use std::{path::PathBuf, sync::atomic::AtomicBool};
 
 pub use arrange::{Limits, arrange};
+pub use checkpoint::{Checkpoints, Files, fingerprint};
 pub use folder::{Standing, standing};
 pub use models::{Models, outline};
 pub use phase::{Evaluation, Trained, choose_order, dataset, evaluate, score, train};
@@ -81,6 +83,22 @@ pub enum Error {
     /// Training itself.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// `--resume` with other settings.
+    #[error(
+        "{}: this checkpoint was made with {field} = {was}, the run has {is}; resume with the same settings, or use \
+         another --out",
+        path.display()
+    )]
+    OtherRun {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What differs.
+        field: String,
+        /// In the checkpoint.
+        was: String,
+        /// Now.
+        is: String,
+    },
     /// Output.
     #[error(transparent)]
     Report(#[from] report::Error),

@@ -5,8 +5,9 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 use serde_json::json;
 
 use super::{
-    Context, Error, Models, Source,
+    Checkpoints, Context, Error, Models, Source,
     arrange::{Limits, arrange, bounds, quantized},
+    checkpoint::{self, fingerprint},
     folder::{self, Standing},
     models,
     source::Tuned,
@@ -25,10 +26,10 @@ use crate::{
     graph::optim::{Decay, LOSS_SCALING, Scalars, Schedule},
     infer::score::{self, Scored},
     objective::{CrossEntropy, Means, Objective, Position},
-    report::{Event, Report, bytes},
+    report::{Event, Metrics, ProfileFile, Report, WarningCode, bytes},
     settings::{self, Config, LrScheduler, Precision},
     train::{
-        self as training, Outcome, Phase,
+        self as training, Hook, NoExchange, Outcome, Phase, Probe, World,
         engine::{Engine, Side, Spec},
         planner::{self, Choice},
     },
@@ -58,7 +59,7 @@ pub fn dataset(report: &mut Report, config: &Config, tokenizer: &Tokenizer, voca
     ] {
         if count > 0 {
             let text = format!("{}: {count} of {} rows {what}", path.display(), counts.rows);
-            report.event(&Event::Warning(&text))?;
+            report.event(&Event::Warning { code: WarningCode::Data, text: &text })?;
         }
     }
     if dataset.examples.is_empty() {
@@ -128,7 +129,7 @@ pub fn train(
         Standing::Vacant => formats::check_vacant(out)?,
         Standing::Unfinished | Standing::Finished => folder::sweep(out)?,
     }
-    let identity = identity(config, strong, models, examples, &order)?;
+    let key = key(config, strong, models, examples, &order)?;
     let from = if resume && out.is_dir() { newest(context, out)? } else { None };
     let mut epochs = Epochs::new(order, config.batch_size, config.seed, config.shuffle)?;
     let steps = steps(config, &epochs);
@@ -138,7 +139,7 @@ pub fn train(
     let longest = examples.iter().max_by_key(|example| example.ids.len());
     let batches: Vec<_> = batches.into_iter().chain(longest.map(|example| vec![example])).collect();
     // A resumed run keeps the length of rows and its chunks of logits: the order of sums depends on them.
-    let (row, logits) = from.as_ref().map(training::row_of).transpose()?.unzip();
+    let (row, logits) = from.as_ref().map(checkpoint::layout_of).transpose()?.unzip();
     let config = &Config { tokens_per_pass: row.unwrap_or(config.tokens_per_pass), ..config.clone() };
     let gpu = context.gpu;
     let limits = Limits { logits, ..Limits::of(gpu) };
@@ -182,7 +183,6 @@ pub fn train(
         steps,
         schedule: Schedule::new(config.lr, decay, config.warmup, steps),
         seed: config.seed,
-        diagnostics: config.diagnostics,
         scalars: Scalars {
             lr: config.lr,
             betas: [config.adamw.beta1, config.adamw.beta2],
@@ -193,16 +193,31 @@ pub fn train(
             growth: if config.precision == Precision::F16 { LOSS_SCALING.1 } else { 0 },
             ..Scalars::default()
         },
-        identity,
-        out,
         save_every: config.save_every,
-        keep: config.keep,
-        from,
-        files: strong.files(dtype),
         profile: context.profile,
         planned,
     };
-    let outcome = training::train(&mut engine, &phase, context.report, context.stop)?;
+    let mut checkpoints = Checkpoints { out, keep: config.keep, key, files: strong.files(dtype) };
+    training::prepare(&mut engine, &phase.scalars);
+    let from = from.as_ref().map(|from| checkpoints.restore(&engine, from)).transpose()?;
+    let mut hooks: Vec<Box<dyn Hook>> = Vec::new();
+    if config.diagnostics > 0 {
+        let probe = Probe::new(examples, engine.tokens(), config.seed, config.diagnostics)?;
+        hooks.extend(probe.map(|probe| Box::new(probe) as Box<dyn Hook>));
+    }
+    let next_step = from.as_ref().map_or(0, |(step, _)| *step) + 1;
+    let metrics = Metrics::open(&out.join("metrics.jsonl"), next_step)?;
+    context.report.attach(vec![Box::new(metrics), Box::new(ProfileFile(out.join("profile.json")))]);
+    let world = World {
+        observer: &mut *context.report,
+        checkpoints: &mut checkpoints,
+        hooks,
+        exchange: &mut NoExchange,
+        stop: context.stop,
+    };
+    let outcome = training::train(&mut engine, &phase, from, world);
+    context.report.attach(Vec::new());
+    let outcome = outcome?;
     let MemoryUse { peak, reserved, .. } = gpu.memory_use();
     context.report.event(&Event::Memory { planned, peak, reserved })?;
     match outcome {
@@ -248,13 +263,13 @@ fn newest(context: &mut Context<'_>, out: &Path) -> Result<Option<formats::Resto
     let latest = formats::latest(out)?;
     for skipped in &latest.skipped {
         let text = format!("passed over {}: {}", skipped.path.display(), skipped.error);
-        context.report.event(&Event::Warning(&text))?;
+        context.report.event(&Event::Warning { code: WarningCode::Checkpoint, text: &text })?;
     }
     Ok(latest.found)
 }
 
 /// Everything that decides a phase's result, by name.
-fn identity(
+fn key(
     config: &Config,
     strong: &Source,
     models: &Models,
@@ -280,17 +295,17 @@ fn identity(
         "seed": config.seed,
         "shuffle": config.shuffle,
         "quantize": config.quantize,
-        "data": training::fingerprint(examples),
+        "data": fingerprint(examples),
         "drawn": drawn,
     });
-    let mut identity = models.key(config)?;
+    let mut key = models.key(config)?;
     // The base under an adapter is read from its folder again, and so is what the adapter starts as.
     if let Some(tuned) = &strong.adapter {
         let adapter = json!([strong.fingerprint()?, format!("{:?}", tuned.layout.config)]);
-        identity.insert("adapter".into(), adapter);
+        key.insert("adapter".into(), adapter);
     }
-    identity.extend(values.as_object().cloned().unwrap_or_default());
-    Ok(identity)
+    key.extend(values.as_object().cloned().unwrap_or_default());
+    Ok(key)
 }
 
 /// Scores every example under a model.

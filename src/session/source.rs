@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::Error;
+use super::{Error, Files};
 use crate::{
     data::tokenizer::Tokenizer,
     formats::{
@@ -14,7 +14,7 @@ use crate::{
     },
     model::{Config, Layout},
     settings,
-    train::{Files, engine},
+    train::engine,
 };
 
 /// The name of the model without its adapter, where another is asked for.

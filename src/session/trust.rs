@@ -9,7 +9,7 @@ use crate::{
     },
     graph::{ops, optim::Width, tensor::Format},
     model::Config,
-    report::Event,
+    report::{Event, WarningCode},
     train::engine::Spec,
 };
 
@@ -28,7 +28,7 @@ pub(crate) fn tell(context: &mut Context<'_>, wrong: &Wrong) -> Result<(), Error
         let names: Vec<String> = wrong.iter().map(|(name, why)| format!("{name} ({why})")).collect();
         let text =
             format!("`underdog doctor` found wrong on this device, and this run does without: {}", names.join(", "));
-        context.report.event(&Event::Warning(&text))?;
+        context.report.event(&Event::Warning { code: WarningCode::Device, text: &text })?;
     }
     Ok(())
 }

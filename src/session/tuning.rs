@@ -14,7 +14,7 @@ use crate::{
         tune::{self, Book, Effort, Options, Told},
     },
     graph::ops,
-    report::Event,
+    report::{Event, WarningCode},
     settings::{Autotune, Config, Precision},
 };
 
@@ -46,7 +46,7 @@ pub fn tune(
         |what| {
             let event = match &what {
                 Told::Note(text) => Event::Note(text),
-                Told::Warning(text) => Event::Warning(text),
+                Told::Warning(text) => Event::Warning { code: WarningCode::Device, text },
             };
             told = std::mem::replace(&mut told, Ok(())).and(report.event(&event));
         },
@@ -102,7 +102,7 @@ pub(crate) fn recall(context: &mut Context<'_>, config: &Config) -> Result<(), E
     };
     if let Some(why) = why {
         let text = format!("kernels are chosen anew, so results may differ in their last digits: {why}");
-        context.report.event(&Event::Warning(&text))?;
+        context.report.event(&Event::Warning { code: WarningCode::Device, text: &text })?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::{
 use super::{
     Context, Error, Models, Source,
     arrange::{self, Limits},
-    phase, trust, tuning,
+    fingerprint, phase, trust, tuning,
 };
 use crate::{
     data::{Example, pack, sampler::Epochs},
@@ -23,7 +23,6 @@ use crate::{
     settings::Config,
     train::{
         engine::{self, AuxiliaryModel, Engine, EnginePlan, HiddenSource, Side, Spec},
-        fingerprint,
         planner::{self, Bounds, ROW_ALIGN},
     },
 };

@@ -1,22 +1,19 @@
-//! One phase of training: examples in their order, packed, through the engine, until a model folder stands.
+//! One phase of training: examples in their order, packed, through the engine, until a model stands.
 //!
 //! One rule of arithmetic: an optimizer step takes exactly `batch_size` examples (the last of an epoch may have fewer), and
-//! its loss is the sum over their target tokens divided by the number of those tokens, in however many passes.
+//! its loss is the sum over their target tokens divided by the number of those tokens, in however many micro-batches.
+//!
+//! The loop touches no files and has no clock: both come with a [`World`].
 
 pub mod engine;
 pub mod planner;
 mod probe;
-mod save;
 mod steps;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use serde_json::{Map, Value};
 
 use crate::{
     data::{
@@ -24,17 +21,13 @@ use crate::{
         pack::{self, Batch},
         sampler::Epochs,
     },
-    formats::{self, AdapterConfig, AdapterFiles, Contents, Dtype, Entry, ModelFiles, Restored, TokenizerFiles},
+    events::{BoxError, Event, Numbers, Observer},
     graph::optim::{LOSS_SCALING, Scalars, Schedule},
-    report::{self, Event, Metrics, Report},
     train::engine::Engine,
 };
 
-use probe::Baseline;
+pub use probe::Probe;
 use steps::Steps;
-
-/// Tensors beside the model in a checkpoint.
-const OPTIMIZER: &str = "optimizer";
 
 /// What can stop a phase.
 #[derive(Debug, thiserror::Error)]
@@ -42,15 +35,12 @@ pub enum Error {
     /// Engine, device or model folder.
     #[error(transparent)]
     Engine(#[from] engine::Error),
-    /// A checkpoint or the final model could not be read or written.
-    #[error(transparent)]
-    Checkpoint(#[from] formats::Error),
     /// A batch could not be packed.
     #[error(transparent)]
     Data(#[from] crate::data::Error),
-    /// Metrics could not be written.
+    /// What was asked of the world outside failed: a checkpoint, a report, other machines.
     #[error(transparent)]
-    Report(#[from] report::Error),
+    Outside(#[from] BoxError),
     /// Loss or gradient ran away.
     #[error(
         "step {step}: loss is {loss:.4}, gradient norm {grad_norm:.4}; the run stopped {saved}. Lower --lr, raise \
@@ -68,33 +58,9 @@ pub enum Error {
         /// Whether factors may have been f16.
         scaled: bool,
     },
-    /// `--resume` with other settings.
-    #[error(
-        "{}: this checkpoint was made with {field} = {was}, the run has {is}; resume with the same settings, or use \
-         another --out",
-        path.display()
-    )]
-    OtherRun {
-        /// The checkpoint.
-        path: PathBuf,
-        /// What differs.
-        field: String,
-        /// In the checkpoint.
-        was: String,
-        /// Now.
-        is: String,
-    },
-    /// The state of a checkpoint is not ours.
-    #[error("{}: state.json is not one this version reads: {reason}", path.display())]
-    State {
-        /// The checkpoint.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
 }
 
-/// What a phase needs to know.
+/// What a phase is.
 pub struct Phase<'a> {
     /// Its name, for reports.
     pub name: &'a str,
@@ -110,52 +76,90 @@ pub struct Phase<'a> {
     pub scalars: Scalars,
     /// Where randomness within a step starts.
     pub seed: u64,
-    /// Steps between looks at the probe; 0: none.
-    pub diagnostics: u64,
-    /// Everything that decides the result, by name: a checkpoint of other values is refused.
-    pub identity: serde_json::Map<String, serde_json::Value>,
-    /// Folder of the run; the final model is written here.
-    pub out: &'a Path,
     /// Steps between checkpoints; 0: none.
     pub save_every: u64,
-    /// Checkpoints to keep.
-    pub keep: usize,
-    /// The checkpoint to go on from.
-    pub from: Option<Restored>,
-    /// What the final model's folder holds beside weights.
-    pub files: Files,
-    /// Time the device by kernel, and write `profile.json` into the run's folder.
+    /// Time the device by kernel.
     pub profile: bool,
     /// Device memory that was planned, in bytes.
     pub planned: u64,
 }
 
-/// The files of what a phase leaves.
-#[derive(Clone, Debug)]
-pub struct Files {
-    /// Text of the model's `config.json`.
-    pub config_json: String,
-    /// Class name in it.
-    pub architecture: String,
-    /// Tokenizer and so on.
-    pub tokenizer: TokenizerFiles,
-    /// Number format of a model's final weights.
-    pub dtype: Dtype,
-    /// Settings of an adapter, and name and mark of its base, where that is what is left.
-    pub adapter: Option<(AdapterConfig, String, String)>,
+/// The world outside of the training loop.
+pub struct World<'a> {
+    /// Where events go, and the clock.
+    pub observer: &'a mut dyn Observer,
+    /// Where the run is kept.
+    pub checkpoints: &'a mut dyn Checkpoints,
+    /// What looks at the model between steps.
+    pub hooks: Vec<Box<dyn Hook + 'a>>,
+    /// Other machines.
+    pub exchange: &'a mut dyn Exchange,
+    /// Set when the user wants to stop.
+    pub stop: &'a AtomicBool,
 }
 
-impl Files {
-    /// As the checkpoint room takes them.
-    pub fn contents<'a>(&'a self, entries: &'a [Entry]) -> Contents<'a> {
-        let Self { config_json, architecture, tokenizer, adapter, .. } = self;
-        match adapter {
-            None => Contents::Model(ModelFiles { config_json, architecture, tokenizer, entries }),
-            Some((config, base, base_mark)) => {
-                Contents::Adapter(AdapterFiles { config, base, base_mark, tokenizer, entries })
-            }
-        }
+/// Where a run is kept.
+pub trait Checkpoints {
+    /// Keeps the state after `step` steps. Returns where, in words.
+    ///
+    /// # Errors
+    /// If it cannot be kept.
+    fn save(&mut self, engine: &Engine<'_>, state: &State, step: u64) -> Result<String, BoxError>;
+
+    /// Keeps the model that the phase was run for.
+    ///
+    /// # Errors
+    /// If it cannot be kept.
+    fn finish(&mut self, engine: &Engine<'_>) -> Result<(), BoxError>;
+}
+
+/// What looks at a run between its steps: measures held-out samples, or writes text.
+pub trait Hook {
+    /// Its key among the numbers of a step, and in a checkpoint.
+    fn name(&self) -> &'static str;
+
+    /// Whether it looks after `step` steps of `of`; at 0, before the first one.
+    fn due(&self, step: u64, of: u64) -> bool;
+
+    /// Looks. Weights, moments and gradients must be left as they are.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn look(&mut self, engine: &mut Engine<'_>) -> Result<Numbers, Error>;
+
+    /// What a checkpoint keeps of it.
+    fn state(&self) -> Value;
+
+    /// Goes on from what a checkpoint kept.
+    fn restore(&mut self, state: &Value);
+}
+
+/// What happens to gradients between the last micro-batch of a step and clipping: where several machines take part in a
+/// step, they are added up here.
+pub trait Exchange {
+    /// Exchanges the gradients of the engine.
+    ///
+    /// # Errors
+    /// If another machine cannot be reached.
+    fn exchange(&mut self, engine: &mut Engine<'_>) -> Result<(), BoxError>;
+}
+
+/// One machine alone: gradients stay as they are.
+pub struct NoExchange;
+
+impl Exchange for NoExchange {
+    fn exchange(&mut self, _: &mut Engine<'_>) -> Result<(), BoxError> {
+        Ok(())
     }
+}
+
+/// What a checkpoint keeps of the training loop.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// What the next step's scalars depend on, where they do; see [`crate::objective::Objective::feedback`].
+    pub feedback: Option<f64>,
+    /// What each [`Hook`] keeps.
+    pub hooks: Map<String, Value>,
 }
 
 /// How a phase ended.
@@ -173,113 +177,57 @@ pub enum Outcome {
     },
 }
 
-/// What a checkpoint holds beside tensors.
-#[derive(Serialize, Deserialize)]
-struct State {
-    identity: serde_json::Map<String, serde_json::Value>,
-    /// Tokens of a packed row: the order of sums, so the same bits, depends on it.
-    tokens: usize,
-    /// Bytes of logits at a time: the same.
-    #[serde(default = "usual_logits")]
-    logits: u64,
-    /// What the next step's scalars depend on, where they do; see [`crate::objective::Objective::feedback`].
-    #[serde(alias = "lambda")]
-    feedback: Option<f64>,
-    /// What the probe had at the start.
-    baseline: Option<Baseline>,
-}
-
-/// Of checkpoints that do not tell.
-fn usual_logits() -> u64 {
-    engine::LOGITS
-}
-
-impl State {
-    fn of(checkpoint: &Restored) -> Result<Self, Error> {
-        serde_json::from_value(checkpoint.state.clone())
-            .map_err(|e| Error::State { path: checkpoint.path.clone(), reason: e.to_string() })
+/// What an engine needs before its state is restored or trained.
+pub fn prepare(engine: &mut Engine<'_>, scalars: &Scalars) {
+    if scalars.growth > 0 {
+        engine.scale_loss(LOSS_SCALING.0);
     }
 }
 
-/// Tokens of a packed row in the run that left this checkpoint.
-///
-/// # Errors
-/// If its state is not ours.
-pub fn row_of(checkpoint: &Restored) -> Result<(usize, u64), Error> {
-    State::of(checkpoint).map(|state| (state.tokens, state.logits))
-}
-
-/// A digest of examples, for [`Phase::identity`].
-pub fn fingerprint(examples: &[Example]) -> String {
-    let mut hash = Sha256::new();
-    for example in examples {
-        hash.update(example.idx.to_le_bytes());
-        hash.update((example.ids.len() as u64).to_le_bytes());
-        hash.update(bytemuck::cast_slice::<u32, u8>(&example.ids));
-        hash.update(example.trained.iter().map(|t| u8::from(*t)).collect::<Vec<u8>>());
-    }
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Trains until the steps are done or `stop` is set. The engine's weights are loaded already.
+/// Trains until the steps are done or the user stops. The engine is prepared, its weights are loaded. `from`: what a
+/// checkpoint kept after so many steps.
 ///
 /// # Errors
 /// See [`Error`]; whatever was saved before stays.
 pub fn train(
     engine: &mut Engine<'_>,
     phase: &Phase<'_>,
-    report: &mut Report,
-    stop: &AtomicBool,
+    from: Option<(u64, State)>,
+    world: World<'_>,
 ) -> Result<Outcome, Error> {
-    if phase.scalars.growth > 0 {
-        engine.scale_loss(LOSS_SCALING.0);
-    }
-    let (start, state) = match &phase.from {
-        Some(checkpoint) => (checkpoint.step, Some(save::restore(engine, checkpoint, phase)?)),
-        None => (0, None),
-    };
-    let first = engine.objective().feedback();
-    let (feedback, baseline) = state.map_or((first, None), |state| (first.and(state.feedback), state.baseline));
-    let mut steps = Steps::new(engine, phase, feedback, baseline)?;
-    report.log_steps_to(Some(Metrics::open(&phase.out.join("metrics.jsonl"), start + 1)?));
-    report.event(&Event::PhaseStarted { name: phase.name, unit: "step", total: phase.steps, done: start })?;
-    let began = Instant::now();
+    let (start, state) = from.map_or((0, None), |(step, state)| (step, Some(state)));
+    let mut steps = Steps::new(engine, phase, state, world);
+    steps.emit(&Event::PhaseStarted { name: phase.name, unit: "step", total: phase.steps, done: start })?;
+    let began = steps.world.observer.seconds();
     let mut order = phase.order.clone();
     steps.look_first(start)?;
     for step in start..phase.steps {
-        steps.step(&order.batch(step), step, report)?;
-        let (step, stopped) = (step + 1, stop.load(Ordering::Relaxed));
+        steps.step(&order.batch(step), step)?;
+        let (step, stopped) = (step + 1, steps.world.stop.load(Ordering::Relaxed));
         let due = phase.save_every > 0 && step.is_multiple_of(phase.save_every);
         if stopped || due {
-            steps.collect(report)?;
-            let path = steps.save(step)?;
-            formats::prune(phase.out, phase.keep)?;
-            report.event(&Event::CheckpointSaved { path: &path, step })?;
+            steps.collect()?;
+            let place = steps.save(step)?;
+            steps.emit(&Event::Saved { place: &place, step })?;
         }
         if stopped && step < phase.steps {
-            steps.emit_profile(report)?;
-            report.log_steps_to(None);
+            steps.emit_profile()?;
             return Ok(Outcome::Interrupted { step });
         }
     }
-    steps.collect(report)?;
-    steps.emit_profile(report)?;
-    let loss = steps.loss();
-    save::export(engine, phase)?;
-    report.log_steps_to(None);
+    steps.collect()?;
+    steps.emit_profile()?;
+    let loss = steps.finish()?;
     let summary = loss.map_or_else(String::new, |loss| format!("loss {loss:.4}"));
-    report.event(&Event::PhaseFinished {
-        name: phase.name,
-        seconds: began.elapsed().as_secs_f64(),
-        summary: &summary,
-    })?;
+    let seconds = steps.world.observer.seconds() - began;
+    steps.emit(&Event::PhaseFinished { name: phase.name, seconds, summary: &summary })?;
     Ok(Outcome::Finished { loss })
 }
 
-/// The packed rows of a step. Weights are one over the number of its target tokens.
+/// The packed sequences of a step. Weights are one over the number of its target tokens.
 ///
 /// # Errors
-/// If an example is longer than a row.
+/// If an example is longer than a sequence.
 pub fn rows(examples: &[Example], indices: &[usize], tokens: usize) -> Result<Vec<Batch>, crate::data::Error> {
     let chosen: Vec<&Example> = indices.iter().map(|i| &examples[*i]).collect();
     pack::pack(&chosen, tokens)

@@ -1,5 +1,6 @@
-//! Chooses what changes memory and time, and the result by rounding alone: tokens of a packed row, how many blocks are computed twice, and
-//! how many logits exist at a time. Of what fits, the arrangement that is estimated to be fastest.
+//! The memory planner: chooses what changes memory and time, and the result by rounding alone: tokens of a packed sequence,
+//! here a row, how many blocks are computed twice, and how many logits exist at a time. Of what fits, the plan that is
+//! estimated to be fastest.
 
 mod time;
 
@@ -40,7 +41,7 @@ struct Row {
     price: usize,
 }
 
-/// An arrangement, and what it was chosen from.
+/// A plan, and what it was chosen from.
 pub struct Choice {
     /// With everything chosen.
     pub spec: Spec,
@@ -52,7 +53,7 @@ pub struct Choice {
     logits: u64,
 }
 
-/// What parts of an arrangement cost, as shares of the time of a step with the fastest one, by estimate.
+/// What parts of a plan cost, as shares of the time of a step with the fastest one, by estimate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Costs {
     /// Rows that pack worse.
@@ -83,16 +84,16 @@ impl Choice {
     pub fn recomputed(&self) -> Result<Vec<(usize, u64, f64)>, Error> {
         let mut blocks = vec![0, self.spec.recompute, blocks(&self.spec)];
         blocks.dedup();
-        let arrange = |blocks| EnginePlan::new(&Spec { recompute: blocks, ..self.spec.clone() });
-        let least = time::of_pass(&arrange(0)?);
+        let plan = |blocks| EnginePlan::new(&Spec { recompute: blocks, ..self.spec.clone() });
+        let least = time::of_pass(&plan(0)?);
         let line = |blocks| {
-            let plan = arrange(blocks)?;
+            let plan = plan(blocks)?;
             Ok((blocks, plan.footprint().total(), time::of_pass(&plan) / least - 1.0))
         };
         blocks.into_iter().map(line).collect()
     }
 
-    /// What the arrangement costs.
+    /// What the plan costs.
     ///
     /// # Errors
     /// Those of [`EnginePlan::new`].
@@ -108,11 +109,11 @@ impl Choice {
     }
 }
 
-/// The fastest arrangement of `spec` that fits. `batches` are the examples of some optimizer steps, the longest of all among
+/// The fastest plan of `spec` that fits. `batches` are the examples of some optimizer steps, the longest of all among
 /// them. `spec`'s own `tokens`, `recompute` and `logits` are ignored.
 ///
 /// # Errors
-/// If the models do not go together, or nothing fits; says what the least arrangement needs.
+/// If the models do not go together, or nothing fits; says what the least plan needs.
 pub fn choose(spec: &Spec, batches: &[Vec<&Example>], bounds: Bounds) -> Result<Choice, Error> {
     let longest = batches.iter().flatten().map(|example| example.ids.len()).max().unwrap_or(1);
     let rows = match bounds.tokens {
@@ -142,77 +143,76 @@ struct Search<'a> {
     memory: Option<u64>,
 }
 
-/// An arrangement that fits, and what it takes, in tokens of the fastest one.
-struct Found {
-    time: f64,
-    choice: Choice,
-}
-
 impl Search<'_> {
     fn run(self) -> Result<Choice, Error> {
-        let (fewest, most_logits) = (self.rows[0], self.logits[0]);
-        let shortest = self.rows.iter().copied().min_by_key(|row| row.tokens).unwrap_or(fewest);
-        let first = self.arrange(fewest, self.recompute[0], most_logits);
-        let first = match first {
-            Err(Error::Row { .. }) if fewest != shortest => None,
-            other => Some(other?),
-        };
-        if let Some(first) = first {
-            if self.fits(&first) {
-                return Ok(first);
-            }
-            let least = self.arrange(shortest, self.recompute[1], self.logits[self.logits.len() - 1])?;
-            if !self.fits(&least) {
-                return Err(self.refused(&least));
-            }
+        let (fewest, most_logits, least_logits) = (self.rows[0], self.logits[0], self.logits[self.logits.len() - 1]);
+        match self.plan(fewest, self.recompute[0], most_logits)? {
+            Some(fastest) if self.fits(&fastest) => return Ok(fastest),
+            _ => {}
         }
-        let mut best: Option<Found> = None;
-        for row in &self.rows {
-            if best.as_ref().is_some_and(|best| best.time <= row.price as f64) {
+        let shortest = self.rows.iter().copied().min_by_key(|row| row.tokens).unwrap_or(fewest);
+        let least = self.spec(shortest, self.recompute[1], least_logits);
+        let least = self.choice(EnginePlan::new(&least)?, least, shortest);
+        let mut best: Option<(f64, Choice)> = None;
+        for row in self.rows.iter().filter(|_| self.fits(&least)) {
+            if best.as_ref().is_some_and(|(time, _)| *time <= row.price as f64) {
                 break;
             }
             for logits in &self.logits {
                 let Some(choice) = self.least_recompute(*row, *logits)? else { continue };
                 let costs = choice.costs()?;
                 let time = row.price as f64 * (1.0 + costs.recompute + costs.logits);
-                if best.as_ref().is_none_or(|best| time < best.time) {
-                    best = Some(Found { time, choice });
+                if best.as_ref().is_none_or(|(least, _)| time < *least) {
+                    best = Some((time, choice));
                 }
             }
         }
-        match best {
-            Some(best) => Ok(best.choice),
-            None => {
-                let least = self.arrange(shortest, self.recompute[1], self.logits[self.logits.len() - 1])?;
-                Err(self.refused(&least))
-            }
-        }
+        best.map(|(_, choice)| choice).ok_or_else(|| self.refused(&least))
     }
 
-    /// With as few blocks computed twice as fit; `None` if even all are not enough, or a tensor exceeds a binding.
+    /// With as few blocks computed twice as fit; `None` if even all are not enough, or a tensor exceeds a binding. Each block
+    /// that is kept adds about as many bytes as any other, so that few tries find the number.
     fn least_recompute(&self, row: Row, logits: u64) -> Result<Option<Choice>, Error> {
         let [mut least, mut most] = self.recompute;
-        let arranged = |blocks| -> Result<Option<Choice>, Error> {
-            match self.arrange(row, blocks, logits) {
-                Err(Error::Row { .. }) => Ok(None),
-                other => Ok(Some(other?).filter(|choice| self.fits(choice))),
-            }
+        let Some(mut found) = self.plan(row, most, logits)?.filter(|choice| self.fits(choice)) else {
+            return Ok(None);
         };
-        let Some(mut found) = arranged(most)? else { return Ok(None) };
+        let (blocks, all) = (most, found.plan.footprint().total());
+        let mut guess = least;
         while least < most {
-            let middle = least.midpoint(most);
-            match arranged(middle)? {
-                Some(choice) => (found, most) = (choice, middle),
-                None => least = middle + 1,
+            match self.plan(row, guess, logits)? {
+                Some(choice) if self.fits(&choice) => (found, most, guess) = (choice, guess, least.midpoint(guess)),
+                Some(choice) if guess == self.recompute[0] => {
+                    let each = choice.plan.footprint().total().saturating_sub(all) / (blocks - guess) as u64;
+                    let room = self.memory.unwrap_or(u64::MAX).saturating_sub(all) / each.max(1);
+                    least = guess + 1;
+                    guess = blocks.saturating_sub(usize::try_from(room).unwrap_or(blocks)).clamp(least, most);
+                }
+                _ => {
+                    least = guess + 1;
+                    guess = least.min(most);
+                }
             }
+            guess = guess.min(most.saturating_sub(1)).max(least);
         }
         Ok(Some(found))
     }
 
-    fn arrange(&self, row: Row, recompute: usize, logits: u64) -> Result<Choice, Error> {
-        let spec = Spec { tokens: row.tokens, recompute, logits, ..self.spec.clone() };
-        let plan = EnginePlan::new(&spec)?;
-        Ok(Choice { spec, plan, rows: [self.rows[0], row], logits: self.logits[0] })
+    /// `None`: a tensor exceeds a binding.
+    fn plan(&self, row: Row, recompute: usize, logits: u64) -> Result<Option<Choice>, Error> {
+        let spec = self.spec(row, recompute, logits);
+        match EnginePlan::new(&spec) {
+            Err(Error::Row { .. }) => Ok(None),
+            plan => Ok(Some(self.choice(plan?, spec, row))),
+        }
+    }
+
+    fn spec(&self, row: Row, recompute: usize, logits: u64) -> Spec {
+        Spec { tokens: row.tokens, recompute, logits, ..self.spec.clone() }
+    }
+
+    fn choice(&self, plan: EnginePlan, spec: Spec, row: Row) -> Choice {
+        Choice { spec, plan, rows: [self.rows[0], row], logits: self.logits[0] }
     }
 
     fn fits(&self, choice: &Choice) -> bool {
@@ -250,10 +250,18 @@ fn price(batches: &[Vec<&Example>], tokens: usize) -> usize {
 /// Candidate row lengths, those that compute fewest tokens first.
 fn row_lengths(batches: &[Vec<&Example>], longest: usize) -> Vec<Row> {
     let tokens = |batch: &Vec<&Example>| batch.iter().map(|example| example.ids.len()).sum::<usize>();
-    let shortest_row = longest.next_multiple_of(ROW_ALIGN);
+    let shortest = longest.next_multiple_of(ROW_ALIGN);
     let most = batches.iter().map(tokens).max().unwrap_or(1).next_multiple_of(ROW_ALIGN).min(ROW_MOST);
-    let candidates = (shortest_row..=most.max(shortest_row)).step_by(ROW_ALIGN);
+    let candidates = (shortest..=most.max(shortest)).step_by(ROW_ALIGN);
     let mut rows: Vec<Row> = candidates.map(|tokens| Row { tokens, price: price(batches, tokens) }).collect();
     rows.sort_unstable_by_key(|row| (row.price, row.tokens));
+    // After the cheapest, those that save memory worth a try: each a quarter shorter than those before, and the shortest.
+    let mut least = usize::MAX;
+    rows.retain(|row| {
+        let saves =
+            least == usize::MAX || row.tokens * 4 <= least * 3 || (row.tokens == shortest && least > shortest);
+        least = if saves { row.tokens } else { least };
+        saves
+    });
     rows
 }

@@ -1,17 +1,18 @@
-//! A few fixed examples, looked at again and again while a phase trains: what became of the strongest wrong tokens that the
+//! `--diagnostics`: a few fixed examples, looked at again and again while a phase trains: what became of the strongest wrong tokens that the
 //! model had at its start, and how far its logits drifted where softmax does not see it.
 //!
 //! A look is one more pass of the training program, whose gradients are then forgotten: it needs no memory of its own, and
 //! once in N steps it costs less than one pass in N.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{Error, rows};
+use super::{Error, Hook, rows};
 use crate::{
     data::{Example, pack::Batch, random::StepKey},
+    events::{Number, Numbers},
     graph::ops::head_loss::{DISTRACTOR, DISTRACTOR_LOGIT, MEAN, WATCHED},
     objective::{Draw, TokenStats},
-    report::{Number, Numbers},
     train::engine::Engine,
 };
 
@@ -20,7 +21,7 @@ const STEP: u64 = u32::MAX as u64;
 
 /// What the model had at the start of the phase; part of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Baseline {
+struct Baseline {
     /// Of each target token, the other token with the largest logit.
     distractors: Vec<u32>,
     /// Mean logit of these.
@@ -29,21 +30,21 @@ pub(super) struct Baseline {
     mean: f64,
 }
 
-/// The examples that are looked at.
-pub(super) struct Probe {
+/// The examples that are looked at, with what `--diagnostics` says of when.
+pub struct Probe {
+    every: u64,
     batch: Batch,
     draw: Draw,
     baseline: Option<Baseline>,
 }
 
 impl Probe {
-    /// As many examples, from the first on, as fill a row. `baseline` is that of a checkpoint.
-    pub(super) fn new(
-        examples: &[Example],
-        tokens: usize,
-        seed: u64,
-        baseline: Option<Baseline>,
-    ) -> Result<Option<Self>, Error> {
+    /// As many examples, from the first on, as fill a sequence of `tokens`; `None` where nothing of them is a target. Looks
+    /// before the first step, after every `every` steps, and after the last.
+    ///
+    /// # Errors
+    /// If the first example is longer than a sequence.
+    pub fn new(examples: &[Example], tokens: usize, seed: u64, every: u64) -> Result<Option<Self>, Error> {
         let mut used = 0;
         let fit = |example: &&Example| {
             used += example.ids.len();
@@ -51,21 +52,30 @@ impl Probe {
         };
         let chosen: Vec<usize> = (0..examples.iter().take_while(fit).count()).collect();
         let batch = rows(examples, &chosen, tokens)?.into_iter().next();
-        let Some(batch) = batch else { return Ok(None) };
-        let targets = batch.weights.iter().filter(|w| **w != 0.0).count();
+        let batch = batch.filter(|batch| batch.weights.iter().any(|w| *w != 0.0));
         let draw = Draw::quiet(StepKey::new(seed, STEP));
-        // A baseline of other examples is none.
-        let baseline = baseline.filter(|start| start.distractors.len() == targets);
-        Ok((targets > 0).then_some(Self { batch, draw, baseline }))
+        Ok(batch.map(|batch| Self { every, batch, draw, baseline: None }))
     }
 
-    /// What a checkpoint keeps of it.
-    pub(super) fn baseline(&self) -> Option<&Baseline> {
-        self.baseline.as_ref()
+    /// Statistics of the targets, in order.
+    fn pass(&self, engine: &mut Engine<'_>) -> Result<Vec<TokenStats>, Error> {
+        let stats = engine.pass(&self.batch, self.draw)?;
+        engine.reset()?;
+        Ok(stats.into_iter().zip(&self.batch.weights).filter(|(_, w)| **w != 0.0).map(|(stat, _)| stat).collect())
+    }
+}
+
+impl Hook for Probe {
+    fn name(&self) -> &'static str {
+        "probed"
     }
 
-    /// Looks; the first look of a phase makes the baseline. Call between optimizer steps.
-    pub(super) fn look(&mut self, engine: &mut Engine<'_>) -> Result<Numbers, Error> {
+    fn due(&self, step: u64, of: u64) -> bool {
+        step.is_multiple_of(self.every) || step == of
+    }
+
+    /// The first look of a phase makes the baseline.
+    fn look(&mut self, engine: &mut Engine<'_>) -> Result<Numbers, Error> {
         let start = match self.baseline.clone() {
             Some(start) => start,
             None => {
@@ -92,11 +102,15 @@ impl Probe {
         Ok(Numbers(found.map(number).to_vec()))
     }
 
-    /// Statistics of the targets, in order.
-    fn pass(&self, engine: &mut Engine<'_>) -> Result<Vec<TokenStats>, Error> {
-        let stats = engine.pass(&self.batch, self.draw)?;
-        engine.reset()?;
-        Ok(stats.into_iter().zip(&self.batch.weights).filter(|(_, w)| **w != 0.0).map(|(stat, _)| stat).collect())
+    fn state(&self) -> Value {
+        serde_json::to_value(&self.baseline).unwrap_or_default()
+    }
+
+    fn restore(&mut self, state: &Value) {
+        let baseline: Option<Baseline> = serde_json::from_value(state.clone()).unwrap_or_default();
+        // A baseline of other examples is none.
+        let targets = self.batch.weights.iter().filter(|w| **w != 0.0).count();
+        self.baseline = baseline.filter(|start| start.distractors.len() == targets);
     }
 }
 

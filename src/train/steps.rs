@@ -1,18 +1,12 @@
-//! The training loop's steps, one after the other: while the device computes one, the host packs the next, and then collects
-//! the numbers of the one before.
+//! The steps of the training loop, one after the other: while the device computes one, the host packs the next, and then
+//! collects the numbers of the one before.
 
-use std::{path::PathBuf, time::Instant};
-
-use super::{
-    Error, Phase,
-    probe::{Baseline, Probe},
-    rows, save,
-};
+use super::{Error, Phase, State, World, rows};
 use crate::{
     data::{pack::Batch, random::StepKey},
+    events::{Event, Looks, Number, Numbers, Profile, Step, WarningCode},
     graph::optim::Scalars,
     objective::{Averages, Means, Position},
-    report::{self, Event, Number, Numbers, Report, Step},
     train::engine::{Engine, Side, StartedPass, StartedUpdate},
 };
 
@@ -20,16 +14,18 @@ use crate::{
 const WARM_UP: u64 = 2;
 
 /// What moves from step to step beside weights and moments.
-pub(super) struct Steps<'a, 'g> {
+pub(super) struct Steps<'a, 'g, 'w> {
     engine: &'a mut Engine<'g>,
     phase: &'a Phase<'a>,
+    pub(super) world: World<'w>,
     /// What the next step's scalars depend on, where they do.
     feedback: Option<f64>,
-    probe: Option<Probe>,
+    /// Whether a hook has no first look yet.
+    looks_first: bool,
     /// The step whose numbers are still on the device.
     in_flight: Option<InFlight>,
     /// When the last numbers came.
-    last: Instant,
+    last: f64,
     loss: Option<f64>,
     /// Steps started.
     started: u64,
@@ -43,54 +39,64 @@ struct InFlight {
     update: StartedUpdate,
 }
 
-impl<'a, 'g> Steps<'a, 'g> {
-    /// Begins with this feedback; `baseline` is that of a checkpoint.
+impl<'a, 'g, 'w> Steps<'a, 'g, 'w> {
+    /// Begins, or goes on from the state of a checkpoint.
     pub(super) fn new(
         engine: &'a mut Engine<'g>,
         phase: &'a Phase<'a>,
-        feedback: Option<f64>,
-        baseline: Option<Baseline>,
-    ) -> Result<Self, Error> {
-        let probe = match phase.diagnostics {
-            0 => None,
-            _ => Probe::new(phase.examples, engine.tokens(), phase.seed, baseline)?,
-        };
-        Ok(Self { engine, phase, feedback, probe, in_flight: None, last: Instant::now(), loss: None, started: 0 })
+        state: Option<State>,
+        mut world: World<'w>,
+    ) -> Self {
+        let (mut feedback, mut looks_first) = (engine.objective().feedback(), false);
+        for hook in &mut world.hooks {
+            match state.as_ref().and_then(|state| state.hooks.get(hook.name())) {
+                Some(state) => hook.restore(state),
+                None => looks_first = true,
+            }
+        }
+        if let Some(state) = state {
+            feedback = feedback.and(state.feedback);
+        }
+        let last = world.observer.seconds();
+        Self { engine, phase, world, feedback, looks_first, in_flight: None, last, loss: None, started: 0 }
     }
 
-    /// Looks at the probe for the first time, unless a checkpoint has that look.
+    pub(super) fn emit(&mut self, event: &Event<'_>) -> Result<(), Error> {
+        Ok(self.world.observer.event(event)?)
+    }
+
+    /// The looks that are due before the first step, unless a checkpoint has them.
     pub(super) fn look_first(&mut self, start: u64) -> Result<(), Error> {
-        if let Some(probe) = self.probe.as_mut().filter(|probe| probe.baseline().is_none()) {
-            let scalars = scalars(self.engine, self.phase, self.feedback, start);
+        if self.looks_first && self.is_look_due(0) {
+            let scalars = self.scalars(start);
             self.engine.set_scalars(start, &scalars);
-            probe.look(self.engine)?;
+            self.look(0)?;
         }
-        self.last = Instant::now();
+        self.last = self.world.observer.seconds();
         Ok(())
     }
 
     /// Starts a step on these examples and emits the numbers of the one before, or those of this one where something waits
     /// for them.
-    pub(super) fn step(&mut self, indices: &[usize], step: u64, report: &mut Report) -> Result<(), Error> {
-        let phase = self.phase;
-        let profile_begins = phase.profile && self.started == WARM_UP;
+    pub(super) fn step(&mut self, indices: &[usize], step: u64) -> Result<(), Error> {
+        let profile_begins = self.phase.profile && self.started == WARM_UP;
         if self.feedback.is_some() || profile_begins {
-            self.collect(report)?;
+            self.collect()?;
         }
         if profile_begins {
             self.engine.start_profile();
         }
         self.started += 1;
         let started = self.start(indices, step);
-        self.collect(report)?;
+        self.collect()?;
         self.in_flight = Some(started?);
-        if self.looks_after(step) { self.collect(report) } else { Ok(()) }
+        if self.is_look_due(step + 1) { self.collect() } else { Ok(()) }
     }
 
     /// Emits the numbers of the step in flight, if there is one, as soon as they are there.
-    pub(super) fn collect(&mut self, report: &mut Report) -> Result<(), Error> {
+    pub(super) fn collect(&mut self) -> Result<(), Error> {
         let Some(in_flight) = self.in_flight.take() else { return Ok(()) };
-        let done = self.finish(in_flight)?;
+        let done = self.numbers(in_flight)?;
         self.loss = Some(done.loss);
         let overflow = done.loss_scale.filter(|_| done.skipped).map(|scale| {
             format!(
@@ -98,38 +104,53 @@ impl<'a, 'g> Steps<'a, 'g> {
                 done.step
             )
         });
-        report.event(&Event::Step(Box::new(done)))?;
-        Ok(overflow.iter().try_for_each(|text| report.event(&Event::Note(text)))?)
+        self.emit(&Event::Step(Box::new(done)))?;
+        overflow.iter().try_for_each(|text| self.emit(&Event::Note(text)))
     }
 
-    /// Emits what was profiled, if anything was, and writes it down.
-    pub(super) fn emit_profile(&self, report: &mut Report) -> Result<(), Error> {
+    /// Emits what was profiled, if anything was.
+    pub(super) fn emit_profile(&mut self) -> Result<(), Error> {
+        if !self.phase.profile {
+            return Ok(());
+        }
         let Some(profile) = self.engine.profile() else {
-            let few = format!("nothing was profiled: that begins after {WARM_UP} steps");
-            return if self.phase.profile { Ok(report.event(&Event::Warning(&few))?) } else { Ok(()) };
+            let text = format!("nothing was profiled: that begins after {WARM_UP} steps");
+            return self.emit(&Event::Warning { code: WarningCode::NothingProfiled, text: &text });
         };
         let spent = profile.spent().map(|(name, spent)| (name, spent.count, spent.time.as_secs_f64()));
-        let profile = report::Profile::new(self.started - WARM_UP, profile.has_timestamps(), spent);
-        profile.write(&self.phase.out.join("profile.json"))?;
-        Ok(report.event(&Event::Profiled(&profile))?)
+        let profile = Profile::new(self.started - WARM_UP, profile.has_timestamps(), spent);
+        self.emit(&Event::Profiled(&profile))
     }
 
-    /// Loss of the last step whose numbers are there.
-    pub(super) fn loss(&self) -> Option<f64> {
-        self.loss
+    /// Keeps the final model. Returns the loss of the last step.
+    pub(super) fn finish(&mut self) -> Result<Option<f64>, Error> {
+        self.world.checkpoints.finish(self.engine)?;
+        Ok(self.loss)
     }
 
-    /// Saves a checkpoint after `step` steps, all of which are collected.
-    pub(super) fn save(&mut self, step: u64) -> Result<PathBuf, Error> {
-        let baseline = self.probe.as_ref().and_then(Probe::baseline).cloned();
-        let path = save::save(self.engine, self.phase, self.feedback, baseline, step)?;
-        self.last = Instant::now();
-        Ok(path)
+    /// Saves a checkpoint after `step` steps, all of which are collected. Returns where it is.
+    pub(super) fn save(&mut self, step: u64) -> Result<String, Error> {
+        let hooks = self.world.hooks.iter().map(|hook| (hook.name().to_owned(), hook.state())).collect();
+        let state = State { feedback: self.feedback, hooks };
+        let place = self.world.checkpoints.save(self.engine, &state, step)?;
+        self.last = self.world.observer.seconds();
+        Ok(place)
     }
 
-    fn looks_after(&self, step: u64) -> bool {
-        let (every, next) = (self.phase.diagnostics, step + 1);
-        self.probe.is_some() && (next.is_multiple_of(every) || next == self.phase.steps)
+    fn is_look_due(&self, step: u64) -> bool {
+        self.world.hooks.iter().any(|hook| hook.due(step, self.phase.steps))
+    }
+
+    fn look(&mut self, step: u64) -> Result<Looks, Error> {
+        let of = self.phase.steps;
+        let due = self.world.hooks.iter_mut().filter(|hook| hook.due(step, of));
+        Ok(Looks(due.map(|hook| Ok((hook.name(), hook.look(self.engine)?))).collect::<Result<_, Error>>()?))
+    }
+
+    fn scalars(&self, step: u64) -> Scalars {
+        let mut scalars = Scalars { lr: self.phase.schedule.rate(step), ..self.phase.scalars };
+        self.engine.objective().scalars(Position { step, of: self.phase.steps }, self.feedback, &mut scalars);
+        scalars
     }
 
     fn start(&mut self, indices: &[usize], step: u64) -> Result<InFlight, Error> {
@@ -137,17 +158,19 @@ impl<'a, 'g> Steps<'a, 'g> {
         let batches = rows(examples, indices, self.engine.tokens())?;
         let longest = indices.iter().map(|i| examples[*i].ids.len()).max().unwrap_or(0);
         let draw = self.engine.objective().draw(StepKey::new(self.phase.seed, step), longest);
-        let scalars = scalars(self.engine, self.phase, self.feedback, step);
+        let scalars = self.scalars(step);
         self.engine.set_scalars(step, &scalars);
         let mut passes = Vec::with_capacity(batches.len());
         for batch in batches {
             let started = self.engine.start_pass(&batch, draw)?;
             passes.push((batch, started));
         }
+        self.world.exchange.exchange(self.engine)?;
         Ok(InFlight { step, scalars, passes, update: self.engine.start_update()? })
     }
 
-    fn finish(&mut self, InFlight { step, scalars, passes, update }: InFlight) -> Result<Step, Error> {
+    /// Waits for the numbers of a step, and looks where that is due.
+    fn numbers(&mut self, InFlight { step, scalars, passes, update }: InFlight) -> Result<Step, Error> {
         let (mut means, mut tokens) = (Means::default(), 0);
         for (batch, started) in passes {
             means.add(&self.engine.stats(started)?, &batch.weights);
@@ -155,7 +178,7 @@ impl<'a, 'g> Steps<'a, 'g> {
         }
         let updated = self.engine.updated(update)?;
         let (loss, grad_norm) = (means.loss(), f64::from(updated.norm));
-        let scaled = self.phase.scalars.growth > 0;
+        let scaled = scalars.growth > 0;
         if !(loss.is_finite() && grad_norm.is_finite() || updated.is_skipped()) {
             // Where the norm is not finite, neither this step nor a later one touched weights or moments.
             let saved = match step {
@@ -163,44 +186,30 @@ impl<'a, 'g> Steps<'a, 'g> {
                     "after the weights were touched; --resume goes on from a checkpoint".into()
                 }
                 0 => "before the weights were touched".into(),
-                _ => {
-                    let path = self.save(step)?;
-                    format!("before the weights were touched; {} holds the last good state", path.display())
-                }
+                _ => format!("before the weights were touched; {} holds the last good state", self.save(step)?),
             };
             return Err(Error::NotFinite { step: step + 1, loss, grad_norm, saved, scaled });
         }
         self.feedback = self.feedback.map(|feedback| self.engine.objective().next(feedback, &means));
-        let looks = self.looks_after(step);
-        let probed = match self.probe.as_mut().filter(|_| looks) {
-            Some(probe) => Some(probe.look(self.engine)?),
-            None => None,
-        };
+        let looks = self.look(step + 1)?;
         let vocab = self.engine.model(Side::Main).map_or(1, |model| model.config.vocab) as f64;
         let averages = Averages { means, lambda: scalars.lambda, vocab };
         let metrics = self.engine.metrics().iter();
         let metrics = metrics.map(|m| Number { name: m.name, value: (m.of)(&averages), brief: m.brief }).collect();
-        let before = std::mem::replace(&mut self.last, Instant::now());
+        let before = std::mem::replace(&mut self.last, self.world.observer.seconds());
         Ok(Step {
             step: step + 1,
             loss,
             grad_norm,
             lr: scalars.lr,
             tokens,
-            seconds: (self.last - before).as_secs_f64(),
+            seconds: self.last - before,
             peak_bytes: self.engine.peak(),
             planned_bytes: self.phase.planned,
             metrics: Numbers(metrics),
             loss_scale: scaled.then(|| f64::from(updated.loss_scale)),
             skipped: updated.is_skipped(),
-            probed,
+            looks,
         })
     }
-}
-
-/// The scalars of a step.
-fn scalars(engine: &Engine<'_>, phase: &Phase<'_>, feedback: Option<f64>, step: u64) -> Scalars {
-    let mut scalars = Scalars { lr: phase.schedule.rate(step), ..phase.scalars };
-    engine.objective().scalars(Position { step, of: phase.steps }, feedback, &mut scalars);
-    scalars
 }

@@ -124,6 +124,7 @@ impl Method {
             lambda: self.lambda(),
             label_smoothing: self.smoothing,
             blends: false,
+            observes: false,
         })
     }
 

@@ -16,12 +16,12 @@ use underdog::{
     },
     model::Config,
     objective::{Lambda, Mix},
-    report::{self, Console, Report},
+    report::{self, Console, Metrics, ProfileFile, Report},
+    session::{self, Checkpoints, Files, checkpoint, fingerprint},
     settings::LambdaSchedule,
     train::{
-        self, Error, Files, Outcome, Phase,
+        self, Error, Hook, NoExchange, Outcome, Phase, Probe, World,
         engine::{Engine, EnginePlan, LOGITS, Side, Spec},
-        fingerprint,
     },
 };
 
@@ -71,12 +71,12 @@ impl<'a> Run<'a> {
 
     /// A process of its own, as it were: a new engine, going on from the newest checkpoint if there is one. With `stop`
     /// it is interrupted in its first step.
-    fn go(&self, stop: bool) -> (Engine<'static>, Result<Outcome, Error>) {
+    fn go(&self, stop: bool) -> (Engine<'static>, Result<Outcome, session::Error>) {
         let arm = self.arm;
         let mut engine = arm.engine_on(self.gpu, &Spec { max_binding: self.max_binding, ..arm.spec(TOKENS) });
         let (examples, strong) = (&arm.examples, golden_path(&arm.strong));
         let from = formats::latest(self.out).unwrap().found;
-        assert!(from.as_ref().is_none_or(|from| train::row_of(from).unwrap() == (TOKENS, LOGITS)));
+        assert!(from.as_ref().is_none_or(|from| checkpoint::layout_of(from).unwrap() == (TOKENS, LOGITS)));
         let phase = Phase {
             name: "test",
             examples,
@@ -85,12 +85,14 @@ impl<'a> Run<'a> {
             schedule: Schedule::new(self.lr, self.decay, self.warmup, self.steps),
             scalars: arm.scalars,
             seed: SEED,
-            diagnostics: self.diagnostics,
-            identity: identity(json!({ "lr": self.lr, "examples": fingerprint(examples) })),
-            out: self.out,
             save_every: self.save_every,
+            profile: self.profile,
+            planned: 0,
+        };
+        let mut checkpoints = Checkpoints {
+            out: self.out,
             keep: 1,
-            from,
+            key: identity(json!({ "lr": self.lr, "examples": fingerprint(examples) })),
             files: Files {
                 config_json: fs::read_to_string(strong.join("config.json")).unwrap(),
                 architecture: config(&arm.strong).family.architecture.into(),
@@ -101,12 +103,26 @@ impl<'a> Run<'a> {
                     .as_ref()
                     .map(|name| (layout(name, &arm.strong).config, arm.strong.clone(), String::new())),
             },
-            profile: self.profile,
-            planned: 0,
         };
+        train::prepare(&mut engine, &phase.scalars);
+        let from = match from.as_ref().map(|from| checkpoints.restore(&engine, from)).transpose() {
+            Ok(from) => from,
+            Err(error) => return (engine, Err(error)),
+        };
+        let next_step = from.as_ref().map_or(1, |(step, _)| step + 1);
         let mut report = Report::new(Console::lines(std::io::sink()));
-        let outcome = train::train(&mut engine, &phase, &mut report, &AtomicBool::new(stop));
-        (engine, outcome)
+        let metrics = Metrics::open(&self.out.join("metrics.jsonl"), next_step).unwrap();
+        report.attach(vec![Box::new(metrics), Box::new(ProfileFile(self.out.join("profile.json")))]);
+        let probe = (self.diagnostics > 0).then(|| Probe::new(examples, TOKENS, SEED, self.diagnostics).unwrap());
+        let world = World {
+            observer: &mut report,
+            checkpoints: &mut checkpoints,
+            hooks: probe.flatten().into_iter().map(|probe| Box::new(probe) as Box<dyn Hook>).collect(),
+            exchange: &mut NoExchange,
+            stop: &AtomicBool::new(stop),
+        };
+        let outcome = train::train(&mut engine, &phase, from, world);
+        (engine, outcome.map_err(Into::into))
     }
 }
 
@@ -300,7 +316,7 @@ fn other_settings_are_refused_by_name() {
     let run = Run::of(&arm, out.path());
     assert_eq!(run.go(true).1.unwrap(), Outcome::Interrupted { step: 1 });
     let (_, outcome) = Run { lr: 1e-3, ..run }.go(false);
-    let Err(Error::OtherRun { field, was, is, .. }) = outcome else { panic!("{outcome:?}") };
+    let Err(session::Error::OtherRun { field, was, is, .. }) = outcome else { panic!("{outcome:?}") };
     assert_eq!((field.as_str(), was.as_str(), is.as_str()), ("lr", "0.003", "0.001"));
     assert_eq!(metrics(run.out).len(), 1, "a refused run touches nothing");
 }
@@ -311,7 +327,7 @@ fn last_good_state(run: Run<'_>) -> formats::Restored {
     let scaled = run.arm.scalars.growth > 0;
     let advised = outcome.as_ref().is_err_and(|error| error.to_string().contains("--precision f32"));
     assert_eq!(advised, scaled, "{outcome:?}");
-    let Err(Error::NotFinite { step, saved, .. }) = outcome else { panic!("{outcome:?}") };
+    let Err(session::Error::Train(Error::NotFinite { step, saved, .. })) = outcome else { panic!("{outcome:?}") };
     let found = formats::latest(run.out).unwrap().found.expect("a checkpoint");
     assert_eq!(found.step, step - 1);
     assert!(saved.contains(&format!("checkpoint-{}", found.step)), "{saved}");

@@ -5,37 +5,21 @@ use std::path::{Path, PathBuf};
 use crate::{
     objective,
     session::Error,
-    settings::{self, Config, Method},
+    settings::{self, Config},
 };
 
-/// An arm: one of the known kinds, with settings of its own.
+/// An arm: what it does with the model M1 that plain fine-tuning made of M0, with settings of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arm {
     /// As given: `wmss`, `mix:lambda=0.7`.
     pub name: String,
-    kind: Kind,
+    method: &'static str,
+    drawn: bool,
     settings: Vec<String>,
 }
 
-/// What an arm does with the model M1 that plain fine-tuning made of M0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Kind {
-    name: &'static str,
-    method: Method,
-    /// Whether its samples are drawn by the curriculum.
-    drawn: bool,
-}
-
-const KINDS: &[Kind] = &[
-    Kind { name: "sft", method: Method::Sft, drawn: false },
-    Kind { name: "neftune", method: Method::Neftune, drawn: false },
-    Kind { name: "undial", method: Method::Undial, drawn: false },
-    Kind { name: "distill", method: Method::Distill, drawn: false },
-    Kind { name: "self-distill", method: Method::SelfDistill, drawn: false },
-    Kind { name: "curriculum", method: Method::Sft, drawn: true },
-    Kind { name: "mix", method: Method::Mix, drawn: false },
-    Kind { name: "wmss", method: Method::Mix, drawn: true },
-];
+/// Arms whose samples are drawn by the curriculum, and their methods. All others are methods by name.
+const DRAWN: [(&str, &str); 2] = [("curriculum", "sft"), ("wmss", "mix")];
 
 /// Settings that make runs comparable, so no arm has its own.
 const SHARED: &[&str] = &["method", "model", "data", "out", "held_out", "seed", "epochs", "max_steps", "resume"];
@@ -63,8 +47,10 @@ impl Arm {
     fn read(name: &str) -> Result<Self, Error> {
         let mut parts = name.split(':');
         let wanted = parts.next().unwrap_or_default();
-        let kind = KINDS.iter().find(|kind| kind.name == wanted).ok_or_else(|| {
-            let known: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+        let plain = objective::methods().map(|method| (method.name, method.name, false));
+        let kinds: Vec<_> = plain.chain(DRAWN.map(|(name, method)| (name, method, true))).collect();
+        let &(_, method, drawn) = kinds.iter().find(|(name, ..)| *name == wanted).ok_or_else(|| {
+            let known: Vec<&str> = kinds.iter().map(|(name, ..)| *name).collect();
             Error::Usage(format!(
                 "--arms: there is no arm {wanted:?}; the arms are {}, each with settings of its own as in \
                  mix:lambda=0.7:weak_source=shuffled",
@@ -77,7 +63,7 @@ impl Arm {
             Some(key) => Err(Error::Usage(format!(
                 "--arms: {name}: `{key}` is the same for all arms; leave it out here, and set it for the comparison"
             ))),
-            None => Ok(Self { name: name.into(), kind: *kind, settings }),
+            None => Ok(Self { name: name.into(), method, drawn, settings }),
         }
     }
 
@@ -89,7 +75,7 @@ impl Arm {
 
     /// Whether its samples are drawn by the curriculum.
     pub(super) fn is_drawn(&self) -> bool {
-        self.kind.drawn
+        self.drawn
     }
 
     /// Its settings as a run of its own, from `m1` with the earlier model `m0`; `weights` is the curriculum's file.
@@ -103,15 +89,16 @@ impl Arm {
         weights: PathBuf,
         out: &Path,
     ) -> Result<Config, settings::Error> {
-        let mut first = Config {
-            method: self.kind.method,
+        let first = Config {
             model: Some(m1.into()),
             weak: Vec::new(),
             teacher: None,
-            weights: self.kind.drawn.then_some(weights),
+            weights: self.drawn.then_some(weights),
             out: Some(out.join(self.folder())),
             ..base.clone()
         };
+        let method = format!("method={}", self.method);
+        let mut first = first.with(&[method])?;
         (objective::method(&first).compare)(&mut first, base, m0);
         first.with(&self.settings)
     }

@@ -17,7 +17,9 @@ pub use arm::Arm;
 pub use table::{Comparison, Row as ComparisonRow};
 
 use super::single;
-use crate::session::{Context, Error, Source, arrange, folder, models::same_tokens, outline, phase, tuning};
+use crate::session::{
+    Context, Error, Source, arrange, fingerprint, folder, models::same_tokens, outline, phase, tuning,
+};
 use crate::{
     data::{
         Dataset, Example,
@@ -28,7 +30,7 @@ use crate::{
     objective::{self, Origin},
     report::Event,
     settings::{self, Config, CurriculumRule, Method},
-    train::{engine::Spec, fingerprint},
+    train::engine::Spec,
 };
 
 /// What is the same for all arms.

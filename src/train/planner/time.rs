@@ -1,4 +1,4 @@
-//! How long a pass takes, as far as one arrangement is to be compared with another: each dispatch takes the longer of its
+//! How long a micro-batch takes, as far as one plan is to be compared with another: each dispatch takes the longer of its
 //! arithmetic and its memory traffic.
 
 use std::collections::HashMap;
