@@ -3,7 +3,7 @@
 # Mesa's layer that picks a GPU for a desktop complains where there is none; underdog picks for itself.
 export NODEVICE_SELECT ?= 1
 
-.PHONY: demo test check portability setup
+.PHONY: demo test same check portability setup
 
 # The main job on the built-in task.
 demo: setup
@@ -11,6 +11,11 @@ demo: setup
 
 test: setup
 	cargo test --locked
+
+# The recorded runs, bit for bit; `make same BASE=REV` compares with the program of that revision, built here.
+# RUNS='mix lora': only those whose names hold one of these.
+same: setup
+	./scripts/same.sh '$(BASE)' $(RUNS)
 
 # Format, lints, docs.
 check:
