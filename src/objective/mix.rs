@@ -3,7 +3,8 @@
 //!
 //! Three controls ask whether it matters what the weak model knows. `shuffled`: its logits are turned around the vocabulary
 //! by a random offset per token, values without their meaning. `entropy-matched`: one random likely token, as likely as gives
-//! the weak model's entropy, and nothing flows back to it. `uniform`: equal logits, so no weak model at all.
+//! the weak model's entropy, and nothing flows back to it. `uniform`: equal logits, so no weak model at all: training at a
+//! temperature (Agarwala et al. 2020, arXiv 2010.07344), which is the method `temperature` too.
 
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use crate::{
     settings::{Config, LambdaSchedule, WeakSource},
 };
 
-pub(super) const METHODS: &[Method] = &[MIX];
+pub(super) const METHODS: &[Method] = &[MIX, TEMPERATURE];
 
 const MIX: Method = Method {
     name: "mix",
@@ -41,6 +42,17 @@ const MIX: Method = Method {
     ],
     objective: |config| Arc::new(Mix::of(config)),
     compare: |arm, _, earlier| arm.weak = vec![earlier.into()],
+};
+
+/// What is left of a mixture whose weak logits are equal: the cross-entropy of `lambda z`, at a temperature of 1 / lambda.
+const TEMPERATURE: Method = Method {
+    name: "temperature",
+    settings: &["label_smoothing", "lambda", "lambda_schedule", "lambda_end", "amplification"],
+    objective: |config| {
+        let (weak, source) = (Vec::new(), WeakSource::Uniform);
+        Arc::new(Mix { weak, source, ..Mix::of(config) })
+    },
+    compare: |_, _, _| {},
 };
 
 /// Cross-entropy of mixed logits.

@@ -22,6 +22,8 @@ pub enum Method {
     SelfDistill,
     /// Joint training of a strong model on logits mixed with those of weak ones.
     Mix,
+    /// Training at a softmax temperature of 1 / lambda.
+    Temperature,
     /// All phases of weak-driven learning: SFT, both scores, curriculum, mix.
     Wmss,
 }
@@ -152,6 +154,7 @@ impl fmt::Display for Method {
             Self::Distill => "distill",
             Self::SelfDistill => "self-distill",
             Self::Mix => "mix",
+            Self::Temperature => "temperature",
             Self::Wmss => "wmss",
         })
     }

@@ -10,9 +10,9 @@ use underdog::{
         DISTRACTOR, DISTRACTOR_LOGIT, ENTROPY, ENTROPY_STRONG, ENTROPY_WEAK, LOSS, MARGIN, MEAN, MEAN_WEAK, PULL,
         PULL_ALONE, TARGET, TARGET_WEAK,
     },
-    objective::{Averages, CrossEntropy, Distill, Lambda, Means, Metric, Mix, Noise, Origin, TokenStats},
+    objective::{Averages, CrossEntropy, Distill, Lambda, Means, Metric, Mix, Noise, Origin, Position, TokenStats},
     settings::{LambdaSchedule, WeakSource},
-    train::engine::{Engine, Side},
+    train::engine::{Engine, Side, Spec},
 };
 
 use crate::support::*;
@@ -312,6 +312,25 @@ cases! {
     stats
     stats_sft
     stats_distill
+}
+
+#[test]
+fn temperature_is_a_mixture_with_equal_logits() {
+    let settings = ["method=temperature", "lambda=0.42"].map(String::from);
+    let config = underdog::settings::Config::default().with(&settings).unwrap();
+    let arm: Arm = ("qwen3", None).into();
+    let rows = rows(&arm.examples, ROW);
+    let mix = Mix { weak: Vec::new(), source: WeakSource::Uniform, ..Mix::fixed(1, false, 0.42) };
+    let mixed = Arm { loss: Loss::Mix(mix), ..arm };
+    let objective = underdog::objective::of(&config);
+    let mut scalars = SCALARS;
+    objective.scalars(Position { step: 0, of: 1 }, None, &mut scalars);
+    assert_eq!(scalars, mixed.scalars(0));
+    let [method, mix] = [objective, mixed.loss.objective()].map(|objective| {
+        let mut engine = mixed.engine(&Spec { objective, ..mixed.spec(ROW) });
+        curve(&mixed, &mut engine, &rows, 2, |_, _| {})
+    });
+    assert_eq!(method, mix);
 }
 
 #[test]
