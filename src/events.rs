@@ -94,9 +94,6 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Takes the events of a run, and has the clock that times them.
 pub trait Observer {
     /// Takes an event.
-    ///
-    /// # Errors
-    /// If it has to be kept and cannot be.
     fn event(&mut self, event: &Event<'_>) -> Result<(), BoxError>;
 
     /// Seconds since some moment.

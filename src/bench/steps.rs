@@ -220,7 +220,8 @@ impl StepCase {
         let scalars = Scalars { lambda, lr: 1e-5, clip: 1.0, ..Scalars::default() };
         let batch = self.batch(&mut rng)?;
         if self.hidden == HiddenSource::Cached {
-            engine.cache(Side::Auxiliary(0), self.states(&batch, &mut rng)?);
+            let states = self.states(&batch, &mut rng)?;
+            engine.cache(Side::Auxiliary(0), Box::new(move |sample, bytes| Ok(states.read(sample, bytes)?)));
         }
         Ok(Trainer { engine, batch, scalars, step: 0, footprint, recompute })
     }

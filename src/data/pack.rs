@@ -42,22 +42,28 @@ pub struct Placed {
 /// Packs the examples of one step into as few rows of `row` tokens as first-fit decreasing finds. The same list gives
 /// the same rows, always. Errors on an example that is longer than a row.
 pub fn pack(examples: &[&Example], row: usize) -> Result<Vec<Batch>, Error> {
+    pack_groups(examples, 1, row)
+}
+
+/// As [`pack()`], with every `group` neighbours of the list in one row: a pair, say, whose loss needs both.
+pub fn pack_groups(examples: &[&Example], group: usize, row: usize) -> Result<Vec<Batch>, Error> {
     if u32::try_from(row).is_err() {
         return Err(Error::Argument(format!("a row of {row} tokens is longer than positions can count")));
     }
     let targets: usize = examples.iter().map(|example| example.targets()).sum();
     let weight = if targets == 0 { 0.0 } else { (1.0 / targets as f64) as f32 };
-    let rows = place(examples, row)?;
+    let rows = place(examples, group, row)?;
     Ok(rows.into_iter().map(|placed| Batch::fill(examples, placed, row, weight)).collect())
 }
 
-/// First-fit decreasing; examples of equal length keep their order.
-fn place(examples: &[&Example], row: usize) -> Result<Vec<Vec<Placed>>, Error> {
-    let mut by_length: Vec<usize> = (0..examples.len()).collect();
-    by_length.sort_by_key(|&i| std::cmp::Reverse(examples[i].ids.len()));
+/// First-fit decreasing; groups of equal length keep their order.
+fn place(examples: &[&Example], group: usize, row: usize) -> Result<Vec<Vec<Placed>>, Error> {
+    let length = |first: usize| examples[first..].iter().take(group).map(|example| example.ids.len()).sum::<usize>();
+    let mut by_length: Vec<usize> = (0..examples.len()).step_by(group).collect();
+    by_length.sort_by_key(|&first| std::cmp::Reverse(length(first)));
     let mut rows: Vec<(usize, Vec<Placed>)> = Vec::new();
     for example in by_length {
-        let len = examples[example].ids.len();
+        let len = length(example);
         if len > row {
             let line = examples[example].line;
             return Err(Error::Argument(format!(
@@ -69,8 +75,11 @@ fn place(examples: &[&Example], row: usize) -> Result<Vec<Vec<Placed>>, Error> {
             rows.push((0, Vec::new()));
         }
         let (used, placed) = &mut rows[at];
-        placed.push(Placed { example, idx: examples[example].idx, start: *used, len });
-        *used += len;
+        for (example, of) in examples.iter().enumerate().skip(example).take(group) {
+            let len = of.ids.len();
+            placed.push(Placed { example, idx: of.idx, start: *used, len });
+            *used += len;
+        }
     }
     Ok(rows.into_iter().map(|(_, placed)| placed).collect())
 }

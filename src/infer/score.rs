@@ -43,7 +43,7 @@ pub fn score(
         }
         let indices: Vec<usize> = (0..group.len()).collect();
         let mut found: Vec<Option<Scored>> = vec![None; group.len()];
-        for batch in train::rows(group, &indices, engine.tokens())? {
+        for batch in train::rows(group, &indices, 1, engine.tokens())? {
             let stats = engine.pass(&batch, Draw::quiet(StepKey::new(0, 0)))?;
             for placed in &batch.examples {
                 let of = placed.start..placed.start + placed.len;
@@ -77,7 +77,7 @@ pub fn measure(
     observer.event(&Event::PhaseStarted { name, unit: "sample", total: examples.len() as u64, done: 0 })?;
     let indices: Vec<usize> = (0..examples.len()).collect();
     let mut means = Means::default();
-    for batch in train::rows(examples, &indices, engine.tokens())? {
+    for batch in train::rows(examples, &indices, 1, engine.tokens())? {
         means.add(&engine.pass(&batch, Draw::quiet(StepKey::new(0, 0)))?, &batch.weights);
     }
     let summary = format!("loss {:.4}", means.loss());

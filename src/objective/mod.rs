@@ -55,6 +55,11 @@ pub trait Objective: fmt::Debug + Send + Sync {
         feedback
     }
 
+    /// How many neighbours among the examples belong together, as a pair does: they are never split over micro-batches.
+    fn group(&self) -> usize {
+        1
+    }
+
     /// The randomness of a step whose longest example has `longest` tokens.
     fn draw(&self, key: StepKey, longest: usize) -> Draw {
         let _ = longest;

@@ -47,9 +47,6 @@ pub enum Error {
 /// Takes the events of a run: a console, a file.
 pub trait Sink {
     /// Takes an event.
-    ///
-    /// # Errors
-    /// If it has to be kept and cannot be.
     fn event(&mut self, event: &Event<'_>) -> Result<(), Error>;
 }
 

@@ -165,7 +165,9 @@ pub fn train(
     gpu.measure_peak();
     let mut engine = plan.build(gpu)?;
     load(&mut engine, strong, &models.auxiliaries, config.seed)?;
-    states.into_iter().for_each(|(side, states)| engine.cache(side, states));
+    for (side, states) in states {
+        engine.cache(side, Box::new(move |sample, bytes| Ok(states.read(sample, bytes)?)));
+    }
     // Only now, when nothing of the user's can be wrong any more, does a run without kept states leave a trace.
     if !keeps_states {
         claim(config, resume, out)?;

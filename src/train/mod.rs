@@ -66,7 +66,7 @@ pub struct Phase<'a> {
     pub name: &'a str,
     /// All examples; `order` says which of them make an epoch.
     pub examples: &'a [Example],
-    /// Optimizer steps as lists of indices into `examples`.
+    /// Optimizer steps as lists of groups of `examples`, by [`crate::objective::Objective::group`].
     pub order: Epochs,
     /// Optimizer steps in all.
     pub steps: u64,
@@ -101,15 +101,9 @@ pub struct World<'a> {
 /// Where a run is kept.
 pub trait Checkpoints {
     /// Keeps the state after `step` steps. Returns where, in words.
-    ///
-    /// # Errors
-    /// If it cannot be kept.
     fn save(&mut self, engine: &Engine<'_>, state: &State, step: u64) -> Result<String, BoxError>;
 
     /// Keeps the model that the phase was run for.
-    ///
-    /// # Errors
-    /// If it cannot be kept.
     fn finish(&mut self, engine: &Engine<'_>) -> Result<(), BoxError>;
 }
 
@@ -122,9 +116,6 @@ pub trait Hook {
     fn due(&self, step: u64, of: u64) -> bool;
 
     /// Looks. Weights, moments and gradients must be left as they are.
-    ///
-    /// # Errors
-    /// If the device fails.
     fn look(&mut self, engine: &mut Engine<'_>) -> Result<Numbers, Error>;
 
     /// What a checkpoint keeps of it.
@@ -138,9 +129,6 @@ pub trait Hook {
 /// step, they are added up here.
 pub trait Exchange {
     /// Exchanges the gradients of the engine.
-    ///
-    /// # Errors
-    /// If another machine cannot be reached.
     fn exchange(&mut self, engine: &mut Engine<'_>) -> Result<(), BoxError>;
 }
 
@@ -224,11 +212,17 @@ pub fn train(
     Ok(Outcome::Finished { loss })
 }
 
-/// The packed sequences of a step. Weights are one over the number of its target tokens.
+/// The packed sequences of a step of these examples, `group` neighbours together. Weights are one over the number of its
+/// target tokens.
 ///
 /// # Errors
 /// If an example is longer than a sequence.
-pub fn rows(examples: &[Example], indices: &[usize], tokens: usize) -> Result<Vec<Batch>, crate::data::Error> {
+pub fn rows(
+    examples: &[Example],
+    indices: &[usize],
+    group: usize,
+    tokens: usize,
+) -> Result<Vec<Batch>, crate::data::Error> {
     let chosen: Vec<&Example> = indices.iter().map(|i| &examples[*i]).collect();
-    pack::pack(&chosen, tokens)
+    pack::pack_groups(&chosen, group, tokens)
 }

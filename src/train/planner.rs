@@ -78,9 +78,6 @@ impl Choice {
 
     /// The same with no block, the blocks chosen and all of them computed twice: how many, bytes of device memory, and by how
     /// much longer a step takes than with none, by estimate.
-    ///
-    /// # Errors
-    /// Those of [`EnginePlan::new`].
     pub fn recomputed(&self) -> Result<Vec<(usize, u64, f64)>, Error> {
         let mut blocks = vec![0, self.spec.recompute, blocks(&self.spec)];
         blocks.dedup();
@@ -94,9 +91,6 @@ impl Choice {
     }
 
     /// What the plan costs.
-    ///
-    /// # Errors
-    /// Those of [`EnginePlan::new`].
     pub fn costs(&self) -> Result<Costs, Error> {
         let time = |spec: &Spec| EnginePlan::new(spec).map(|plan| time::of_pass(&plan));
         let kept = Spec { recompute: 0, ..self.spec.clone() };
@@ -115,11 +109,13 @@ impl Choice {
 /// # Errors
 /// If the models do not go together, or nothing fits; says what the least plan needs.
 pub fn choose(spec: &Spec, batches: &[Vec<&Example>], bounds: Bounds) -> Result<Choice, Error> {
-    let longest = batches.iter().flatten().map(|example| example.ids.len()).max().unwrap_or(1);
+    let group = spec.objective.group();
+    let tokens = |examples: &[&Example]| examples.iter().map(|example| example.ids.len()).sum::<usize>();
+    let longest = batches.iter().flat_map(|batch| batch.chunks(group)).map(tokens).max().unwrap_or(1);
     let rows = match bounds.tokens {
         Some(tokens) if tokens < longest => return Err(Error::ShortRow { tokens, longest }),
-        Some(tokens) => vec![Row { tokens, price: price(batches, tokens) }],
-        None => row_lengths(batches, longest),
+        Some(tokens) => vec![Row { tokens, price: price(batches, group, tokens) }],
+        None => row_lengths(batches, group, longest),
     };
     let blocks = blocks(spec);
     let recompute = match bounds.recompute {
@@ -242,18 +238,18 @@ fn logits(spec: &Spec, tokens: usize) -> Vec<u64> {
 }
 
 /// What the first steps take in rows of `tokens` tokens.
-fn price(batches: &[Vec<&Example>], tokens: usize) -> usize {
-    let passes = |batch: &Vec<&Example>| pack::pack(batch, tokens).map_or(0, |rows| rows.len());
+fn price(batches: &[Vec<&Example>], group: usize, tokens: usize) -> usize {
+    let passes = |batch: &Vec<&Example>| pack::pack_groups(batch, group, tokens).map_or(0, |rows| rows.len());
     batches.iter().take(STEPS_LOOKED_AT).map(passes).sum::<usize>() * (tokens + PASS_COST)
 }
 
 /// Candidate row lengths, those that compute fewest tokens first.
-fn row_lengths(batches: &[Vec<&Example>], longest: usize) -> Vec<Row> {
+fn row_lengths(batches: &[Vec<&Example>], group: usize, longest: usize) -> Vec<Row> {
     let tokens = |batch: &Vec<&Example>| batch.iter().map(|example| example.ids.len()).sum::<usize>();
     let shortest = longest.next_multiple_of(ROW_ALIGN);
     let most = batches.iter().map(tokens).max().unwrap_or(1).next_multiple_of(ROW_ALIGN).min(ROW_MOST);
     let candidates = (shortest..=most.max(shortest)).step_by(ROW_ALIGN);
-    let mut rows: Vec<Row> = candidates.map(|tokens| Row { tokens, price: price(batches, tokens) }).collect();
+    let mut rows: Vec<Row> = candidates.map(|tokens| Row { tokens, price: price(batches, group, tokens) }).collect();
     rows.sort_unstable_by_key(|row| (row.price, row.tokens));
     // After the cheapest, those that save memory worth a try: each a quarter shorter than those before, and the shortest.
     let mut least = usize::MAX;

@@ -51,7 +51,7 @@ impl Probe {
             used <= tokens
         };
         let chosen: Vec<usize> = (0..examples.iter().take_while(fit).count()).collect();
-        let batch = rows(examples, &chosen, tokens)?.into_iter().next();
+        let batch = rows(examples, &chosen, 1, tokens)?.into_iter().next();
         let batch = batch.filter(|batch| batch.weights.iter().any(|w| *w != 0.0));
         let draw = Draw::quiet(StepKey::new(seed, STEP));
         Ok(batch.map(|batch| Self { every, batch, draw, baseline: None }))

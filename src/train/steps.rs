@@ -76,9 +76,9 @@ impl<'a, 'g, 'w> Steps<'a, 'g, 'w> {
         Ok(())
     }
 
-    /// Starts a step on these examples and emits the numbers of the one before, or those of this one where something waits
+    /// Starts a step on these groups of examples and emits the numbers of the one before, or those of this one where something waits
     /// for them.
-    pub(super) fn step(&mut self, indices: &[usize], step: u64) -> Result<(), Error> {
+    pub(super) fn step(&mut self, groups: &[usize], step: u64) -> Result<(), Error> {
         let profile_begins = self.phase.profile && self.started == WARM_UP;
         if self.feedback.is_some() || profile_begins {
             self.collect()?;
@@ -87,7 +87,7 @@ impl<'a, 'g, 'w> Steps<'a, 'g, 'w> {
             self.engine.start_profile();
         }
         self.started += 1;
-        let started = self.start(indices, step);
+        let started = self.start(groups, step);
         self.collect()?;
         self.in_flight = Some(started?);
         if self.is_look_due(step + 1) { self.collect() } else { Ok(()) }
@@ -153,9 +153,10 @@ impl<'a, 'g, 'w> Steps<'a, 'g, 'w> {
         scalars
     }
 
-    fn start(&mut self, indices: &[usize], step: u64) -> Result<InFlight, Error> {
-        let examples = self.phase.examples;
-        let batches = rows(examples, indices, self.engine.tokens())?;
+    fn start(&mut self, groups: &[usize], step: u64) -> Result<InFlight, Error> {
+        let (examples, group) = (self.phase.examples, self.engine.objective().group());
+        let indices: Vec<usize> = groups.iter().flat_map(|i| i * group..(i + 1) * group).collect();
+        let batches = rows(examples, &indices, group, self.engine.tokens())?;
         let longest = indices.iter().map(|i| examples[*i].ids.len()).max().unwrap_or(0);
         let draw = self.engine.objective().draw(StepKey::new(self.phase.seed, step), longest);
         let scalars = self.scalars(step);

@@ -1,6 +1,6 @@
 //! Packing.
 
-use underdog::data::pack::{order, pack};
+use underdog::data::pack::{order, pack, pack_groups};
 use underdog::data::{Batch, Example};
 
 /// A cheap generator for cases; what it gives is not asserted.
@@ -90,4 +90,22 @@ fn an_example_longer_than_a_row_is_an_error() {
 fn order_sorts_by_id_and_keeps_equals_in_place() {
     assert_eq!(order(&[5, 1, 5, 0, 1]), [3, 1, 4, 0, 2]);
     assert_eq!(order(&[]), [0u32; 0]);
+}
+
+#[test]
+fn groups_stay_together() {
+    let mut rng = Lcg(5);
+    let examples: Vec<Example> = (0..24).map(|_| example(3 + rng.below(30), &mut rng)).collect();
+    let chosen: Vec<&Example> = examples.iter().collect();
+    let rows = pack_groups(&chosen, 2, 70).unwrap();
+    let mut seen = Vec::new();
+    for row in &rows {
+        let mut here: Vec<usize> = row.examples.iter().map(|placed| placed.example).collect();
+        here.sort_unstable();
+        assert!(here.chunks(2).all(|pair| pair[0] % 2 == 0 && pair[1] == pair[0] + 1), "{here:?}");
+        seen.extend(here);
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..24).collect::<Vec<_>>());
+    assert!(rows.len() > 3 && pack_groups(&chosen, 4, 70).is_err(), "four of them are longer than a row");
 }

@@ -81,7 +81,8 @@ fn kept_engine(arm: &Arm, spec: &Spec, made_from: &[Batch]) -> Engine<'static> {
     for i in 0..arm.others.len() {
         let name = of(arm, i);
         let states = states(name, &arm.examples, made_from);
-        engine.cache(Side::Auxiliary(i), keep(&folder, name, &arm.examples, &states));
+        let kept = keep(&folder, name, &arm.examples, &states);
+        engine.cache(Side::Auxiliary(i), Box::new(move |sample, bytes| Ok(kept.read(sample, bytes)?)));
     }
     engine
 }

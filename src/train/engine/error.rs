@@ -62,6 +62,9 @@ pub enum Error {
         /// The longest sum.
         most: usize,
     },
+    /// Cached hidden states cannot be read.
+    #[error(transparent)]
+    Cache(#[from] crate::events::BoxError),
     /// Cached hidden states are not of the samples that are trained on.
     #[error(
         "hidden states of {positions} positions are cached for a row that has {targets}; make them of these samples"

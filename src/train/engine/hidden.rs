@@ -6,14 +6,15 @@ use std::sync::Arc;
 use super::Error;
 use crate::{
     data::pack::Batch,
-    formats::{States, TensorSource},
+    events::BoxError,
+    formats::TensorSource,
     gpu::{Gpu, Program, Upload},
     graph::{
         plan::{Plan, Slots},
         tape::Tape,
         tensor::{Memory, Role, Store, Tensor},
     },
-    model::{self, Inputs, Model},
+    model::{Inputs, Model},
     objective::Hidden,
 };
 
@@ -29,33 +30,29 @@ pub enum HiddenSource {
     Streamed,
 }
 
+/// Appends the hidden states of a sample to some bytes, as bf16.
+pub type ReadStates = dyn Fn(u64, &mut Vec<u8>) -> Result<(), BoxError>;
+
 /// A hidden-state source, planned.
-pub(super) enum SourcePlan {
-    Computed,
-    /// Words of two numbers, `[T, C / 2]`.
-    Cached(Tensor),
-    /// Layers over `x` `[T, C]`.
-    Streamed {
-        x: Tensor,
-        embeddings: Plan,
-        /// Of each layer that is the first to be computed as it is.
-        layers: Vec<(usize, Plan)>,
-    },
+pub(super) struct SourcePlan {
+    /// What the micro-batch finds.
+    pub(super) hidden: Hidden,
+    /// What runs before a micro-batch: the embeddings, then each layer that is not alike to one before it.
+    pub(super) plans: Vec<Plan>,
+    /// Those layers.
+    layers: Vec<usize>,
 }
 
 /// A hidden-state source, loaded.
-pub(super) enum Source<'g> {
-    Computed,
-    Cached { words: Tensor, states: Option<States> },
-    Streamed(Stream<'g>),
-}
-
-/// The layers of a model, one at a time.
-pub(super) struct Stream<'g> {
-    embeddings: Program,
-    layers: Vec<(usize, Program)>,
+pub(super) struct Source<'g> {
+    hidden: Hidden,
+    programs: Vec<Program>,
+    layers: Vec<usize>,
     upload: Upload<'g>,
-    source: Option<Arc<dyn TensorSource>>,
+    /// Where cached states are read.
+    pub(super) states: Option<Box<ReadStates>>,
+    /// Where streamed layers are read.
+    pub(super) weights: Option<Arc<dyn TensorSource>>,
 }
 
 impl SourcePlan {
@@ -63,87 +60,50 @@ impl SourcePlan {
     pub(super) fn new(store: &mut Store, model: &Model, source: HiddenSource, inputs: Inputs) -> Self {
         let (tokens, width) = (inputs.tokens.cols, model.config.hidden);
         let mut declare = |cols| store.declare("hidden states", Role::Inputs, tokens, cols);
-        match source {
-            HiddenSource::Computed => Self::Computed,
+        let (mut plans, mut layers) = (Vec::new(), Vec::new());
+        let hidden = match source {
+            HiddenSource::Computed => Hidden::Computed,
             // Whole words for numbers of two bytes each.
-            HiddenSource::Cached => Self::Cached(declare(width.div_ceil(2))),
+            HiddenSource::Cached => Hidden::Cached(declare(width.div_ceil(2))),
             HiddenSource::Streamed => {
                 let x = declare(width);
-                let plan = |record: &dyn Fn(&mut Tape) -> Tensor| {
+                let mut plan = |record: &dyn Fn(&mut Tape) -> Tensor| {
                     let mut tape = Tape::new();
                     let made = record(&mut tape);
                     tape.copy(made, x);
-                    Plan::new(tape.finish())
+                    plans.push(Plan::new(tape.finish()));
                 };
-                let embeddings = plan(&|tape| model.embeddings(tape, inputs));
-                let firsts = (0..model.config.layers).filter(|layer| model.alike(*layer) == *layer);
-                let layers = firsts.map(|layer| (layer, plan(&|tape| model.layer(tape, inputs, layer, x)))).collect();
-                Self::Streamed { x, embeddings, layers }
+                plan(&|tape| model.embeddings(tape, inputs));
+                layers = (0..model.config.layers).filter(|layer| model.alike(*layer) == *layer).collect();
+                layers.iter().for_each(|layer| plan(&|tape| model.layer(tape, inputs, *layer, x)));
+                Hidden::LastLayer(x)
             }
-        }
-    }
-
-    /// What the micro-batch finds.
-    pub(super) fn hidden(&self) -> Hidden {
-        match *self {
-            Self::Computed => Hidden::Computed,
-            Self::Cached(words) => Hidden::Cached(words),
-            Self::Streamed { x, .. } => Hidden::LastLayer(x),
-        }
-    }
-
-    /// The plans of what runs before a micro-batch.
-    pub(super) fn plans(&self) -> Vec<&Plan> {
-        match self {
-            Self::Streamed { embeddings, layers, .. } => {
-                [embeddings].into_iter().chain(layers.iter().map(|(_, plan)| plan)).collect()
-            }
-            Self::Computed | Self::Cached(_) => Vec::new(),
-        }
+        };
+        Self { hidden, plans, layers }
     }
 
     /// Bytes that a micro-batch writes through the queue for it.
     pub(super) fn written(&self) -> u64 {
-        if let Self::Cached(words) = self { words.bytes() } else { 0 }
+        if let Hidden::Cached(words) = self.hidden { words.bytes() } else { 0 }
     }
 
     /// Bytes of the pieces through which layers of a model come.
     pub(super) fn staging(&self, model: &Model) -> u64 {
-        let streams = matches!(self, Self::Streamed { .. });
-        if streams { Upload::staging_parts(model.config.layers, model.layer_bytes()) } else { 0 }
+        match self.hidden {
+            Hidden::LastLayer(_) => Upload::staging_parts(model.config.layers, model.layer_bytes()),
+            _ => 0,
+        }
     }
 
     /// Makes its programs.
     pub(super) fn load<'g>(&self, gpu: &'g Gpu, memory: &Memory, slots: &Slots) -> Source<'g> {
-        let load = |plan: &Plan| plan.load_over(gpu, memory, slots);
-        match self {
-            Self::Computed => Source::Computed,
-            Self::Cached(words) => Source::Cached { words: *words, states: None },
-            Self::Streamed { embeddings, layers, .. } => Source::Streamed(Stream {
-                embeddings: load(embeddings),
-                layers: layers.iter().map(|(layer, plan)| (*layer, load(plan))).collect(),
-                upload: Upload::new(gpu),
-                source: None,
-            }),
-        }
+        let programs = self.plans.iter().map(|plan| plan.load_over(gpu, memory, slots)).collect();
+        let (hidden, layers, upload) = (self.hidden, self.layers.clone(), Upload::new(gpu));
+        Source { hidden, programs, layers, upload, states: None, weights: None }
     }
 }
 
 impl Source<'_> {
-    /// Takes the states of the samples to come.
-    pub(super) fn cache(&mut self, from: States) {
-        if let Self::Cached { states, .. } = self {
-            *states = Some(from);
-        }
-    }
-
-    /// Takes the source of the layers.
-    pub(super) fn stream(&mut self, from: Arc<dyn TensorSource>) {
-        if let Self::Streamed(Stream { source, .. }) = self {
-            *source = Some(from);
-        }
-    }
-
     /// Provides the hidden states of a packed sequence that is uploaded already and has so many `targets`.
     pub(super) fn provide(
         &mut self,
@@ -152,38 +112,32 @@ impl Source<'_> {
         batch: &Batch,
         targets: usize,
     ) -> Result<(), Error> {
-        match self {
-            Self::Computed => Ok(()),
-            Self::Cached { words, states } => {
+        match self.hidden {
+            Hidden::Computed => {}
+            Hidden::Cached(words) => {
                 let mut bytes = Vec::new();
-                let in_sequence = batch.examples.iter().filter_map(|placed| Some((states.as_ref()?, placed.idx)));
-                for (states, sample) in in_sequence {
-                    states.read(sample, &mut bytes).map_err(model::Error::from)?;
+                for (read, placed) in batch.examples.iter().filter_map(|placed| Some((self.states.as_ref()?, placed)))
+                {
+                    read(placed.idx, &mut bytes)?;
                 }
                 let each = 2 * model.config.hidden;
                 if bytes.len() != each * targets {
                     return Err(Error::NotCached { positions: bytes.len() / each, targets });
                 }
                 bytes.resize(bytes.len().next_multiple_of(4), 0);
-                memory.write(gpu, *words, 0, &bytes);
-                Ok(())
+                memory.write(gpu, words, 0, &bytes);
             }
-            Self::Streamed(stream) => stream.run((gpu, memory), model),
-        }
-    }
-}
-
-impl Stream<'_> {
-    /// Submits all layers, and reads each while the one before runs.
-    fn run(&mut self, (gpu, memory): (&Gpu, &Memory), model: &Model) -> Result<(), Error> {
-        let source = self.source.as_ref().ok_or(Error::NoLayers)?;
-        self.embeddings.run(gpu)?;
-        for layer in 0..model.config.layers {
-            model.load_layer(&mut self.upload, memory, source.as_ref(), layer)?;
-            self.upload.send();
-            let alike = model.alike(layer);
-            if let Some((_, program)) = self.layers.iter_mut().find(|(first, _)| *first == alike) {
-                program.run(gpu)?;
+            // All layers are submitted; each is read while the one before runs.
+            Hidden::LastLayer(_) => {
+                let weights = self.weights.as_ref().ok_or(Error::NoLayers)?;
+                self.programs[0].run(gpu)?;
+                for layer in 0..model.config.layers {
+                    model.load_layer(&mut self.upload, memory, weights.as_ref(), layer)?;
+                    self.upload.send();
+                    let alike = model.alike(layer);
+                    let at = self.layers.iter().position(|first| *first == alike);
+                    at.map_or(Ok(()), |at| self.programs[1 + at].run(gpu))?;
+                }
             }
         }
         Ok(())

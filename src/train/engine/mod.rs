@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::{
     data::{pack::Batch, random::StepKey},
-    formats::{States, TensorSource},
+    formats::TensorSource,
     gpu::{Gpu, Profile, Program, Readback, Ticket, Upload},
     graph::{
         ops::head_loss::STATS,
@@ -24,8 +24,8 @@ mod plan;
 mod spec;
 
 pub use error::Error;
-pub use hidden::HiddenSource;
 use hidden::Source;
+pub use hidden::{HiddenSource, ReadStates};
 pub use plan::{EnginePlan, Footprint, LOGITS};
 pub use spec::{AuxiliaryModel, Spec};
 
@@ -163,9 +163,6 @@ impl<'g> Engine<'g> {
     }
 
     /// Gives a model weights that exist in no file; see [`crate::model::Weights::fill`].
-    ///
-    /// # Errors
-    /// If the device fails.
     pub fn fill(&self, side: Side, mut values: impl FnMut(&Parameter, usize) -> Vec<f32>) -> Result<(), Error> {
         let Some(model) = self.model(side) else { return Ok(()) };
         let own = model.adapter.as_ref().map(|adapter| &adapter.weights);
@@ -189,18 +186,12 @@ impl<'g> Engine<'g> {
 
     /// Computes one micro-batch: the statistics of each token (zeros where it predicts no target), and gradients added to
     /// those that are there.
-    ///
-    /// # Errors
-    /// If the device fails.
     pub fn pass(&mut self, batch: &Batch, draw: Draw) -> Result<Vec<TokenStats>, Error> {
         let started = self.start_pass(batch, draw)?;
         self.stats(started)
     }
 
     /// As [`Self::pass`], without waiting: [`Self::stats`] has the statistics. What is started later goes behind it.
-    ///
-    /// # Errors
-    /// If the device fails.
     pub fn start_pass(&mut self, batch: &Batch, draw: Draw) -> Result<StartedPass, Error> {
         let targets = self.upload(batch, draw);
         for (source, model) in self.sources.iter_mut().zip(&self.models[1..]) {
@@ -222,24 +213,21 @@ impl<'g> Engine<'g> {
         self.batch.upload((self.gpu, &self.memory), batch, draw, &*self.objective, [vocab, hidden])
     }
 
-    /// Sets the cached hidden states of an auxiliary model; see [`HiddenSource::Cached`].
-    pub fn cache(&mut self, side: Side, states: States) {
+    /// Sets what reads the cached hidden states of an auxiliary model; see [`HiddenSource::Cached`].
+    pub fn cache(&mut self, side: Side, states: Box<ReadStates>) {
         if let Some(source) = self.source(side) {
-            source.cache(states);
+            source.states = Some(states);
         }
     }
 
     /// Sets where the layers of an auxiliary model are read; see [`HiddenSource::Streamed`].
     pub fn stream(&mut self, side: Side, from: Arc<dyn TensorSource>) {
         if let Some(source) = self.source(side) {
-            source.stream(from);
+            source.weights = Some(from);
         }
     }
 
     /// What the objective leaves for the host of each position that predicts a target, one after another.
-    ///
-    /// # Errors
-    /// If the device fails.
     pub fn result(&mut self, batch: &Batch) -> Result<Vec<f32>, Error> {
         let Some(result) = self.result else { return Ok(Vec::new()) };
         let targets = self.upload(batch, Draw::quiet(StepKey::new(0, 0)));
@@ -251,9 +239,6 @@ impl<'g> Engine<'g> {
     }
 
     /// The statistics of a pass, as [`Self::pass`] has them. Waits for that pass only.
-    ///
-    /// # Errors
-    /// If the device fails.
     pub fn stats(&mut self, StartedPass { targets, stats: ticket }: StartedPass) -> Result<Vec<TokenStats>, Error> {
         let mut stats = vec![[0.0; STATS]; self.tokens];
         if let Some(ticket) = ticket {
@@ -280,18 +265,12 @@ impl<'g> Engine<'g> {
     }
 
     /// Forgets the gradients so far.
-    ///
-    /// # Errors
-    /// If the device fails.
     pub fn reset(&mut self) -> Result<(), Error> {
         Ok(self.reset.run(self.gpu)?)
     }
 
     /// Steps the optimizer with the gradients so far and clears them. Returns the gradient's norm before clipping; if it
     /// is not finite, nothing was changed.
-    ///
-    /// # Errors
-    /// If the device fails.
     pub fn update(&mut self) -> Result<f32, Error> {
         let started = self.start_update()?;
         let norm = self.norm(started)?;
@@ -303,9 +282,6 @@ impl<'g> Engine<'g> {
 
     /// As [`Self::update`], without waiting: [`Self::norm`] has the norm. After one that is not finite, no update that is
     /// started changes anything any more: by the time it is known, the next step is in flight.
-    ///
-    /// # Errors
-    /// If the device fails.
     pub fn start_update(&mut self) -> Result<StartedUpdate, Error> {
         let (Some(program), Some(adamw)) = (&mut self.update, &self.adamw) else {
             return Ok(StartedUpdate { norm: None });
@@ -317,17 +293,11 @@ impl<'g> Engine<'g> {
     }
 
     /// The norm of an update's gradient before clipping. Waits for that update only.
-    ///
-    /// # Errors
-    /// If the device fails.
     pub fn norm(&mut self, started: StartedUpdate) -> Result<f32, Error> {
         Ok(self.updated(started)?.norm)
     }
 
     /// What became of an update. Waits for that update only.
-    ///
-    /// # Errors
-    /// If the device fails.
     pub fn updated(&mut self, StartedUpdate { norm }: StartedUpdate) -> Result<Updated, Error> {
         let found: Vec<f32> = match norm {
             Some(ticket) => bytemuck::pod_collect_to_vec(&self.results.fetch(self.gpu, ticket)?),
@@ -338,9 +308,6 @@ impl<'g> Engine<'g> {
     }
 
     /// Reads a parameter or its gradient, times the loss scale, back by name; `None` if there is none of that name.
-    ///
-    /// # Errors
-    /// If the device fails.
     pub fn read(&self, side: Side, name: &str, gradient: bool) -> Result<Option<Vec<f32>>, Error> {
         let mut all = self.model(side).into_iter().flat_map(|model| model.parameters().chain(model.weights.iter()));
         let Some(stored) = all.find(|stored| stored.parameter.name == name) else { return Ok(None) };
@@ -382,18 +349,12 @@ impl<'g> Engine<'g> {
     }
 
     /// Reads tensors of [`Self::state`] back, one after another.
-    ///
-    /// # Errors
-    /// If the device fails.
     pub fn read_tensors(&self, tensors: &[Tensor]) -> Result<Vec<f32>, Error> {
         let parts = tensors.iter().map(|tensor| self.memory.read_numbers(self.gpu, *tensor));
         Ok(parts.collect::<Result<Vec<Vec<f32>>, _>>()?.concat())
     }
 
     /// Writes tensors of [`Self::state`].
-    ///
-    /// # Errors
-    /// If the device fails.
     pub fn write_tensors(&self, tensors: &[Tensor], values: &[f32]) -> Result<(), Error> {
         let mut upload = Upload::new(self.gpu);
         let mut first = 0;

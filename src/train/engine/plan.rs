@@ -105,7 +105,7 @@ impl EnginePlan {
         let planned = auxiliaries.iter().zip(&spec.auxiliaries);
         let planned = planned.map(|(model, of)| SourcePlan::new(&mut store, model, of.hidden, batch.inputs));
         let sources: Vec<SourcePlan> = planned.collect();
-        let forward = |(model, source): (_, &SourcePlan)| Forward { model, hidden: source.hidden() };
+        let forward = |(model, source): (_, &SourcePlan)| Forward { model, hidden: source.hidden };
         let forwards: Vec<Forward<'_>> = auxiliaries.iter().zip(&sources).map(forward).collect();
         let of_objective = Models { main, auxiliaries: &forwards };
         let mut tape = Tape::new();
@@ -185,7 +185,7 @@ impl EnginePlan {
 
     /// The plans of a micro-batch, which run one after another.
     fn passes(&self) -> Vec<&Plan> {
-        self.sources.iter().flat_map(SourcePlan::plans).chain([&self.pass]).collect()
+        self.sources.iter().flat_map(|source| &source.plans).chain([&self.pass]).collect()
     }
 
     /// Dispatches of one micro-batch and of one update.
@@ -204,9 +204,6 @@ impl EnginePlan {
     }
 
     /// Allocates everything; weights are 0 until loaded.
-    ///
-    /// # Errors
-    /// If the device has no room.
     pub fn build(self, gpu: &Gpu) -> Result<Engine<'_>, Error> {
         gpu.flush()?; // what was dropped before is gone now
         let memory = Memory::allocate(gpu, &self.store)?;
