@@ -7,6 +7,7 @@
 //! `x: [T, C]`. The gradient of `x` is `dx`.
 
 pub mod bench;
+pub mod choice;
 pub mod cli;
 pub mod data;
 pub mod doctor;

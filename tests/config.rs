@@ -1,12 +1,15 @@
 //! Settings from files, flags and `--set`: who wins, and what a mistake is answered with.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::Serialize;
-use underdog::settings::{
-    self, Autotune, ByteSize, Config, CurriculumRule, Dtype, Error, LambdaSchedule, Layers, LrScheduler, Method,
-    Origin, Overlength, Precision, Quantize, Recompute, WeakSource,
+use underdog::{
+    data::Overlength,
+    graph::optim::Decay,
+    settings::{
+        self, Autotune, ByteSize, Config, CurriculumRule, Dtype, Error, LambdaSchedule, Layers, Method, Origin,
+        Precision, Quantize, RUN, Recompute, SETTINGS, Setting, Shape, WeakSource,
+    },
 };
 
 /// A message without the folder that the test's file lies in.
@@ -27,14 +30,8 @@ fn resolve(text: &str) -> Result<Config, String> {
     layers(text)?.resolve().map_err(told)
 }
 
-#[derive(Serialize, Default)]
-struct Flags {
-    lr: Option<f64>,
-    batch_size: Option<u64>,
-    model: Option<PathBuf>,
-    lr_scheduler: Option<LrScheduler>,
-    #[serde(rename = "curriculum.beta")]
-    beta: Option<f64>,
+fn setting(key: &str) -> &'static Setting<Config> {
+    SETTINGS.iter().find(|setting| setting.key == key).unwrap()
 }
 
 #[test]
@@ -47,8 +44,9 @@ fn nothing_said_means_the_defaults() {
 #[test]
 fn later_layers_win() {
     let mut layers = layers("lr = 1e-3\nbatch_size = 4\nepochs = 3\n[curriculum]\nalpha = 0.5\n").unwrap();
-    let flags = Flags { lr: Some(2e-3), model: Some("here".into()), beta: Some(0.25), ..Flags::default() };
-    layers.flags(&flags).unwrap();
+    for (key, text) in [("lr", "2e-3"), ("model", "here"), ("curriculum.beta", "0.25")] {
+        layers.flag(setting(key), &[text]).unwrap();
+    }
     layers.set("lr=3e-3").unwrap();
     let config = layers.resolve().unwrap();
     assert_eq!((config.lr, config.batch_size, config.epochs), (3e-3, 4, 3));
@@ -59,7 +57,7 @@ fn later_layers_win() {
 #[test]
 fn the_verb_wins_over_the_file() {
     let mut layers = layers("method = \"sft\"").unwrap();
-    layers.method(Method::Wmss).unwrap();
+    layers.method(Method::Wmss);
     assert_eq!(layers.resolve().unwrap().method, Method::Wmss);
 }
 
@@ -72,27 +70,28 @@ fn set_reaches_every_key_and_reads_toml_or_text() {
     };
     assert_eq!(set("curriculum.gamma = 0.3").curriculum.gamma, 0.3);
     assert_eq!(set("adamw.beta2=0.95").adamw.beta2, 0.95);
-    assert_eq!(set("lr_scheduler=linear").lr_scheduler, LrScheduler::Linear);
-    assert_eq!(set("lr_scheduler=\"linear\"").lr_scheduler, LrScheduler::Linear);
+    assert_eq!(set("lr_scheduler=linear").lr_scheduler, Decay::Linear);
+    assert_eq!(set("lr_scheduler=\"linear\"").lr_scheduler, Decay::Linear);
     assert_eq!(set("out=2026").out, Some("2026".into()));
     assert_eq!(set("out=a=b c").out, Some("a=b c".into()));
     assert_eq!(set("out=1\nlr = 2").out, Some("1\nlr = 2".into()));
     assert_eq!(set("device=1").device.as_deref(), Some("1"));
     assert_eq!(set("memory=8GiB").memory, Some(ByteSize(8 << 30)));
     assert!(!set("shuffle=false").shuffle);
-    for key in settings::keys() {
-        let error = Layers::new().set(&format!("{key}=[1, 2]")).err();
-        assert!(!matches!(error, Some(Error::UnknownKey { .. })), "{key}");
+    for setting in SETTINGS {
+        let error = Layers::new().set(&format!("{}=[1, 2]", setting.key)).err();
+        let of_a_run = setting.verbs == 0 || setting.verbs & RUN != 0;
+        assert_eq!(!matches!(error, Some(Error::UnknownKey { .. })), of_a_run, "{}", setting.key);
     }
 }
 
 #[test]
 fn set_mistakes_are_told() {
     let told = |argument: &str| Layers::new().set(argument).unwrap_err().to_string();
-    assert!(told("lr").starts_with("--set lr: wants key=value"));
+    assert!(told("lr").starts_with("--set lr: needs key=value"));
     assert_eq!(told("zzz=1"), "--set zzz=1: unknown key `zzz`");
     assert_eq!(told("optim.lr=1"), "--set optim.lr=1: unknown key `optim.lr`; did you mean `lr`?");
-    assert_eq!(told("lr=fast"), "--set lr=fast: `lr`: invalid type: string \"fast\", expected a number");
+    assert_eq!(told("lr=fast"), "--set lr=fast: `lr` = \"fast\": lr must be a number");
 }
 
 #[test]
@@ -108,21 +107,21 @@ fn mistakes_in_a_file_are_told_with_line_and_key() {
         ),
         ("\nzzz = {}", "run.toml:2: unknown key `zzz`"),
         ("curriculum = 3", "run.toml:1: unknown key `curriculum`; did you mean `curriculum.beta`?"),
-        ("\nlr = \"fast\"", "run.toml:2: `lr`: invalid type: string \"fast\", expected a number"),
-        ("epochs = 1.5", "run.toml:1: `epochs`: invalid type: number `1.5`, expected a whole number, 0 or more"),
-        ("epochs = -1", "run.toml:1: `epochs`: invalid value: integer `-1`, expected a whole number, 0 or more"),
-        ("shuffle = 1", "run.toml:1: `shuffle`: invalid type: integer `1`, expected true or false"),
-        ("dtype = \"f8\"", "run.toml:1: `dtype`: unknown variant `f8`, expected one of `auto`, `f32`, `bf16`"),
+        ("\nlr = \"fast\"", "run.toml:2: `lr` = \"fast\": lr must be a number"),
+        ("epochs = 1.5", "run.toml:1: `epochs` = 1.5: epochs must be a whole number, 0 or more"),
+        ("epochs = -1", "run.toml:1: `epochs` = -1: epochs must be a whole number, 0 or more"),
+        ("shuffle = 1", "run.toml:1: `shuffle` = 1: shuffle must be true or false"),
+        ("dtype = \"f8\"", "run.toml:1: `dtype` = \"f8\": dtype must be auto, f32 or bf16"),
         (
             "memory = \"much\"",
-            "run.toml:1: `memory`: `much` is not a size of memory; write it like 8GiB, 512MiB or 8000000000",
+            "run.toml:1: `memory` = \"much\": memory must be a size like 8GiB, 512MiB or 8000000000",
         ),
-        ("device = 1.5", "run.toml:1: `device`: part of an adapter's name, or its index"),
+        ("device = 1.5", "run.toml:1: `device` = 1.5: device must be text"),
         ("lr = 1\nlr = 2", "run.toml:2: not valid TOML: duplicate key"),
         ("a b", "run.toml:1: not valid TOML: "),
         ("\nlambda = 1.5", "run.toml:2: `lambda` = 1.5: lambda must be above 0 and at most 1"),
         ("lr = nan", "run.toml:1: `lr` = nan: lr must be between 0 and 1"),
-        ("clip = inf", "run.toml:1: `clip` = inf: clip must be 0 (no clipping) or more"),
+        ("clip = inf", "run.toml:1: `clip` = inf: clip must be 0 or more"),
         ("warmup = 1.5", "run.toml:1: `warmup` = 1.5: warmup must be a whole number of steps, or below 1"),
         ("batch_size = 0", "run.toml:1: `batch_size` = 0: batch_size must be 1 or more"),
         ("max_steps = 0", "run.toml:1: `max_steps` = 0: max_steps must be 1 or more"),
@@ -144,14 +143,17 @@ fn mistakes_in_a_file_are_told_with_line_and_key() {
 #[test]
 fn mistakes_in_flags_name_the_flag() {
     let mut layers = layers("batch_size = 4").unwrap();
-    layers.flags(&Flags { batch_size: Some(0), ..Flags::default() }).unwrap();
+    layers.flag(setting("batch_size"), &["0"]).unwrap();
     let error = layers.resolve().unwrap_err();
     assert!(
         matches!(&error, Error::NotAllowed { origin: Origin::Flag(flag), .. } if flag == "--batch-size"),
         "{error}"
     );
-    let beyond = Flags { batch_size: Some(u64::MAX), ..Flags::default() };
-    assert!(matches!(Layers::new().flags(&beyond), Err(Error::Unwritable { .. })));
+    for text in ["many", "-1", "1.5", "18446744073709551615"] {
+        let error = Layers::new().flag(setting("batch_size"), &[text]).unwrap_err().to_string();
+        let want = format!("--batch-size: `batch_size` = \"{text}\": batch_size must be a whole number, 0 or more");
+        assert!(error.replace("= -1:", "= \"-1\":") == want, "{error}");
+    }
 }
 
 #[test]
@@ -174,7 +176,7 @@ fn what_is_missing_is_told() {
     let told = config.model().unwrap_err().to_string();
     assert_eq!(
         told,
-        "`model` is not set: give the Hugging Face folder of the model with `--model DIR`, or as `model = \"DIR\"` in the run's TOML file"
+        "`model` is not set: give it with `--model DIR`, or as `model = \"DIR\"` in the run's TOML file (Hugging Face folder of the model)"
     );
     assert!(config.data().is_err() && config.out().is_err() && config.weak().is_err());
 }
@@ -225,7 +227,7 @@ fn settings_survive_their_file() {
         epochs: 2,
         max_steps: Some(11),
         lr: 3.3e-7,
-        lr_scheduler: LrScheduler::Constant,
+        lr_scheduler: Decay::Constant,
         warmup: 10.0,
         weight_decay: 0.1,
         clip: 0.0,
@@ -248,6 +250,7 @@ fn settings_survive_their_file() {
             multiplier: 2.0,
         },
         adamw: settings::Adamw { beta1: 0.8, beta2: 0.95, eps: 1e-6 },
+        ..Config::default()
     };
     let distilled = Config { method: Method::SelfDistill, teacher: Some("t".into()), ..Config::default() };
     let chosen = Config {
@@ -286,15 +289,61 @@ fn sizes_of_memory() {
 
 #[test]
 fn help_can_show_every_default() {
+    let defaults = Config::default();
     for (key, want) in [
-        ("lr", Some("1e-5")),
+        ("lr", Some("1e-5; of an adapter: 0.0001")),
+        ("hard_share", Some("0.5; undial: 0.0")),
         ("warmup", Some("0.03")),
         ("lr_scheduler", Some("cosine")),
         ("curriculum.beta", Some("0.8")),
-        ("beta", Some("0.8")),
+        ("lora_alpha", Some("twice the rank")),
         ("model", None),
-        ("nonsense", None),
     ] {
-        assert_eq!(settings::default_of(key).as_deref(), want, "{key}");
+        assert_eq!(setting(key).default_text(&defaults).as_deref(), want, "{key}");
     }
+}
+
+#[test]
+fn defaults_are_allowed_and_every_flag_is_of_one_setting() {
+    assert!(Config::default().is_sound());
+    for setting in SETTINGS {
+        let same =
+            |other: &&Setting<Config>| other.flag_name() == setting.flag_name() && other.verbs & setting.verbs != 0;
+        assert_eq!(SETTINGS.iter().filter(same).count(), usize::from(setting.verbs != 0), "{}", setting.key);
+        assert!(!setting.help().is_empty() && !setting.help().ends_with('.'), "{}", setting.key);
+        if setting.shape == Shape::Switch {
+            let is_on = setting.get(&Config::default()).and_then(|value| value.as_bool());
+            assert_eq!(is_on, Some(setting.flag_name().starts_with("--no-")), "{}", setting.key);
+        }
+    }
+}
+
+#[test]
+fn what_a_resumed_run_must_keep() {
+    let was = Config { model: Some("a".into()), ..Config::default() };
+    let changed = |config: Config| config.change_since(&was).map(|change| change.to_string());
+    assert_eq!(changed(was.clone()), None);
+    assert_eq!(changed(Config { keep: 5, device: Some("1".into()), resume: true, ..was.clone() }), None);
+    assert_eq!(changed(Config { lr: 2e-5, ..was.clone() }).unwrap(), "`lr` was 1e-5, is now 2e-5");
+    assert_eq!(changed(Config { max_steps: Some(3), ..was.clone() }).unwrap(), "`max_steps` was not set, is now 3");
+    assert_eq!(changed(Config { model: None, ..was.clone() }).unwrap(), "`model` was \"a\", is now not set");
+    // Keys of a run: files and folders count by their contents, so their names are left out, and so is what is free.
+    let values = was.result_values();
+    assert!(values.contains_key("adamw.beta1") && values.contains_key("lr"));
+    assert!(["model", "out", "keep", "device", "sampling.temperature"].iter().all(|key| !values.contains_key(*key)));
+    let mut older = values.clone();
+    older.remove("label_smoothing");
+    assert_eq!(settings::changed(&older, &values), None, "a setting that did not exist had its default");
+    older.insert("gone".into(), 1.into());
+    assert_eq!(settings::changed(&older, &values).unwrap().to_string(), "`gone` was 1, is now not set");
+}
+
+#[test]
+fn settings_are_documented() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/settings.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, settings::markdown()).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default().replace("\r\n", "\n");
+    assert!(written == settings::markdown(), "UPDATE_DOCS=1 cargo test --test config settings_are_documented");
 }

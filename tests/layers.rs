@@ -12,13 +12,14 @@ const PARTS: &[&str] = &["events", "gpu", "graph", "model", "objective", "format
 /// A room and those it may import.
 const ROOMS: &[(&str, &[&[&str]])] = &[
     ("gpu", &[]),
-    ("settings", &[]),
-    ("data", &[]),
+    ("choice", &[]),
+    ("settings", &[&["choice", "data", "graph"]]),
+    ("data", &[&["choice"]]),
     ("eval", &[]),
     ("events", &[]),
     ("report", &[&["events"]]),
     ("formats", &[]),
-    ("graph", &[&["gpu"]]),
+    ("graph", &[&["choice", "gpu"]]),
     ("model", &[&["graph", "gpu", "formats"]]),
     ("objective", &[&["model", "graph", "gpu", "data", "settings"]]),
     ("train", &[PARTS]),
@@ -27,7 +28,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ("doctor", &[PARTS, &["train", "bench"]]),
     ("session", &[PARTS, &["settings", "train", "infer", "eval", "doctor"]]),
     ("recipes", &[PARTS, &["settings", "train", "infer", "eval", "session"]]),
-    ("cli", &[PARTS, &["settings", "train", "infer", "eval", "session", "recipes", "bench", "doctor"]]),
+    ("cli", &[PARTS, &["choice", "settings", "train", "infer", "eval", "session", "recipes", "bench", "doctor"]]),
     ("lib", &[]),
     ("main", &[&["cli"]]),
 ];

@@ -1,33 +1,83 @@
 //! `underdog bench`
 
-use std::{fs, path::Path, sync::atomic::AtomicBool};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
+use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
-    args::{BenchArgs, BenchVerb, DeviceFlags},
-    check_new_file, with_device,
+    check_new_file,
+    verb::{Call, Verb},
+    with_device,
 };
 use crate::{
-    bench::{self, Comparison, Options, Results},
+    bench::{self, Comparison, Options, Results, Suite},
     report,
     session::{self, Error},
-    settings::Config,
+    settings::BENCH,
 };
 
-pub(super) fn run(args: &BenchArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
-    if let Some(BenchVerb::Compare(args)) = &args.verb {
-        return compare(&args.files, args.svg.as_deref(), json);
+pub(super) const VERB: Verb = Verb {
+    bit: BENCH,
+    about: "Measure how fast this GPU trains, and compare machines",
+    help: "\
+Measures what the device does at best (multiply-adds, copying, dispatches), then kernels as shares of that, then training \
+steps of named model shapes with random weights; nothing is downloaded. Close other programs, and plug a laptop in. Then \
+the numbers are checked against the CPU: where one is wrong, the exit code is 1.
+
+Examples:
+  underdog bench --out mine.json
+  underdog bench --filter qwen3-0.6b
+  underdog bench compare mine.json yours.json --svg both.svg",
+    needs: &[],
+    arguments: Arguments::augment_args,
+    run,
+};
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Also>,
+    /// How thorough
+    #[arg(long, value_name = "SUITE", value_enum, default_value_t)]
+    suite: Suite,
+    /// Measure only what has this in its name; a model so named is measured whatever the device
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// JSON file to write as well
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Also {
+    /// Say how many times faster each machine is than the first
+    Compare {
+        /// What `bench --out` wrote
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        /// Picture to write as well
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+    },
+}
+
+fn run(call: &Call<'_>) -> Result<(), Error> {
+    let args: Arguments = call.arguments()?;
+    if let Some(Also::Compare { files, svg }) = &args.verb {
+        return compare(files, svg.as_deref(), call.json);
     }
     args.out.iter().try_for_each(|out| check_new_file(out))?;
-    let DeviceFlags { device, memory, autotune } = &args.device;
-    let autotune = autotune.unwrap_or(Config::default().autotune);
-    let results = with_device(device.as_deref(), stop, |context| {
+    let results = with_device(call, |context| {
         let options = Options {
             suite: args.suite,
             filter: args.filter.clone(),
-            memory: memory.map(|size| size.0),
-            autotune: session::effort(autotune, context.gpu),
+            memory: call.config.memory.map(|size| size.0),
+            autotune: session::effort(call.config.autotune, context.gpu),
         };
         bench::run(context.gpu, &options, context.report, context.stop).map_err(failure)
     })?;
@@ -35,7 +85,7 @@ pub(super) fn run(args: &BenchArgs, json: bool, stop: &AtomicBool) -> Result<(),
         let text = serde_json::to_string_pretty(&results).map_err(|e| Error::User(e.to_string()))?;
         write(out, &(text + "\n"))?;
     }
-    if json {
+    if call.json {
         report::json(&results)?;
     } else {
         report::text(&results.render())?;

@@ -1,25 +1,44 @@
 //! `underdog data`
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
+use clap::Args;
 use serde_json::json;
 
-use super::args::DataArgs;
+use super::verb::{Call, Verb};
 use crate::{
     data::{Dataset, preview},
     report::{self, Console, Report, Table, count},
     session::{self, Error},
+    settings::DATA,
 };
 
-pub(super) fn run(args: &DataArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
-    let config = args.input.config(None)?;
+pub(super) const VERB: Verb = Verb {
+    bit: DATA,
+    about: "Show what a model will see of a data file: counts, lengths, trained and untrained tokens",
+    help: "",
+    needs: &["model", "data"],
+    arguments: Arguments::augment_args,
+    run,
+};
+
+#[derive(Args)]
+struct Arguments {
+    /// Examples to preview; --json gives them all
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    preview: usize,
+}
+
+fn run(call: &Call<'_>) -> Result<(), Error> {
+    let Arguments { preview: previewed } = call.arguments()?;
+    let config = &call.config;
     let shape = crate::model::Config::open(config.model()?)?;
     let tokenizer = crate::data::tokenizer::Tokenizer::open(config.model()?)?;
     let mut report = Report::new(Console::stderr());
-    let dataset = session::dataset(&mut report, &config, &tokenizer, shape.vocab)?;
-    if json {
+    let dataset = session::dataset(&mut report, config, &tokenizer, shape.vocab)?;
+    if call.json {
         for example in &dataset.examples {
-            if stop.load(std::sync::atomic::Ordering::Relaxed) {
+            if call.stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted(String::new()));
             }
             let mask: Vec<u8> = example.trained.iter().map(|t| u8::from(*t)).collect();
@@ -27,8 +46,8 @@ pub(super) fn run(args: &DataArgs, json: bool, stop: &AtomicBool) -> Result<(), 
         }
         return Ok(());
     }
-    report::text(&counts(&dataset, &args.input.data.display().to_string()))?;
-    for example in dataset.examples.iter().take(args.preview) {
+    report::text(&counts(&dataset, &config.data()?.display().to_string()))?;
+    for example in dataset.examples.iter().take(previewed) {
         let (idx, tokens, targets) = (example.idx, example.ids.len(), example.targets());
         report::text(&format!("\nidx {idx}, line {}: {tokens} tokens, {targets} trained\n", example.line))?;
         let pieces = preview::pieces(&tokenizer, example)?;

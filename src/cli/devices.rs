@@ -2,16 +2,27 @@
 
 use serde_json::json;
 
-use super::args::DevicesArgs;
+use super::verb::{Call, Verb};
 use crate::{
     gpu::{self, AdapterSummary},
     report::{self, Table, bytes},
     session::Error,
+    settings::DEVICES,
 };
 
-pub(super) fn run(args: &DevicesArgs, json: bool) -> Result<(), Error> {
-    let adapters = gpu::adapters(args.device.as_deref())?;
-    let why = match (&args.device, adapters.iter().find(|a| a.chosen)) {
+pub(super) const VERB: Verb = Verb {
+    bit: DEVICES,
+    about: "List the GPUs, and say which one would be used and why",
+    help: "",
+    needs: &[],
+    arguments: |command| command,
+    run,
+};
+
+fn run(call: &Call<'_>) -> Result<(), Error> {
+    let device = &call.config.device;
+    let adapters = gpu::adapters(device.as_deref())?;
+    let why = match (device, adapters.iter().find(|a| a.chosen)) {
         (Some(wanted), Some(chosen)) => format!("{} is the one that `{wanted}` names", chosen.name),
         (None, Some(chosen)) => {
             format!(
@@ -21,7 +32,7 @@ pub(super) fn run(args: &DevicesArgs, json: bool) -> Result<(), Error> {
         }
         (_, None) => "none can be used".into(),
     };
-    if json {
+    if call.json {
         return Ok(report::json(&json!({ "adapters": adapters, "why": why }))?);
     }
     let mut table =

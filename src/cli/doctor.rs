@@ -1,19 +1,30 @@
 //! `underdog doctor`
 
-use std::sync::atomic::AtomicBool;
-
-use super::{args::DevicesArgs, with_device};
+use super::{
+    verb::{Call, Verb},
+    with_device,
+};
 use crate::{
     bench,
     doctor::{self, Error as Fault},
     gpu::{self, tune},
     report::{self, Event, WarningCode},
     session::Error,
+    settings::DOCTOR,
 };
 
-pub(super) fn run(args: &DevicesArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
-    let adapter = gpu::adapters(args.device.as_deref())?.into_iter().find(|adapter| adapter.chosen);
-    let findings = with_device(args.device.as_deref(), stop, |context| {
+pub(super) const VERB: Verb = Verb {
+    bit: DOCTOR,
+    about: "Check in about a minute what this machine can train and how: driver, kernels, number formats, memory",
+    help: "Prints a report to paste into an issue. Runs on this device do without what is wrong.",
+    needs: &[],
+    arguments: |command| command,
+    run,
+};
+
+fn run(call: &Call<'_>) -> Result<(), Error> {
+    let adapter = gpu::adapters(call.config.device.as_deref())?.into_iter().find(|adapter| adapter.chosen);
+    let findings = with_device(call, |context| {
         let Some(adapter) = adapter else { return Err(gpu::Error::NoAdapter.into()) };
         let findings = doctor::examine(context.gpu, adapter, context.report, context.stop).map_err(failure)?;
         if let Some(folder) = tune::cache_folder()
@@ -24,7 +35,7 @@ pub(super) fn run(args: &DevicesArgs, json: bool, stop: &AtomicBool) -> Result<(
         }
         Ok(findings)
     })?;
-    if json {
+    if call.json {
         report::json(&findings)?;
     } else {
         report::text(&findings.render())?;

@@ -1,29 +1,94 @@
 //! `underdog eval`
 
-use std::sync::atomic::AtomicBool;
+use std::path::PathBuf;
 
-use super::{args::EvalArgs, with_device};
+use clap::{Args, Command};
+
+use super::{
+    verb::{Call, Verb},
+    with_device,
+};
 use crate::{
-    eval::{Task, record::Summary, stats::Interval},
+    eval::{Style, Task, record::Summary, stats::Interval},
     infer::Sampling,
-    recipes,
-    recipes::TaskRun,
+    recipes::{self, TaskRun},
     report::{self, Table, count},
     session::{self, Error, Source},
-    settings::Config,
+    settings::{self, EVAL},
 };
 
-pub(super) fn run(args: &EvalArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
-    let config = args.config()?;
-    if let (Some(task), Some(_)) = (args.task, &args.file) {
-        return judge(args, &config, task, json, stop);
+pub(super) const VERB: Verb = Verb {
+    bit: EVAL,
+    about: "Measure a model: loss and perplexity on a file, or what it answers to a published task",
+    help: "\
+Worked examples come from the user's own file: the first N rows of --shots-file. Answers are judged by the last \\boxed{}, \
+####, 'the answer is', or the last number; what cannot be decided is counted as such. The same command goes on where it \
+was stopped. Code tasks need --run-code and python3; on Linux, bubblewrap or user namespaces.
+
+Examples:
+  underdog eval --model strong --data test.jsonl
+  underdog eval --model strong --task gsm8k --file test.jsonl --shots-file train.jsonl
+  underdog eval --model strong --task humaneval --file HumanEval.jsonl --samples 10 --temperature 0.8 --run-code",
+    needs: &["model"],
+    arguments,
+    run,
+};
+
+const TASK: &str = "Task";
+/// Settings that go with --data alone, and with both.
+const OF_DATA: &[&str] = &["data", "quantize", "max_length", "overlength"];
+const OF_BOTH: &[&str] = &["model", "adapter", "device", "memory", "autotune"];
+
+#[derive(Args)]
+struct Arguments {
+    /// A published task: gsm8k, svamp, math500, aime, amc, aqua, mawps, humaneval, mbpp
+    #[arg(long, value_name = "TASK", help_heading = TASK, requires = "file")]
+    task: Option<Task>,
+    /// The task's file, JSONL or JSON
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Where texts and verdicts go, a line per problem [default: TASK-MODEL.jsonl]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// completion, plain (the bare question), boxed or wmss [default: boxed with a chat template, else completion]
+    #[arg(long, value_name = "STYLE")]
+    style: Option<Style>,
+    /// The file that worked examples are taken from, such as the task's training split
+    #[arg(long, value_name = "FILE")]
+    shots_file: Option<PathBuf>,
+    /// Draw worked examples by --seed, instead of taking the first
+    #[arg(long)]
+    draw_shots: bool,
+    /// Consent to running the programs that the model writes, shut in
+    #[arg(long)]
+    run_code: bool,
+    /// A command that judges answers: a JSON line on its stdin, {"correct": true} or false on its stdout
+    #[arg(long, value_name = "COMMAND")]
+    grader: Option<String>,
+}
+
+fn arguments(command: Command) -> Command {
+    Arguments::augment_args(command).mut_args(|flag| match flag.get_id().as_str() {
+        "task" => flag,
+        "data" => flag.required_unless_present("task").conflicts_with("task"),
+        id if OF_DATA.contains(&id) => flag.conflicts_with("task"),
+        id if OF_BOTH.contains(&id) => flag,
+        _ => flag.help_heading(TASK).requires("task"),
+    })
+}
+
+fn run(call: &Call<'_>) -> Result<(), Error> {
+    let arguments: Arguments = call.arguments()?;
+    if let (Some(task), Some(file)) = (arguments.task, &arguments.file) {
+        return judge(call, &arguments, task, file.clone());
     }
-    let result = with_device(config.device.as_deref(), stop, |context| {
-        let source = Source::of(&config)?;
-        let dataset = session::dataset(context.report, &config, &source.tokenizer, source.config.vocab)?;
-        session::evaluate(context, &config, "eval", &source, &dataset.examples)
+    let config = &call.config;
+    let result = with_device(call, |context| {
+        let source = Source::of(config)?;
+        let dataset = session::dataset(context.report, config, &source.tokenizer, source.config.vocab)?;
+        session::evaluate(context, config, "eval", &source, &dataset.examples)
     })?;
-    if json {
+    if call.json {
         return Ok(report::json(&result)?);
     }
     let session::Evaluation { loss, perplexity, tokens, samples, exact } = result;
@@ -33,32 +98,37 @@ pub(super) fn run(args: &EvalArgs, json: bool, stop: &AtomicBool) -> Result<(), 
     ))?)
 }
 
-fn judge(args: &EvalArgs, config: &Config, task: Task, json: bool, stop: &AtomicBool) -> Result<(), Error> {
-    if args.samples > 1 && args.temperature == 0.0 {
+fn judge(call: &Call<'_>, arguments: &Arguments, task: Task, file: PathBuf) -> Result<(), Error> {
+    let config = &call.config;
+    if config.task.samples > 1 && config.sampling.temperature == 0.0 {
         let text = "--samples above 1 needs a --temperature above 0: without one all texts of a problem are the same";
         return Err(Error::Usage(text.into()));
     }
-    let out = args.out.clone().unwrap_or_else(|| recipes::default_record(task, &args.model));
+    let out = match &arguments.out {
+        Some(out) => out.clone(),
+        None => recipes::default_record(task, config.model()?),
+    };
+    let settings::Sampling { temperature, top_k, top_p } = config.sampling;
     let plan = TaskRun {
         task,
-        file: args.file.clone().unwrap_or_default(),
-        style: args.style,
-        shots: args.shots,
-        shots_file: args.shots_file.clone(),
-        draw_shots: args.draw_shots,
-        samples: args.samples as usize,
-        sampling: Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p },
-        most: args.max_new_tokens as usize,
-        limit: args.limit.map(|n| n as usize),
-        seed: args.seed,
+        file,
+        style: arguments.style,
+        shots: config.task.shots,
+        shots_file: arguments.shots_file.clone(),
+        draw_shots: arguments.draw_shots,
+        samples: config.task.samples as usize,
+        sampling: Sampling { temperature, top_k, top_p },
+        most: config.task.max_new_tokens as usize,
+        limit: config.task.limit.map(|n| n as usize),
+        seed: config.seed,
         out,
-        run_code: args.run_code,
-        grader: args.grader.clone(),
-        seconds: args.time_limit,
+        run_code: arguments.run_code,
+        grader: arguments.grader.clone(),
+        seconds: config.task.time_limit,
     };
-    let summary = with_device(config.device.as_deref(), stop, |context| recipes::task(context, config, &plan))
+    let summary = with_device(call, |context| recipes::task(context, config, &plan))
         .map_err(|e| e.and("the same command goes on from there"))?;
-    if json {
+    if call.json {
         return Ok(report::json(&summary)?);
     }
     let shown = plan.out.display();

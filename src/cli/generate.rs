@@ -1,13 +1,11 @@
 //! `underdog generate`
 
-use std::{
-    io::IsTerminal,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::{io::IsTerminal, sync::atomic::Ordering};
 
+use clap::Args;
 use serde_json::json;
 
-use super::args::GenerateArgs;
+use super::verb::{Call, Verb};
 use crate::{
     data::{
         template::{Chat, Moment},
@@ -19,45 +17,66 @@ use crate::{
     model::Config,
     report::{self, Console, Report},
     session::{self, Context, Error},
-    settings::Config as Settings,
+    settings::{self, GENERATE},
     train::engine,
 };
 
-pub(super) fn run(args: &GenerateArgs, json: bool, stop: &AtomicBool) -> Result<(), Error> {
-    let mut config = Config::open(&args.model)?;
-    let folder = Folder::open(&args.model)?;
+pub(super) const VERB: Verb = Verb {
+    bit: GENERATE,
+    about: "Write text with a model",
+    help: "Example:\n  underdog generate --model run --chat --prompt \"What is 17 + 25?\"",
+    needs: &["model"],
+    arguments: Arguments::augment_args,
+    run,
+};
+
+#[derive(Args)]
+struct Arguments {
+    /// Text to go on from
+    #[arg(long, value_name = "TEXT")]
+    prompt: String,
+    /// Give the prompt as a user's turn, through the model's chat template
+    #[arg(long)]
+    chat: bool,
+}
+
+fn run(call: &Call<'_>) -> Result<(), Error> {
+    let args: Arguments = call.arguments()?;
+    let (settings, json, stop) = (&call.config, call.json, call.stop);
+    let path = settings.model()?;
+    let mut config = Config::open(path)?;
+    let folder = Folder::open(path)?;
     folder.check(&config.entries())?;
     config.hold_as_stored(&folder).map_err(engine::Error::from)?;
-    let tokenizer = Tokenizer::open(&args.model)?;
-    let prompt = prompt(args, &tokenizer)?;
+    let tokenizer = Tokenizer::open(path)?;
+    let prompt = prompt(&args, &tokenizer)?;
     if let Some(id) = prompt.iter().find(|id| **id as usize >= config.vocab) {
         return Err(Error::User(format!("the tokenizer gives token {id}, the model has {} of them", config.vocab)));
     }
-    let gpu = Gpu::open(args.device.as_deref())?;
-    let most = args.max_new_tokens as usize;
-    let adapter = args.adapter.as_deref().map(|folder| session::open_adapter(folder, &config)).transpose()?;
+    let gpu = Gpu::open(settings.device.as_deref())?;
+    let most = settings.generate.max_new_tokens as usize;
+    let adapter = settings.adapter.as_deref().map(|folder| session::open_adapter(folder, &config)).transpose()?;
     let mark = folder.mark(&config.entries())?;
     adapter.iter().try_for_each(|tuned| tuned.check_base(&mark))?;
     let layout = adapter.as_ref().map(|tuned| tuned.layout.clone());
-    let settings =
-        args.autotune.map_or_else(Settings::default, |autotune| Settings { autotune, ..Settings::default() });
     let mut report = Report::new(Console::stderr());
     let mut context = Context { gpu: &gpu, report: &mut report, stop, profile: false };
     let config = session::heeding(&mut context, config)?;
     let plan = SlotsPlan::new(config, layout, 1, prompt.len() + most, gpu.max_binding())?;
-    session::tune(&mut context, &settings, plan.work(), plan.bytes())?;
+    session::tune(&mut context, settings, plan.work(), plan.bytes())?;
     let mut slots = plan.load(
         &gpu,
         &folder,
         adapter.as_ref().and_then(|tuned| Some(tuned.folder.as_ref()? as &dyn TensorSource)),
     )?;
-    let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p };
+    let settings::Sampling { temperature, top_k, top_p } = settings.sampling;
+    let sampling = Sampling { temperature, top_k, top_p };
     let ends = tokenizer.eos_ids();
     // People watch the text grow; whoever reads a pipe gets the same bytes.
     let live = !json && std::io::stdout().is_terminal();
     let mut stream = tokenizer.stream(true);
     let mut failed = None;
-    let request = Request { prompt, seed: args.seed, sampling, most };
+    let request = Request { prompt, seed: settings.seed, sampling, most };
     let written = slots.generate(&[request], ends, |_, token| {
         if live && !ends.contains(&token) {
             let shown = stream.push(token).map_err(Error::from).and_then(|text| show(&text));
@@ -91,7 +110,7 @@ fn show(text: &str) -> Result<(), Error> {
     Ok(report::text(&report::printable(text))?)
 }
 
-fn prompt(args: &GenerateArgs, tokenizer: &Tokenizer) -> Result<Vec<u32>, Error> {
+fn prompt(args: &Arguments, tokenizer: &Tokenizer) -> Result<Vec<u32>, Error> {
     let ids = if args.chat {
         let messages = [json!({ "role": "user", "content": args.prompt })];
         let chat =

@@ -1,22 +1,49 @@
 //! `underdog init`
 
+use std::path::PathBuf;
+
+use clap::Args;
 use serde_json::json;
 
-use super::args::InitArgs;
+use super::verb::{Call, Verb};
 use crate::{
     recipes,
     report::{self, count},
     session::Error,
+    settings::INIT,
 };
 
-pub(super) fn run(args: &InitArgs, json: bool) -> Result<(), Error> {
-    let (file, out) = (&args.config, &args.out);
-    let text = std::fs::read_to_string(file).map_err(|e| Error::User(format!("{}: {e}", file.display())))?;
-    let config = recipes::init(&text, file, &args.tokenizer, args.seed, out)?;
-    if json {
-        return Ok(report::json(&json!({ "out": out, "parameters": config.parameter_count(), "seed": args.seed }))?);
+pub(super) const VERB: Verb = Verb {
+    bit: INIT,
+    about: "Make a model folder with random weights",
+    help: "Example:\n  underdog init --config config.json --tokenizer DIR --seed 1 --out tiny",
+    needs: &[],
+    arguments: Arguments::augment_args,
+    run,
+};
+
+#[derive(Args)]
+struct Arguments {
+    /// The model's shape, as a Hugging Face config.json
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Folder whose tokenizer files to copy
+    #[arg(long, value_name = "DIR")]
+    tokenizer: PathBuf,
+    /// Folder to make
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+fn run(call: &Call<'_>) -> Result<(), Error> {
+    let Arguments { config: file, tokenizer, out } = call.arguments()?;
+    let seed = call.config.seed;
+    let text = std::fs::read_to_string(&file).map_err(|e| Error::User(format!("{}: {e}", file.display())))?;
+    let config = recipes::init(&text, &file, &tokenizer, seed, &out)?;
+    if call.json {
+        return Ok(report::json(&json!({ "out": out, "parameters": config.parameter_count(), "seed": seed }))?);
     }
     let parameters = count(config.parameter_count() as u64);
-    let text = format!("{}: {parameters} parameters with random weights (seed {})\n", out.display(), args.seed);
+    let text = format!("{}: {parameters} parameters with random weights (seed {seed})\n", out.display());
     Ok(report::text(&text)?)
 }

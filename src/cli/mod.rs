@@ -1,6 +1,6 @@
-//! Verbs: each reads its flags, calls the room that does the work, and prints the result. Errors are rendered once, here.
+//! Verbs: each file holds one, with its arguments, its call of the room that does the work, and how its result is shown.
+//! Errors are rendered once, here.
 
-pub mod args;
 mod bench;
 mod compare;
 mod curriculum;
@@ -15,6 +15,7 @@ mod merge;
 mod plan;
 mod score;
 mod train;
+mod verb;
 mod wmss;
 
 use std::{
@@ -26,7 +27,8 @@ use std::{
     },
 };
 
-use args::{Cli, Verb};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use verb::{Call, Verb};
 
 use crate::{
     gpu::Gpu,
@@ -38,12 +40,71 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const INTERRUPTED: u8 = 130;
 
+/// The verbs, in the order of help.
+static VERBS: [Verb; 15] = [
+    demo::VERB,
+    devices::VERB,
+    doctor::VERB,
+    init::VERB,
+    train::VERB,
+    score::VERB,
+    curriculum::VERB,
+    wmss::VERB,
+    compare::VERB,
+    eval::VERB,
+    merge::VERB,
+    generate::VERB,
+    data::VERB,
+    bench::VERB,
+    plan::VERB,
+];
+
+const ABOUT: &str = "Trains language models on any GPU through Vulkan, Metal or DirectX 12";
+
+const LONG_ABOUT: &str = "\
+Trains language models on any GPU through Vulkan, Metal or DirectX 12: Hugging Face folders in, Hugging Face folders \
+out. Its heart is weak-driven learning (WMSS, arXiv 2602.08222), where an earlier, weaker checkpoint of a model makes \
+the model stronger.";
+
+const HELP: &str = "\
+First steps:
+  underdog demo                                  the whole method on a built-in task, nothing needed
+  underdog devices                               which GPU would be used, and why
+  underdog doctor                                whether this machine computes what it should
+  underdog data --model DIR --data FILE          what the model will see of your data
+  underdog plan --model DIR                      the memory a run needs, before it runs
+  underdog bench                                 how fast this machine trains
+  underdog train --model DIR --data FILE --out DIR
+  underdog wmss --model DIR --data FILE --out DIR
+
+Data is JSONL: a row has `prompt` and `completion`, or `messages`, or `text`.
+
+Exit codes:
+  0    done
+  1    failed
+  2    a mistake in the command line or the settings
+  130  interrupted, after saving";
+
+/// The command line: verbs and their flags.
+fn command() -> Command {
+    let json = Arg::new("json").long("json").global(true).display_order(1000).action(ArgAction::SetTrue);
+    Command::new("underdog")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .long_about(LONG_ABOUT)
+        .after_help(HELP)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .arg(json.help("Print the result as JSON on stdout; progress stays on stderr"))
+        .subcommands(VERBS.iter().map(Verb::command))
+}
+
 /// Reads the command line, does it, and says how it went.
 pub fn main() -> ExitCode {
-    let cli = Cli::read();
+    let matches = command().get_matches();
     let stop = Arc::new(AtomicBool::new(false));
     let done = match interruptible(&stop) {
-        Ok(()) => run(&cli, &stop),
+        Ok(()) => run(&matches, &stop),
         Err(error) => Err(error),
     };
     match done {
@@ -70,36 +131,22 @@ fn interruptible(stop: &Arc<AtomicBool>) -> Result<(), Error> {
     ctrlc::set_handler(handler).map_err(|e| Error::User(format!("cannot listen for Ctrl-C: {e}")))
 }
 
-fn run(cli: &Cli, stop: &AtomicBool) -> Result<(), Error> {
-    let json = cli.json;
-    match &cli.verb {
-        Verb::Demo(args) => demo::run(args, json, stop),
-        Verb::Devices(args) => devices::run(args, json),
-        Verb::Doctor(args) => doctor::run(args, json, stop),
-        Verb::Init(args) => init::run(args, json),
-        Verb::Train(args) => train::run(args, json, stop),
-        Verb::Score(args) => score::run(args, json, stop),
-        Verb::Curriculum(args) => curriculum::run(args, json),
-        Verb::Wmss(args) => wmss::run(args, json, stop),
-        Verb::Compare(args) => compare::run(args, json, stop),
-        Verb::Eval(args) => eval::run(args, json, stop),
-        Verb::Merge(args) => merge::run(args, json),
-        Verb::Generate(args) => generate::run(args, json, stop),
-        Verb::Data(args) => data::run(args, json, stop),
-        Verb::Bench(args) => bench::run(args, json, stop),
-        Verb::Plan(args) => plan::run(args, json),
-    }
+fn run(matches: &ArgMatches, stop: &AtomicBool) -> Result<(), Error> {
+    let (verb, matches) = chosen(matches);
+    verb.call(matches, matches.get_flag("json"), stop)
+}
+
+/// The verb that was given, and its arguments.
+fn chosen(matches: &ArgMatches) -> (&'static Verb, &ArgMatches) {
+    let given = VERBS.iter().find_map(|verb| Some((verb, matches.subcommand_matches(verb.name())?)));
+    given.expect("clap requires one of the verbs")
 }
 
 /// Opens the device and does something with it.
-fn with_device<T>(
-    device: Option<&str>,
-    stop: &AtomicBool,
-    work: impl FnOnce(&mut Context<'_>) -> Result<T, Error>,
-) -> Result<T, Error> {
-    let gpu = Gpu::open(device)?;
+fn with_device<T>(call: &Call<'_>, work: impl FnOnce(&mut Context<'_>) -> Result<T, Error>) -> Result<T, Error> {
+    let gpu = Gpu::open(call.config.device.as_deref())?;
     let mut report = Report::new(Console::stderr());
-    work(&mut Context { gpu: &gpu, report: &mut report, stop, profile: false })
+    work(&mut Context { gpu: &gpu, report: &mut report, stop: call.stop, profile: false })
 }
 
 /// Checks that a result can be written to `path` and overwrites nothing there.
@@ -113,3 +160,6 @@ fn check_new_file(path: &Path) -> Result<(), Error> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,22 +2,32 @@
 
 use serde_json::json;
 
-use super::args::PlanArgs;
+use super::verb::{Call, Verb};
 use crate::{
     data::{Example, sampler::Epochs, tokenizer::Tokenizer},
     gpu::Gpu,
     model::{self, config::Parameter},
     report::{self, Console, Report, Table, bytes, count},
     session::{self, Error, Limits},
-    settings::Config,
+    settings::{Config, PLAN},
     train::planner::{Choice, Costs},
 };
 
 /// Bytes that a binding may span on common GPUs; a device with less splits tables, which costs nothing.
 const MAX_BINDING: u64 = (2 << 30) - 4;
 
-pub(super) fn run(args: &PlanArgs, json: bool) -> Result<(), Error> {
-    let config = args.config()?;
+pub(super) const VERB: Verb = Verb {
+    bit: PLAN,
+    about: "Print the memory and the micro-batches of a run, without weights or a GPU",
+    help: "Takes the flags of the run in question; of the model it reads config.json only.\n\nExample:\n  \
+        underdog plan --method mix --model Qwen3-0.6B --max-length 4096 --memory 8GiB",
+    needs: &[],
+    arguments: |command| command,
+    run,
+};
+
+fn run(call: &Call<'_>) -> Result<(), Error> {
+    let (config, json) = (call.config.clone(), call.json);
     let strong = model::Config::open(config.model()?)?;
     let spec = session::outline(&config, &strong)?;
     let steps = steps(&config, &strong)?;

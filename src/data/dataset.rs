@@ -23,20 +23,21 @@ use std::path::{Path, PathBuf};
 use super::Error;
 use super::template::{Moment, on_big_stack};
 use super::tokenizer::Tokenizer;
+use crate::choice::choices;
 
 /// The longest line of a data file, in bytes.
 const MAX_LINE: u64 = 16 << 20;
 
-/// What to do with an example that is longer than the model is to see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Overlength {
-    /// Keep its start.
-    #[default]
-    Truncate,
-    /// Leave it out.
-    Drop,
-    /// Stop with an error that names its line.
-    Error,
+choices! {
+    /// What becomes of an example that is longer than the model is to see.
+    pub enum Overlength {
+        /// Its first `max_length` tokens are kept
+        Truncate = "truncate",
+        /// It is left out, and counted
+        Drop = "drop",
+        /// The run stops and names it
+        Error = "error",
+    }
 }
 
 /// How a data file is read.

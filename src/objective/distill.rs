@@ -43,7 +43,7 @@ const UNDIAL: Method = Method {
     name: "undial",
     settings: &["undial_beta", "hard_share"],
     objective: |config| {
-        let (ce_weight, target_logit_penalty) = (config.hard_share.unwrap_or(0.0), config.undial_beta);
+        let (ce_weight, target_logit_penalty) = (config.hard_share(), config.undial_beta);
         let of = Distill::of(config, Origin::Start);
         Arc::new(Distill { temperature: 1.0, ce_weight, target_logit_penalty, ..of })
     },
@@ -71,7 +71,7 @@ impl Distill {
             teacher: config.teacher.clone().map_or(otherwise, Origin::Folder),
             same_shape: true,
             temperature: config.temperature,
-            ce_weight: config.hard_share.unwrap_or(0.5),
+            ce_weight: config.hard_share(),
             target_logit_penalty: 0.0,
         }
     }

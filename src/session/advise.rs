@@ -2,10 +2,10 @@
 
 use super::{Error, outline};
 use crate::{
-    data::Example,
+    data::{Example, Overlength},
     model,
     report::bytes,
-    settings::{Config, Overlength, Quantize, Recompute},
+    settings::{Config, Quantize, Recompute},
     train::{engine::Spec, planner::Choice},
 };
 

@@ -14,21 +14,6 @@ const INPUTS: &str = "inputs.json";
 const MODEL: &str = "config.json";
 /// What runs leave beside their settings.
 const TRACES: &[&str] = &["metrics.jsonl", "1-sft"];
-/// Settings that may change between a run and its resumption: none of them touches the result. (`diagnostics` does where it
-/// decides what a loss is made of, which checkpoints know.)
-const FREE: &[&str] = &[
-    "device",
-    "memory",
-    "autotune",
-    "recompute",
-    "tokens_per_pass",
-    "save_every",
-    "keep",
-    "resume",
-    "out",
-    "diagnostics",
-];
-
 /// What stands in the folder of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -63,10 +48,9 @@ pub fn standing(config: &Config, goes_on: bool) -> Result<Standing, Error> {
             false => Ok(Standing::Vacant),
         };
     }
-    let was = fs::read_to_string(&path).map_err(|e| Error::User(format!("cannot read {}: {e}", path.display())))?;
-    if let Some(key) = difference(&was, &config.to_toml()?) {
+    if let Some(change) = config.change_since(&Config::open(&path)?) {
         return Err(Error::User(format!(
-            "{shown} already holds another run (its `{key}` differs); nothing was touched. Choose another --out"
+            "{shown} already holds another run ({change}); nothing was touched. Choose another --out"
         )));
     }
     match (is_model(out), goes_on) {
@@ -141,14 +125,4 @@ pub(crate) fn sweep(folder: &Path) -> Result<(), Error> {
         }
     }
     Ok(formats::check_vacant(folder)?)
-}
-
-/// The first setting in which two files differ, but for those that do not matter.
-fn difference(was: &str, is: &str) -> Option<String> {
-    let read = |text: &str| text.parse::<toml::Table>().ok();
-    let (Some(was), Some(is)) = (read(was), read(is)) else {
-        return Some(SETTINGS.into());
-    };
-    let keys = was.keys().chain(is.keys());
-    keys.filter(|key| !FREE.contains(&key.as_str())).find(|key| was.get(*key) != is.get(*key)).cloned()
 }

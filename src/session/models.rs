@@ -78,8 +78,10 @@ impl Models {
     pub(crate) fn key(&self, config: &Config) -> Result<Map<String, Value>, Error> {
         let method = objective::method(config);
         let mut key = Map::from_iter([("method".to_owned(), method.name.into())]);
-        let settings = serde_json::to_value(config).unwrap_or_default();
-        key.extend(method.settings.iter().map(|name| ((*name).to_owned(), settings[*name].clone())));
+        let settings = config.result_values();
+        key.extend(
+            method.settings.iter().map(|name| ((*name).to_owned(), settings.get(*name).cloned().unwrap_or_default())),
+        );
         let auxiliaries = self.objective.auxiliaries().into_iter().zip(&self.auxiliaries).zip(self.caches(config));
         let auxiliary = |((auxiliary, source), cached): ((Auxiliary, &Source), bool)| -> Result<Value, Error> {
             let Auxiliary { role, learns, .. } = auxiliary;

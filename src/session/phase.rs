@@ -23,11 +23,11 @@ use crate::{
     },
     formats,
     gpu::MemoryUse,
-    graph::optim::{Decay, LOSS_SCALING, Scalars, Schedule},
+    graph::optim::{LOSS_SCALING, Scalars, Schedule},
     infer::score::{self, Scored},
     objective::{CrossEntropy, Means, Objective, Position},
     report::{Event, Metrics, ProfileFile, Report, WarningCode, bytes},
-    settings::{self, Config, LrScheduler, Precision},
+    settings::{self, Config, Precision},
     train::{
         self as training, Hook, NoExchange, Outcome, Phase, Probe, World,
         engine::{Engine, Side, Spec},
@@ -44,12 +44,8 @@ const STEPS_LOOKED_AT: u64 = 32;
 /// Names the line and what is wrong with it; also if nothing is left.
 pub fn dataset(report: &mut Report, config: &Config, tokenizer: &Tokenizer, vocab: usize) -> Result<Dataset, Error> {
     let path = config.data()?;
-    let overlength = match config.overlength {
-        settings::Overlength::Truncate => data::Overlength::Truncate,
-        settings::Overlength::Drop => data::Overlength::Drop,
-        settings::Overlength::Error => data::Overlength::Error,
-    };
-    let options = data::Options { max_length: config.max_length, overlength, vocab: Some(vocab), now: Moment::now() };
+    let Config { max_length, overlength, .. } = *config;
+    let options = data::Options { max_length, overlength, vocab: Some(vocab), now: Moment::now() };
     let dataset = data::load(path, tokenizer, &options)?;
     let counts = dataset.counts;
     for (count, what) in [
@@ -173,17 +169,12 @@ pub fn train(
         claim(config, resume, out)?;
     }
     tuning::record(context, config)?;
-    let decay = match config.lr_scheduler {
-        LrScheduler::Constant => Decay::Constant,
-        LrScheduler::Linear => Decay::Linear,
-        LrScheduler::Cosine => Decay::Cosine,
-    };
     let phase = Phase {
         name,
         examples,
         order: epochs,
         steps,
-        schedule: Schedule::new(config.lr, decay, config.warmup, steps),
+        schedule: Schedule::new(config.lr, config.lr_scheduler, config.warmup, steps),
         seed: config.seed,
         scalars: Scalars {
             lr: config.lr,
@@ -293,7 +284,7 @@ fn key(
         "clip": config.clip,
         "optimizer_bits": config.optimizer_bits,
         "precision": config.precision,
-        "adamw": config.adamw,
+        "adamw": { "beta1": config.adamw.beta1, "beta2": config.adamw.beta2, "eps": config.adamw.eps },
         "seed": config.seed,
         "shuffle": config.shuffle,
         "quantize": config.quantize,

@@ -216,8 +216,7 @@ pub(crate) fn tuned(config: &settings::Config, model: &Config) -> Result<Option<
     let targets = names(&config.target_modules);
     let wanted = AdapterConfig {
         rank,
-        // The scale that most published settings come to.
-        alpha: config.lora_alpha.unwrap_or(2.0 * rank as f64),
+        alpha: config.lora_alpha(rank),
         dropout: config.lora_dropout.unwrap_or(0.0),
         rslora: config.rslora,
         dora: config.dora,

@@ -120,7 +120,7 @@ fn states_of_something_else_or_damaged_are_refused() {
         desk.refuses(&again, 1, &[STATES, want, "nothing was overwritten", "remove it"]);
     }
     put(&whole);
-    desk.refuses(&again.replace("--cache-weak", ""), 1, &["`cache_weak` differs"]);
+    desk.refuses(&again.replace("--cache-weak", ""), 1, &["`cache_weak` was true, is now false"]);
     // Before the first checkpoint, nothing but the states tells that a file has changed.
     for name in desk.list("run").iter().filter(|name| name.starts_with("checkpoint")) {
         desk.remove(&format!("run/{name}"));

@@ -67,7 +67,7 @@ fn mistakes_in_settings_are_usage_errors() {
         ("train absent.toml", &["absent.toml"]),
         ("train run.toml --max-lenght 64", &["--max-lenght", "--max-length"]),
         ("train run.toml --epochs 0", &["--epochs", "must be 1 or more"]),
-        ("train run.toml --max-length 1", &["--max-length", "must be 2 tokens or more"]),
+        ("train run.toml --max-length 1", &["--max-length", "must be 2 or more"]),
         ("train run.toml --overlength cut", &["'cut'", "truncate", "drop", "error"]),
         ("train run.toml --lr nan", &["--lr", "must be between 0 and 1"]),
         ("train run.toml --memory lots", &["lots", "8GiB"]),

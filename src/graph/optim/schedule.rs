@@ -1,14 +1,17 @@
 //! Learning rate over a run: linear warm-up, then constant, linear or cosine decay to 0.
 
-/// What follows the warm-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decay {
-    /// The peak.
-    Constant,
-    /// A straight line to 0.
-    Linear,
-    /// Half a cosine to 0.
-    Cosine,
+use crate::choice::choices;
+
+choices! {
+    /// How the learning rate moves after the warm-up.
+    pub enum Decay {
+        /// Stays at the peak
+        Constant = "constant",
+        /// Falls in a straight line to 0 at the last step
+        Linear = "linear",
+        /// Falls along half a cosine to 0 at the last step
+        Cosine = "cosine",
+    }
 }
 
 /// The learning rate of every step.

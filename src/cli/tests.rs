@@ -3,17 +3,16 @@ use std::fs;
 use clap::error::ErrorKind;
 
 use super::*;
-use crate::settings::Method;
+use crate::settings::{Config, Method, SETTINGS, TRAIN};
 
-fn read(line: &str) -> Result<Verb, clap::Error> {
-    Cli::try_read(line.split(' ')).map(|cli| cli.verb)
+fn read(line: &str) -> Result<Config, String> {
+    let matches = command().try_get_matches_from(line.split(' ')).unwrap();
+    let (verb, matches) = chosen(&matches);
+    verb.config(matches).map_err(|error| error.to_string())
 }
 
-fn train(line: &str) -> Result<Config, Error> {
-    match read(&format!("underdog train {line}")).unwrap() {
-        Verb::Train(args) => args.config(),
-        other => panic!("{other:?}"),
-    }
+fn train(line: &str) -> Result<Config, String> {
+    read(&format!("underdog train {line}"))
 }
 
 #[test]
@@ -26,9 +25,11 @@ fn help_shows_the_defaults_of_the_settings() {
     for verb in ["train", "wmss", "plan"] {
         let help = command().find_subcommand_mut(verb).unwrap().render_long_help().to_string();
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-        for want in
-            ["Peak learning rate [default: 1e-5]", "[default: cosine]", "Longest example in tokens [default: 2048]"]
-        {
+        for want in [
+            "Peak learning rate [default: 1e-5; of an adapter: 0.0001]",
+            "[default: cosine]",
+            "Longest example in tokens [default: 2048]",
+        ] {
             assert!(help.contains(want), "{verb}: {want}\n{help}");
         }
         assert_eq!(help.matches("[default: [default").count() + help.matches("] [default").count(), 0, "{help}");
@@ -38,13 +39,8 @@ fn help_shows_the_defaults_of_the_settings() {
 #[test]
 fn no_flags_say_nothing() {
     assert_eq!(train("--set seed=42").unwrap(), Config::default());
-    match read("underdog eval --model m --data d").unwrap() {
-        Verb::Eval(args) => {
-            let want = Config { model: Some("m".into()), data: Some("d".into()), ..Config::default() };
-            assert_eq!(args.config().unwrap(), want);
-        }
-        other => panic!("{other:?}"),
-    }
+    let want = Config { model: Some("m".into()), data: Some("d".into()), ..Config::default() };
+    assert_eq!(read("underdog eval --model m --data d").unwrap(), want);
 }
 
 #[test]
@@ -57,12 +53,13 @@ fn every_flag_of_a_run_reaches_its_setting() {
         --noise-alpha 3 --diagnostics 4 --lora-rank 4 --lora-alpha 3 --lora-dropout 0.1 --target-modules q_proj --rslora \
         --train-layers 0 --modules-to-save lm_head --quantize 4bit --optimizer-bits 8 --precision f16";
     let config = train(flags).unwrap();
-    let default = serde_json::to_value(Config::default()).unwrap();
-    let got = serde_json::to_value(&config).unwrap();
-    let same: Vec<&String> =
-        got.as_object().unwrap().iter().filter(|(key, value)| default[*key] == **value).map(|(key, _)| key).collect();
-    let others = ["candidate", "teacher", "adapter", "dora", "noise_padded", "rounds", "curriculum", "adamw"];
-    assert_eq!(same, others, "only what belongs to other methods, wmss and the file is as it was");
+    let same = |setting: &&crate::settings::Setting<Config>| setting.get(&config) == setting.get(&Config::default());
+    let same: Vec<&str> = SETTINGS.iter().filter(|s| s.verbs & TRAIN != 0).filter(same).map(|s| s.key).collect();
+    assert_eq!(
+        same,
+        ["adapter", "dora", "candidate", "teacher"],
+        "only what does not go with the others is as it was"
+    );
     let lists = train("--method mix --weak auto --candidate a --candidate b").unwrap();
     assert_eq!((lists.candidate, lists.weak), (vec!["a".into(), "b".into()], vec!["auto".into()]));
     assert_eq!(train("--method distill --teacher t").unwrap().teacher, Some("t".into()));
@@ -77,13 +74,8 @@ fn flags_win_over_the_file_and_set_over_flags() {
     let line = format!("{} --epochs 6 --seed 1 --set seed=2", file.display());
     let config = train(&line).unwrap();
     assert_eq!((config.lr, config.epochs, config.seed, config.shuffle), (1e-3, 6, 2, false));
-    match read(&format!("underdog wmss {line} --alpha 0.3 --rounds 2")).unwrap() {
-        Verb::Wmss(args) => {
-            let config = args.config().unwrap();
-            assert_eq!((config.method, config.curriculum.alpha, config.rounds), (Method::Wmss, 0.3, 2));
-        }
-        other => panic!("{other:?}"),
-    }
+    let config = read(&format!("underdog wmss {line} --alpha 0.3 --rounds 2")).unwrap();
+    assert_eq!((config.method, config.curriculum.alpha, config.rounds), (Method::Wmss, 0.3, 2));
 }
 
 #[test]
@@ -91,28 +83,35 @@ fn mistakes_are_refused() {
     for (line, want) in [
         ("underdog train --method wmss", ErrorKind::InvalidValue),
         ("underdog train --epochs -3", ErrorKind::UnknownArgument),
-        ("underdog train --epochs many", ErrorKind::ValueValidation),
-        ("underdog train --memory much", ErrorKind::ValueValidation),
         ("underdog train --learning-rate 1", ErrorKind::UnknownArgument),
         ("underdog trian", ErrorKind::InvalidSubcommand),
         ("underdog eval --model m", ErrorKind::MissingRequiredArgument),
-        ("underdog generate --model m --prompt p --top-p 0", ErrorKind::ValueValidation),
-        ("underdog generate --model m --prompt p --temperature nan", ErrorKind::ValueValidation),
+        ("underdog eval --model m --data d --samples 2", ErrorKind::MissingRequiredArgument),
+        ("underdog eval --model m --data d --task gsm8k --file f", ErrorKind::ArgumentConflict),
     ] {
-        let error = read(line).unwrap_err();
+        let error = command().try_get_matches_from(line.split(' ')).unwrap_err();
         assert_eq!((error.kind(), error.exit_code()), (want, 2), "{line}");
     }
-    let error = train("--set method=wmss").unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "method `wmss` is all phases at once, which `underdog train` does not run; use `underdog wmss`"
-    );
-    assert!(train("--lr 7").unwrap_err().to_string().starts_with("--lr: `lr` = 7.0: lr must be between 0 and 1"));
+    for (line, want) in [
+        ("underdog train --epochs many", "--epochs: `epochs` = \"many\": epochs must be a whole number, 0 or more"),
+        ("underdog train --memory much", "--memory: `memory` = \"much\": memory must be a size like 8GiB"),
+        ("underdog train --lr 7", "--lr: `lr` = 7.0: lr must be between 0 and 1"),
+        (
+            "underdog generate --model m --prompt p --top-p 0",
+            "--top-p: `sampling.top_p` = 0.0: sampling.top_p must be above 0",
+        ),
+        ("underdog generate --model m --prompt p --temperature nan", "--temperature: `sampling.temperature` = nan"),
+        ("underdog eval --model m --task gsm8k --file f --samples 0", "--samples: `task.samples` = 0"),
+    ] {
+        let error = read(line).unwrap_err();
+        assert!(error.starts_with(want), "{error}");
+    }
 }
 
 #[test]
 fn json_is_taken_before_and_after_the_verb() {
     for line in ["underdog --json devices", "underdog devices --json"] {
-        assert!(Cli::try_read(line.split(' ')).unwrap().json);
+        let matches = command().try_get_matches_from(line.split(' ')).unwrap();
+        assert!(chosen(&matches).1.get_flag("json"));
     }
 }
