@@ -8,7 +8,9 @@ mod real;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use underdog::formats::{Folder, ReadTensors};
-use underdog::model::config::{Config, Error, Init, Parameter, QkNorm, Rope, RopeScaling};
+use underdog::model::config::{
+    Attention, Config, Error, Init, Mixer, Parameter, QkNorm, Rope, RopeScaling, Rotation,
+};
 
 fn parse(value: &Value) -> Result<Config, Error> {
     Config::from_json(&value.to_string(), Path::new("config.json"))
@@ -25,7 +27,18 @@ fn with(model_type: &str, changes: Value) -> Value {
     config
 }
 
-fn told(value: &Value) -> String {
+/// The attention of a layer that has one.
+fn attention(config: &Config, layer: usize) -> &Attention {
+    let Mixer::Attention(attention) = &config.layers[layer].mixer;
+    attention
+}
+
+/// How the first layer turns.
+fn rotation(config: &Config) -> &Rotation {
+    attention(config, 0).rotation.as_ref().unwrap()
+}
+
+fn refusal(value: &Value) -> String {
     parse(value).expect_err("should be refused").to_string()
 }
 
@@ -33,12 +46,16 @@ fn told(value: &Value) -> String {
 fn families_differ_in_norms_biases_and_head_size() {
     let names = |config: &Config| config.parameters().into_iter().map(|p| p.name).collect::<Vec<_>>();
     let qwen3 = parse(&with("qwen3", json!({}))).unwrap();
-    assert_eq!((qwen3.head_dim, qwen3.qk_norm, qwen3.qkv_bias, qwen3.out_bias), (128, QkNorm::Head, false, false));
+    let of_attention = |config: &Config| {
+        let Attention { heads, qk_norm, qkv_bias, out_bias, .. } = *attention(config, 1);
+        (heads.kv_heads, heads.head_dim, qk_norm, qkv_bias, out_bias)
+    };
+    assert_eq!(of_attention(&qwen3), (2, 128, QkNorm::Head, false, false));
     let qwen2 = parse(&with("qwen2", json!({}))).unwrap();
-    assert_eq!((qwen2.head_dim, qwen2.qk_norm, qwen2.qkv_bias, qwen2.out_bias), (4, QkNorm::None, true, false));
+    assert_eq!(of_attention(&qwen2), (2, 4, QkNorm::None, true, false));
     let biased = json!({ "attention_bias": true, "mlp_bias": true, "num_key_value_heads": null });
     let llama = parse(&with("llama", biased)).unwrap();
-    assert_eq!((llama.kv_heads, llama.qkv_bias, llama.out_bias, llama.mlp_bias), (6, true, true, true));
+    assert_eq!((of_attention(&llama), llama.layers[1].ffn.bias), ((6, 4, QkNorm::None, true, true), true));
     assert_eq!((llama.bos, llama.eos.as_slice(), llama.pad), (Some(1), &[2][..], None));
     let layer = |names: &[String]| -> Vec<String> {
         let own = names.iter().filter_map(|name| name.strip_prefix("model.layers.1."));
@@ -82,7 +99,7 @@ fn the_class_in_architectures_serves_where_model_type_is_missing() {
 }
 
 #[test]
-fn what_is_not_built_is_refused_by_name() {
+fn what_is_not_supported_is_refused_by_name() {
     let sliding = ["full_attention", "sliding_attention"];
     let cases = [
         (json!({ "model_type": "gemma" }), "known|qwen3, qwen2, llama"),
@@ -162,7 +179,7 @@ fn what_is_not_built_is_refused_by_name() {
         (json!({ "eos_token_id": [1, "x"] }), "eos_token_id|a token id"),
     ];
     for (changes, wants) in cases {
-        let message = told(&with("llama", changes));
+        let message = refusal(&with("llama", changes));
         assert!(message.starts_with("config.json: "), "{message}");
         for part in wants.split('|').filter(|part| *part != "known") {
             assert!(message.contains(part), "{message} lacks {part}");
@@ -171,7 +188,7 @@ fn what_is_not_built_is_refused_by_name() {
     for text in ["", "[]", "{", "null", "{\"model_type\": 1}"] {
         assert!(Config::from_json(text, Path::new("config.json")).is_err(), "{text}");
     }
-    let long = told(&with("llama", json!({ "hidden_act": "x".repeat(100_000) })));
+    let long = refusal(&with("llama", json!({ "hidden_act": "x".repeat(100_000) })));
     assert!(long.len() < 300, "{}", long.len());
 }
 
@@ -190,7 +207,10 @@ fn windows_that_no_layer_uses_do_not_matter() {
 #[test]
 fn windows_are_those_of_the_class() {
     let some = |window: usize, layers: &[bool]| layers.iter().map(|sliding| sliding.then_some(window)).collect();
-    let windows = |model_type, changes| parse(&with(model_type, changes)).unwrap().windows;
+    let windows = |model_type, changes| {
+        let config = parse(&with(model_type, changes)).unwrap();
+        (0..config.layers.len()).map(|layer| attention(&config, layer).scores.window).collect::<Vec<_>>()
+    };
     let qwen = json!({ "use_sliding_window": true, "sliding_window": 32, "max_window_layers": 1 });
     let named = ["sliding_attention", "full_attention"];
     let cases: [(&str, Value, Vec<Option<usize>>); 8] = [
@@ -230,10 +250,11 @@ fn longrope(changes: Value) -> Value {
 #[test]
 fn factors_of_long_texts_are_read_and_checked() {
     let config = parse(&longrope(json!({ "type": "su" }))).unwrap();
-    let long = config.long_rope.unwrap();
-    assert_eq!((config.head_dim, config.rotary_dim, long.beyond), (8, 4, 4096));
+    let Rotation { dim, rope, long } = rotation(&config);
+    let long = long.as_ref().unwrap();
+    assert_eq!((attention(&config, 0).heads.head_dim, *dim, long.beyond), (8, 4, 4096));
     let attention = (1.0 + 32f64.ln() / 4096f64.ln()).sqrt();
-    assert_eq!(config.rope.scaling, RopeScaling::Each { factors: vec![1.0, 1.5], attention });
+    assert_eq!(rope.scaling, RopeScaling::Each { factors: vec![1.0, 1.5], attention });
     let (cos, sin) = long.rope.tables(4, 2);
     let wants = [0.5, 0.01 / 8.0].map(|angle: f64| [angle.cos(), angle.sin()].map(|x| x * attention));
     assert_eq!(&cos[..2], &[attention as f32; 2]);
@@ -242,7 +263,7 @@ fn factors_of_long_texts_are_read_and_checked() {
         assert!((f64::from(sin[2 + pair]) - wanted_sin).abs() < 2e-7);
     }
     let given = parse(&longrope(json!({ "attention_factor": 1.25 }))).unwrap();
-    assert_eq!(given.rope.scaling, RopeScaling::Each { factors: vec![1.0, 1.5], attention: 1.25 });
+    assert_eq!(rotation(&given).rope.scaling, RopeScaling::Each { factors: vec![1.0, 1.5], attention: 1.25 });
     for (changes, wants) in [
         (json!({ "long_factor": null }), "rope_scaling.long_factor|a list of 2 numbers"),
         (json!({ "short_factor": [1.0] }), "rope_scaling.short_factor|a list of 2 numbers"),
@@ -250,30 +271,36 @@ fn factors_of_long_texts_are_read_and_checked() {
         (json!({ "original_max_position_embeddings": 8192 }), "original_max_position_embeddings|the same as outside"),
         (json!({ "type": "yarn" }), "rope_scaling.rope_type|yarn"),
     ] {
-        let message = told(&longrope(changes));
+        let message = refusal(&longrope(changes));
         assert!(wants.split('|').all(|part| message.contains(part)), "{message} lacks {wants}");
     }
 }
 
 #[test]
 fn gemma_has_its_own_scales_and_positions() {
-    let changes = json!({ "rope_scaling": { "rope_type": "linear", "factor": 8.0 }, "rope_local_base_freq": 500.0 });
+    let linear_by = |factor: f64| json!({ "rope_type": "linear", "factor": factor });
+    let changes = json!({ "rope_scaling": linear_by(8.0), "rope_local_base_freq": 500.0 });
     let old = parse(&with("gemma3_text", changes)).unwrap();
     let linear = Rope { theta: 1e6, scaling: RopeScaling::Linear { factor: 8.0 } };
     let local = Rope { theta: 500.0, scaling: RopeScaling::Default };
-    assert_eq!((&old.rope, old.local_rope.as_ref()), (&linear, Some(&local)));
+    let six = parse(&with(
+        "gemma3_text",
+        json!({ "num_hidden_layers": 6, "rope_scaling": linear_by(8.0), "rope_local_base_freq": 500.0 }),
+    ));
+    let six = six.unwrap();
+    let ropes = [0, 4, 5].map(|layer| &attention(&six, layer).rotation.as_ref().unwrap().rope);
+    assert_eq!(ropes, [&local, &local, &linear]);
     let nested = json!({ "rope_parameters": {
         "full_attention": { "rope_type": "linear", "factor": 8.0, "rope_theta": 1e6 },
         "sliding_attention": { "rope_type": "default", "rope_theta": 500.0 }
     } });
     assert_eq!(parse(&with("gemma3_text", nested)).unwrap(), old);
-    assert_eq!((old.tied, old.embedding_scale, old.attention_scale), (true, 24f32.sqrt(), 1.0 / 16.0));
-    assert_eq!(
-        (old.attention_softcap, old.final_softcap, old.eos.as_slice(), old.pad),
-        (None, None, &[1][..], Some(0))
-    );
+    let scores = attention(&old, 0).scores;
+    assert_eq!((old.tied, old.embedding_scale, scores.scale), (true, 24f32.sqrt(), 1.0 / 16.0));
+    assert_eq!((scores.softcap, old.final_softcap, old.eos.as_slice(), old.pad), (None, None, &[1][..], Some(0)));
     let capped = parse(&with("gemma2", json!({ "attn_logit_softcapping": null }))).unwrap();
-    assert_eq!((capped.attention_softcap, capped.final_softcap, capped.local_rope), (None, Some(30.0), None));
+    assert_eq!((attention(&capped, 0).scores.softcap, capped.final_softcap), (None, Some(30.0)));
+    assert_eq!(rotation(&capped), attention(&capped, 1).rotation.as_ref().unwrap());
     let norm = old.parameters().into_iter().find(|p| p.name == "model.norm.weight").unwrap();
     assert_eq!(norm.init, Init::Zeros);
 }
@@ -330,6 +357,7 @@ fn initial_values_depend_on_seed_and_name_alone() {
         dims: dims.to_vec(),
         init,
         parts: Vec::new(),
+        layer: None,
     };
     let weight = of("a.weight", &[301, 333], Init::Normal(0.02));
     let values = weight.init_values(7);
@@ -351,7 +379,8 @@ fn initial_values_depend_on_seed_and_name_alone() {
 #[test]
 fn a_parameter_is_a_matrix_of_rows_and_columns() {
     let sizes = |dims: &[usize]| {
-        let parameter = Parameter { name: "w".into(), dims: dims.to_vec(), init: Init::Zeros, parts: Vec::new() };
+        let (dims, parts) = (dims.to_vec(), Vec::new());
+        let parameter = Parameter { name: "w".into(), dims, init: Init::Zeros, parts, layer: None };
         (parameter.rows(), parameter.cols(), parameter.count())
     };
     assert_eq!(sizes(&[5]), (1, 5, 5));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::model::{Config, config};
+use crate::model::{Config, Part, config};
 
 /// A model shape and the row that it is trained on.
 #[derive(Debug)]
@@ -60,11 +60,14 @@ impl Shape {
     /// Operations that a forward pass over one row takes at least: products with matrices, the head at the positions that
     /// have a target, and attention to what a token may see.
     pub(super) fn flops(&self, config: &Config) -> f64 {
-        let Config { hidden, layers, heads, kv_heads, head_dim, ffn, vocab, .. } = *config;
-        let layer = hidden * head_dim * (2 * heads + 2 * kv_heads) + 3 * hidden * ffn;
+        let Config { hidden, layers, vocab, .. } = config;
+        let matrices =
+            config.parameters().into_iter().filter(|parameter| parameter.is_matrix() && !parameter.is_table());
+        let factors: usize = matrices.map(|matrix| matrix.count()).sum();
         let documents = self.tokens / self.document;
-        let products = 2 * self.tokens * layer * layers + 2 * (self.tokens - documents) * hidden * vocab;
-        let attention = 2 * self.tokens * self.document * heads * head_dim * layers;
+        let products = 2 * self.tokens * factors + 2 * (self.tokens - documents) * hidden * vocab;
+        let widths: usize = layers.iter().map(|layer| layer.mixer.score_width()).sum();
+        let attention = 2 * self.tokens * self.document * widths;
         (products + attention) as f64
     }
 }

@@ -172,7 +172,7 @@ impl StepCase {
     pub fn load<'g>(&self, gpu: &'g Gpu, memory: Option<u64>) -> Result<Trainer<'g>, Error> {
         let most = [memory, gpu.available()].into_iter().flatten().min();
         let mut least = None;
-        let all = self.config.layers;
+        let all = self.config.layers.len();
         let choices = if self.recompute { &[all][..] } else { &[0, all] };
         for &recompute in choices {
             let plan = self.plan(gpu.max_binding(), recompute)?;

@@ -13,7 +13,7 @@ use crate::{
         tape::Tape,
         tensor::{ELEMENT, Memory, Role, Store, Tensor},
     },
-    model::{Adapter, Config, Inputs, Layout, LongTexts, Model},
+    model::{Adapter, Caches, Config, Inputs, Layout, LongTexts, Model, Room},
     train::engine::Error,
 };
 
@@ -140,11 +140,8 @@ impl SlotsPlan {
             config.widen(); // the lengths of rows are read as f32
         }
         let mut store = Store::default();
-        // One row more takes the keys of empty slots.
-        let (rows, width) = (slots * capacity + 1, config.kv_heads * config.head_dim);
-        let mut cache = |name| store.declare(name, Role::Cache, rows, width);
-        let caches: Vec<[Tensor; 2]> = (0..config.layers).map(|_| [cache("keys"), cache("values")]).collect();
-        if caches.first().is_some_and(|[keys, _]| keys.bytes() > max_binding) {
+        let caches = Caches::declare(&mut store, &config, Room { texts: slots, capacity, step: PREFILL });
+        if caches.largest() > max_binding {
             return Err(Error::Text { tokens: capacity });
         }
         let logits = store.declare("logits", Role::Inputs, slots, config.vocab);

@@ -8,10 +8,7 @@ mod merge;
 
 use std::collections::HashMap;
 
-use super::{
-    Error, Parameter,
-    weights::{Stored, Weights, shard_rows},
-};
+use super::weights::{Error, Stored, Weights, shard_shapes};
 use crate::{
     formats::{ADAPTER_PREFIX, Part, ReadTensors, TensorSource, tensor_name},
     gpu::{self, Gpu, Upload},
@@ -61,18 +58,15 @@ impl Adapter {
     ) -> Result<Self, Error> {
         let mut stored = Vec::new();
         for (parameter, part) in layout.parameters() {
-            let Parameter { name, parts, .. } = &parameter;
-            let shapes: Vec<[usize; 2]> = match part {
-                Some(Part::A) => vec![[parameter.rows(), parameter.cols()]],
-                Some(Part::B) => parts.iter().map(|n| [parameter.cols(), *n]).collect(),
-                Some(Part::Magnitude) => parts.iter().map(|n| [1, *n]).collect(),
-                None => shard_rows(&Parameter { name: own_name(name).into(), ..parameter.clone() }, max_binding)?
-                    .iter()
-                    .map(|n| [*n, parameter.cols()])
-                    .collect(),
+            let mut shapes = match part {
+                Some(_) => parameter.part_shapes(),
+                None => shard_shapes(&parameter, max_binding)?,
             };
+            if part == Some(Part::B) {
+                shapes.iter_mut().for_each(|shape| shape.reverse());
+            }
             let mut declare = |role| -> Vec<Tensor> {
-                shapes.iter().map(|[rows, cols]| store.declare(name, role, *rows, *cols)).collect()
+                shapes.iter().map(|[rows, cols]| store.declare(&parameter.name, role, *rows, *cols)).collect()
             };
             let shards = declare(role);
             let gradients = if trained { declare(Role::Gradients) } else { Vec::new() };
@@ -86,8 +80,7 @@ impl Adapter {
         };
         let pair = |module: &Module| {
             let shards = |part| weights.shards(&tensor_name(&module.name, part)).to_vec();
-            let a = weights.get(&tensor_name(&module.name, Part::A));
-            let (b, magnitude) = (shards(Part::B), shards(Part::Magnitude));
+            let (a, b, magnitude) = (shards(Part::A)[0], shards(Part::B), shards(Part::Magnitude));
             (module.name.clone(), Pair { a, b, magnitude, scale: module.scale, dropout: dropout(module) })
         };
         let pairs = layout.modules.iter().map(pair).collect();
@@ -144,30 +137,25 @@ impl Adapter {
         self.layout.config.dora
     }
 
-    /// `x` `[T, K]` through the parts of a matrix of the base, and what is added to the product (under DoRA, a bias);
-    /// `None` if it is not adapted.
+    /// `x` `[T, K]` through the parts of a matrix of the base, with what is `added` to the product of each (under DoRA, a
+    /// bias); `None` if it is not adapted.
     pub(super) fn project(
         &self,
         tape: &mut Tape,
         x: Tensor,
         module: &str,
         weights: &[Tensor],
-        added: Option<Tensor>,
+        added: impl Fn(usize) -> Option<Tensor>,
     ) -> Option<Vec<Tensor>> {
         let &Pair { a, ref b, ref magnitude, scale, dropout } = self.pairs.get(module)?;
         let down = ops::lora_down(tape, x, a, scale, dropout);
         let part = |(i, weight): (usize, &Tensor)| match magnitude.get(i) {
-            None => ops::lora_up(tape, x, *weight, added, [down, b[i]]),
+            None => ops::lora_up(tape, x, *weight, added(i), [down, b[i]]),
             Some(magnitude) => {
                 let parts = Decomposed { a, down, b: b[i], magnitude: *magnitude, scale, dropout };
-                ops::dora(tape, x, *weight, added, parts)
+                ops::dora(tape, x, *weight, added(i), parts)
             }
         };
         Some(weights.iter().enumerate().map(part).collect())
     }
-}
-
-/// A parameter's name in the base.
-fn own_name(name: &str) -> &str {
-    name.strip_prefix(ADAPTER_PREFIX).unwrap_or(name)
 }

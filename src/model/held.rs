@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Error,
-    config::{Config, Held, Parameter},
+    config::{Config, Held},
+    parameter::Parameter,
+    weights::{Error, format},
 };
 use crate::{
-    formats::{Layout, ReadTensors, Storage, TensorSource},
-    graph::tensor::{Format, QUANTILES},
+    formats::{ReadTensors, TensorSource},
+    graph::tensor::Format,
 };
 
 /// Rows of packed matrices come in these numbers, so that products can read four at a time.
@@ -27,7 +28,7 @@ impl Config {
         for parameter in self.parameters() {
             let storage = source.storage(&parameter.name, &parameter.dims)?;
             quantised |= storage.group > 1;
-            formats.insert(parameter.name, (format(storage), parameter.dims.len() == 2));
+            formats.insert(parameter.name.clone(), (format(storage), parameter.is_matrix()));
         }
         for (held, all) in [(Held::BF16, Format::Bf16), (Held::F16, Format::F16)] {
             if formats.values().all(|(format, _)| *format == all) {
@@ -42,24 +43,11 @@ impl Config {
         Ok(())
     }
 
-    /// How a parameter, and its gradient if it learns, is held in shards of these rows, if its sizes allow it.
-    pub(super) fn format(&self, parameter: &Parameter, rows: &[usize]) -> Format {
+    /// How a parameter, and its gradient if it learns, is held in shards of these shapes, if its sizes allow it.
+    pub(super) fn format(&self, parameter: &Parameter, shards: &[[usize; 2]]) -> Format {
         let by_kind = if parameter.is_table() { self.held.table } else { self.held.linear };
         let format = self.formats.get(&parameter.name).copied().unwrap_or(by_kind);
-        let fits = format.takes(parameter.cols()) && rows.iter().all(|n| n.is_multiple_of(PACKED_ROWS));
-        if parameter.dims.len() == 2 && fits { format } else { Format::F32 }
-    }
-}
-
-/// What holds numbers as they are stored; f32 where nothing does.
-pub(super) fn format(storage: Storage) -> Format {
-    use safetensors::Dtype::{BF16, F16};
-    match (storage.layout, storage.bits) {
-        (Layout::Plain(BF16), _) => Format::Bf16,
-        (Layout::Plain(F16), _) => Format::F16,
-        (Layout::Table(QUANTILES), _) => Format::Nf4,
-        (Layout::Affine, 4) => Format::Q4,
-        (Layout::Affine, 8) => Format::Q8,
-        _ => Format::F32,
+        let fits = format.takes(parameter.cols()) && shards.iter().all(|[rows, _]| rows.is_multiple_of(PACKED_ROWS));
+        if parameter.is_matrix() && fits { format } else { Format::F32 }
     }
 }

@@ -2,16 +2,13 @@
 
 use std::{collections::HashMap, ops::Range};
 
-use super::{
-    config::{Config, Parameter},
-    held::format,
-};
+use super::{config::Config, parameter::Parameter};
 use crate::{
-    formats::{self, Codes, ReadTensors, TensorSource},
+    formats::{self, Codes, Layout, ReadTensors, Storage, TensorSource},
     gpu::{self, Gpu, Upload},
     graph::{
         ops::MAX_TERMS,
-        tensor::{ELEMENT, Format, GROUP, Memory, Role, Store, Tensor},
+        tensor::{ELEMENT, Format, GROUP, Memory, QUANTILES, Role, Store, Tensor},
     },
 };
 
@@ -36,7 +33,9 @@ pub enum Error {
         limit: u64,
     },
     /// A matrix is wider or taller than products can sum over.
-    #[error("{name} is {rows} by {cols}; models of more than {most} either way are not built, choose a smaller one")]
+    #[error(
+        "{name} is {rows} by {cols}; models of more than {most} either way are not supported, choose a smaller one"
+    )]
     TooWide {
         /// Parameter.
         name: String,
@@ -98,12 +97,12 @@ impl Weights {
     ) -> Result<Self, Error> {
         let mut stored = Vec::new();
         for parameter in config.parameters().into_iter().filter(wanted) {
-            let rows = shard_rows(&parameter, max_binding)?;
-            let (name, cols) = (&parameter.name, parameter.cols());
+            let shapes = shard_shapes(&parameter, max_binding)?;
+            let name = &parameter.name;
             let mut declare = |role, format| -> Vec<Tensor> {
-                rows.iter().map(|n| store.declare_packed(name, role, *n, cols, format)).collect()
+                shapes.iter().map(|[rows, cols]| store.declare_packed(name, role, *rows, *cols, format)).collect()
             };
-            let format = config.format(&parameter, &rows);
+            let format = config.format(&parameter, &shapes);
             let shards = declare(role, format);
             let gradients = if trained { declare(Role::Gradients, format) } else { Vec::new() };
             stored.push(Stored { parameter, shards, gradients, transposed: false });
@@ -127,7 +126,7 @@ impl Weights {
     /// If a tensor is missing, misshapen or damaged, or the device fails.
     pub fn load(&self, gpu: &Gpu, memory: &Memory, source: &dyn TensorSource) -> Result<(), Error> {
         let mut upload = Upload::new(gpu);
-        self.read(&mut upload, memory, source, |name| Some(name.to_owned()))?;
+        self.read(&mut upload, memory, source, |parameter| Some(parameter.name.clone()))?;
         Ok(upload.finish()?)
     }
 
@@ -137,10 +136,10 @@ impl Weights {
         upload: &mut Upload<'_>,
         memory: &Memory,
         source: &dyn TensorSource,
-        named: impl Fn(&str) -> Option<String>,
+        named: impl Fn(&Parameter) -> Option<String>,
     ) -> Result<(), Error> {
         for stored in &self.stored {
-            let Some(name) = named(&stored.parameter.name) else { continue };
+            let Some(name) = named(&stored.parameter) else { continue };
             let storage = source.storage(&name, &stored.parameter.dims)?;
             let as_held = stored.format() != Format::F32 && stored.shards.iter().all(|s| s.format == format(storage));
             match as_held && storage.group > 1 {
@@ -174,16 +173,7 @@ impl Weights {
         upload.finish()
     }
 
-    pub(super) fn find(&self, name: &str) -> Option<Tensor> {
-        self.by_name.get(name).map(|i| self.stored[*i].shards[0])
-    }
-
-    /// # Panics
-    /// If the family's parameter list lacks `name`.
-    pub(super) fn get(&self, name: &str) -> Tensor {
-        self.find(name).unwrap_or_else(|| panic!("no parameter {name}"))
-    }
-
+    /// The tensors of a parameter; none if it is not there.
     pub(super) fn shards(&self, name: &str) -> &[Tensor] {
         self.by_name.get(name).map_or(&[], |i| &self.stored[*i].shards)
     }
@@ -327,21 +317,18 @@ fn transposed(values: &[f32], cols: usize) -> Vec<f32> {
     (0..values.len()).map(|i| values[i % rows * cols + i / rows]).collect()
 }
 
-/// Rows of each shard of a parameter: its parts, or as many as can be bound at once of a table indexed by token.
-pub(super) fn shard_rows(parameter: &Parameter, max_binding: u64) -> Result<Vec<usize>, Error> {
+/// Rows and columns of each shard of a parameter: its parts, or as many rows as can be bound at once of a table.
+pub(super) fn shard_shapes(parameter: &Parameter, max_binding: u64) -> Result<Vec<[usize; 2]>, Error> {
     let row = parameter.cols() as u64 * ELEMENT;
-    let (rows, cols) = (parameter.rows(), parameter.cols());
-    let splittable = parameter.is_table();
-    let shards = match parameter.parts.as_slice() {
-        [] if splittable => {
-            let fit = usize::try_from(max_binding / row).unwrap_or(usize::MAX).min(SHARD_ROWS);
-            let most = (fit / SHARD_ALIGN * SHARD_ALIGN).max(SHARD_ALIGN);
-            (0..rows).step_by(most).map(|start| most.min(rows - start)).collect()
-        }
-        [] => vec![rows],
-        parts => parts.to_vec(),
+    let (rows, cols, splittable) = (parameter.rows(), parameter.cols(), parameter.is_table());
+    let shards: Vec<[usize; 2]> = if splittable {
+        let fit = usize::try_from(max_binding / row).unwrap_or(usize::MAX).min(SHARD_ROWS);
+        let most = (fit / SHARD_ALIGN * SHARD_ALIGN).max(SHARD_ALIGN);
+        (0..rows).step_by(most).map(|start| [most.min(rows - start), cols]).collect()
+    } else {
+        parameter.part_shapes()
     };
-    let largest = shards.iter().copied().max().unwrap_or(0);
+    let largest = shards.iter().map(|[rows, _]| *rows).max().unwrap_or(0);
     if cols > MAX_TERMS || largest > MAX_TERMS {
         return Err(Error::TooWide { name: parameter.name.clone(), rows: largest, cols, most: MAX_TERMS });
     }
@@ -350,4 +337,17 @@ pub(super) fn shard_rows(parameter: &Parameter, max_binding: u64) -> Result<Vec<
         return Err(Error::TooLarge { name: parameter.name.clone(), bytes, limit: max_binding });
     }
     Ok(shards)
+}
+
+/// What holds numbers as they are stored; f32 where nothing does.
+pub(super) fn format(storage: Storage) -> Format {
+    use safetensors::Dtype::{BF16, F16};
+    match (storage.layout, storage.bits) {
+        (Layout::Plain(BF16), _) => Format::Bf16,
+        (Layout::Plain(F16), _) => Format::F16,
+        (Layout::Table(QUANTILES), _) => Format::Nf4,
+        (Layout::Affine, 4) => Format::Q4,
+        (Layout::Affine, 8) => Format::Q8,
+        _ => Format::F32,
+    }
 }

@@ -221,7 +221,7 @@ pub(crate) fn tuned(config: &settings::Config, model: &Config) -> Result<Option<
         rslora: config.rslora,
         dora: config.dora,
         targets: if targets.iter().any(|name| name == "all-linear") { Vec::new() } else { targets },
-        layers: config.train_layers.as_deref().map(|text| layers(text, model.layers)).transpose()?,
+        layers: config.train_layers.as_deref().map(|text| layers(text, model.layers.len())).transpose()?,
         ranks: Vec::new(),
         alphas: Vec::new(),
         saved: names(&config.modules_to_save),

@@ -69,7 +69,7 @@ impl Choice {
     pub fn describe(&self) -> String {
         let Spec { tokens, recompute, model, .. } = &self.spec;
         let rows = format!("rows of {} tokens", report::count(*tokens as u64));
-        match (*recompute, model.layers) {
+        match (*recompute, model.layers.len()) {
             (0, _) => rows,
             (blocks, layers) if blocks >= layers => format!("{rows}, activations computed twice"),
             (blocks, layers) => format!("{rows}, activations of {blocks} of {layers} blocks computed twice"),
@@ -224,8 +224,8 @@ impl Search<'_> {
 
 /// Of the model that has most.
 fn blocks(spec: &Spec) -> usize {
-    let auxiliaries = spec.auxiliaries.iter().map(|auxiliary| auxiliary.config.layers);
-    auxiliaries.fold(spec.model.layers, usize::max)
+    let auxiliaries = spec.auxiliaries.iter().map(|auxiliary| auxiliary.config.layers.len());
+    auxiliaries.fold(spec.model.layers.len(), usize::max)
 }
 
 /// Bytes of logits that make a difference for rows of at least `tokens`: all there is room for, half, a quarter.

@@ -5,7 +5,7 @@ use std::{fs, sync::atomic::AtomicBool};
 use underdog::{
     graph::ops::head_loss::LOSS,
     infer::score::score,
-    model::Config,
+    model::{Config, config::Mixer},
     report::{Console, Report},
     train::engine::{EnginePlan, Side, Spec},
 };
@@ -138,16 +138,20 @@ fn shapes_beyond_the_kernels_are_refused_by_name() {
         change(&mut spec);
         EnginePlan::new(&spec).err().map_or_else(|| "taken".into(), |error| error.to_string())
     };
-    let wide = refused(&|spec| spec.model.ffn = 40_000);
+    let wide = refused(&|spec| spec.model.layers[0].ffn.width = 40_000);
     assert!(wide.contains("gate_proj") && wide.contains("40000 by 40"), "{wide}");
-    let heads = refused(&|spec| spec.model.heads = 4096);
+    let heads = refused(&|spec| {
+        let Mixer::Attention(attention) = &mut spec.model.layers[0].mixer;
+        attention.heads.heads = 4096;
+    });
     assert!(heads.contains("q_proj"), "{heads}");
     let hidden = refused(&|spec| spec.model.hidden = 40_000);
     assert!(hidden.contains("embed_tokens"), "{hidden}");
     let long = refused(&|spec| spec.tokens = 32_064);
     assert!(long.contains("32064 tokens") && long.contains("max_length"), "{long}");
-    assert_eq!(
-        refused(&|spec| (spec.tokens, spec.model.ffn, spec.model.vocab) = (32_000, 32_000, 4_000_000)),
-        "taken"
-    );
+    let largest = refused(&|spec| {
+        (spec.tokens, spec.model.vocab) = (32_000, 4_000_000);
+        spec.model.layers.iter_mut().for_each(|layer| layer.ffn.width = 32_000);
+    });
+    assert_eq!(largest, "taken");
 }

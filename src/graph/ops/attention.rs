@@ -25,7 +25,7 @@ const ROWS: usize = 8;
 const THREADS: usize = 32;
 
 /// How the columns of queries, keys and values divide into heads.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
     /// `H`, query heads.
     pub heads: usize,

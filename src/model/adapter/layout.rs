@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
-use super::super::{Config, Parameter, config::Init};
+use super::super::{
+    config::Config,
+    parameter::{EMBEDDING, HEAD, Init, Parameter},
+};
 use crate::formats::{
     ADAPTER_PREFIX, AdapterConfig, AdapterFolder, Entry, Part, ReadTensors, ends_with, tensor_name,
 };
-
-pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
-pub(super) const HEAD: &str = "lm_head.weight";
 
 /// Why an adapter does not go with a model.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,8 @@ pub(super) struct Module {
     pub(super) inputs: usize,
     /// Outputs of each part of the matrix.
     parts: Vec<usize>,
+    /// The layer that it belongs to.
+    layer: Option<usize>,
     pub(super) rank: usize,
     pub(super) scale: f32,
 }
@@ -88,17 +90,9 @@ pub struct Layout {
     pub(super) whole: Vec<Whole>,
 }
 
-/// A matrix of a block: its module, inputs, outputs of its parts.
-type Linear = (String, usize, Vec<usize>);
-
-/// Every matrix of the blocks.
-fn linears(model: &Config) -> Vec<Linear> {
-    let linear = |p: Parameter| {
-        let name = p.name.strip_suffix(".weight").filter(|_| p.dims.len() == 2)?;
-        let parts = if p.parts.is_empty() { vec![p.rows()] } else { p.parts.clone() };
-        name.starts_with("model.layers.").then(|| (name.to_owned(), p.cols(), parts))
-    };
-    model.parameters().into_iter().filter_map(linear).collect()
+/// Every matrix of the layers.
+fn linears(model: &Config) -> Vec<Parameter> {
+    model.parameters().into_iter().filter(|parameter| parameter.is_matrix() && parameter.layer.is_some()).collect()
 }
 
 /// The last components of some modules' names, each once, in their order.
@@ -111,10 +105,6 @@ fn last_names<'a>(modules: impl Iterator<Item = &'a str>) -> Vec<String> {
         }
     }
     names
-}
-
-fn layer_of(module: &str) -> Option<usize> {
-    module.strip_prefix("model.layers.")?.split('.').next()?.parse().ok()
 }
 
 impl Layout {
@@ -131,24 +121,23 @@ impl Layout {
     /// A module or a layer that is not there; says what is.
     pub fn resolve(wanted: &AdapterConfig, model: &Config) -> Result<Self, LayoutError> {
         let linears = linears(model);
-        let names = || last_names(linears.iter().map(|(name, ..)| name.as_str()));
-        let is_there = |target: &&String| linears.iter().any(|(name, ..)| ends_with(name, target));
+        let names = || last_names(linears.iter().map(Parameter::module));
+        let is_there = |target: &&String| linears.iter().any(|linear| ends_with(linear.module(), target));
         if let Some(target) = wanted.targets.iter().find(|target| !is_there(target)) {
             let known = format!("{} (or all-linear)", names().join(", "));
             return Err(LayoutError::Target { target: target.clone(), known });
         }
-        let last = model.layers - 1;
+        let last = model.layers.len() - 1;
         if let Some(layer) = wanted.layers.iter().flatten().find(|layer| **layer > last) {
             return Err(LayoutError::Layer { layer: *layer, last });
         }
-        let in_layers =
-            |name: &str| wanted.layers.as_ref().is_none_or(|l| layer_of(name).is_some_and(|i| l.contains(&i)));
         let targeted = |name: &str| wanted.targets.is_empty() || wanted.targets.iter().any(|t| ends_with(name, t));
-        let chosen = linears.iter().filter(|(name, ..)| in_layers(name) && targeted(name)).cloned();
+        let chosen =
+            linears.iter().filter(|linear| in_layers(&wanted.layers, linear.layer) && targeted(linear.module()));
         let targets = if wanted.targets.is_empty() { names() } else { wanted.targets.clone() };
         let config = AdapterConfig { targets, ..wanted.clone() };
         let whole = whole(&wanted.saved, model)?;
-        Self::of(config, chosen.collect(), whole)
+        Self::of(config, &chosen.collect::<Vec<_>>(), whole)
     }
 
     /// What an adapter that is there adds to a model.
@@ -158,45 +147,48 @@ impl Layout {
     pub fn of_folder(folder: &AdapterFolder, model: &Config) -> Result<Self, LayoutError> {
         let other = |reason: String| LayoutError::OtherBase { folder: folder.path.display().to_string(), reason };
         let linears = linears(model);
-        let known = |name: &String| linears.iter().any(|(linear, ..)| linear == name);
+        let known = |name: &String| linears.iter().any(|linear| linear.module() == name);
         if let Some(name) = folder.modules.iter().find(|name| !known(name)) {
-            let names = last_names(linears.iter().map(|(name, ..)| name.as_str())).join(", ");
+            let names = last_names(linears.iter().map(Parameter::module)).join(", ");
             return Err(other(format!(
                 "it adapts `{name}`, which the model has not (layers 0 to {} with {names})",
-                model.layers - 1
+                model.layers.len() - 1
             )));
         }
         let config = &folder.config;
-        let in_layers =
-            |name: &str| config.layers.as_ref().is_none_or(|l| layer_of(name).is_some_and(|i| l.contains(&i)));
-        let wanted = |name: &str| in_layers(name) && config.targets.iter().any(|t| ends_with(name, t));
-        if let Some((name, ..)) = linears.iter().find(|(name, ..)| wanted(name) && !folder.modules.contains(name)) {
+        let wanted = |linear: &&Parameter| {
+            let targeted = config.targets.iter().any(|target| ends_with(linear.module(), target));
+            targeted && in_layers(&config.layers, linear.layer)
+        };
+        let has = |linear: &&Parameter| folder.modules.iter().any(|name| name == linear.module());
+        if let Some(linear) = linears.iter().find(|linear| wanted(linear) && !has(linear)) {
+            let name = linear.module();
             return Err(other(format!("its adapter_config.json asks for `{name}`, and no tensors of it are there")));
         }
-        let chosen: Vec<_> = linears.into_iter().filter(|(name, ..)| folder.modules.contains(name)).collect();
+        let chosen: Vec<&Parameter> = linears.iter().filter(has).collect();
         let whole = folder.saved.iter().map(|name| of_base(name, model).ok_or_else(|| name.clone()));
         let whole = whole.collect::<Result<Vec<_>, _>>();
         let whole = whole.map_err(|name| other(format!("it holds `{name}`, which the model has not")))?;
         let mut config = config.clone();
-        (config.targets, config.layers) = described(&chosen, model);
-        let modules = || whole.iter().map(|w| module_of(&w.parameter.name));
+        (config.targets, config.layers) = described(&chosen, &linears, model.layers.len());
+        let modules = || whole.iter().map(|w| w.parameter.module());
         if !modules().all(|module| config.saved.iter().any(|name| ends_with(module, name))) {
             config.saved = modules().map(str::to_owned).collect();
         }
-        let layout = Self::of(config, chosen, whole)?;
+        let layout = Self::of(config, &chosen, whole)?;
         folder.check(&layout.entries()).map_err(LayoutError::Tensor)?;
         Ok(layout)
     }
 
-    fn of(config: AdapterConfig, chosen: Vec<Linear>, whole: Vec<Whole>) -> Result<Self, LayoutError> {
-        let modules: Vec<Module> = chosen
-            .into_iter()
-            .map(|(name, inputs, parts)| {
-                let (rank, scale) = config.rank_and_scale(&name);
-                Module { name, inputs, parts, rank, scale: scale as f32 }
-            })
-            .collect();
-        let both = modules.iter().find(|m| whole.iter().any(|w| module_of(&w.parameter.name) == m.name));
+    fn of(config: AdapterConfig, chosen: &[&Parameter], whole: Vec<Whole>) -> Result<Self, LayoutError> {
+        let module = |linear: &&Parameter| {
+            let (rank, scale) = config.rank_and_scale(linear.module());
+            let parts = linear.part_shapes().into_iter().map(|[rows, _]| rows).collect();
+            let (name, inputs, layer) = (linear.module().into(), linear.cols(), linear.layer);
+            Module { name, inputs, parts, layer, rank, scale: scale as f32 }
+        };
+        let modules: Vec<Module> = chosen.iter().map(module).collect();
+        let both = modules.iter().find(|m| whole.iter().any(|w| w.parameter.module() == m.name));
         match both {
             Some(module) => Err(LayoutError::Both { module: module.name.clone() }),
             None if modules.is_empty() && whole.is_empty() => Err(LayoutError::Nothing),
@@ -227,7 +219,7 @@ impl Layout {
                     Part::Magnitude => Init::Ones,
                 };
                 let parts = if part == Part::A { Vec::new() } else { module.parts.clone() };
-                all.push((Parameter { name, dims, init, parts }, Some(part)));
+                all.push((Parameter { name, dims, init, parts, layer: module.layer }, Some(part)));
             }
         }
         let named =
@@ -255,22 +247,23 @@ impl Module {
     }
 }
 
-/// A parameter's module.
-fn module_of(parameter: &str) -> &str {
-    parameter.rsplit_once('.').map_or(parameter, |(module, _)| module)
+/// Whether a layer is among those to be adapted, which are all where none is named.
+fn in_layers(wanted: &Option<Vec<usize>>, layer: Option<usize>) -> bool {
+    wanted.as_ref().is_none_or(|wanted| layer.is_some_and(|layer| wanted.contains(&layer)))
 }
 
 /// `target_modules` and `layers_to_transform` that mean these modules and no others: last names where they do.
-fn described(chosen: &[Linear], model: &Config) -> (Vec<String>, Option<Vec<usize>>) {
-    let names = last_names(chosen.iter().map(|(name, ..)| name.as_str()));
-    let layers: BTreeSet<usize> = chosen.iter().filter_map(|(name, ..)| layer_of(name)).collect();
-    let is_meant = |name: &str| {
-        names.iter().any(|last| ends_with(name, last)) && layer_of(name).is_some_and(|layer| layers.contains(&layer))
+fn described(chosen: &[&Parameter], linears: &[Parameter], layers: usize) -> (Vec<String>, Option<Vec<usize>>) {
+    let names = last_names(chosen.iter().map(|linear| linear.module()));
+    let in_them: BTreeSet<usize> = chosen.iter().filter_map(|linear| linear.layer).collect();
+    let is_meant = |linear: &&Parameter| {
+        names.iter().any(|last| ends_with(linear.module(), last))
+            && linear.layer.is_some_and(|layer| in_them.contains(&layer))
     };
-    if linears(model).iter().filter(|(name, ..)| is_meant(name)).count() != chosen.len() {
-        return (chosen.iter().map(|(name, ..)| name.clone()).collect(), None);
+    if linears.iter().filter(is_meant).count() != chosen.len() {
+        return (chosen.iter().map(|linear| linear.module().to_owned()).collect(), None);
     }
-    (names, (layers.len() < model.layers).then(|| layers.into_iter().collect()))
+    (names, (in_them.len() < layers).then(|| in_them.into_iter().collect()))
 }
 
 /// A parameter to be trained whole. A tied head that is trained becomes one of its own and starts as the embedding.
@@ -282,14 +275,12 @@ fn of_base(name: &str, model: &Config) -> Option<Whole> {
 
 /// The parameters of modules that are to be trained whole.
 fn whole(modules: &[String], model: &Config) -> Result<Vec<Whole>, LayoutError> {
-    let mut names: Vec<String> = model.parameters().into_iter().map(|p| p.name).collect();
-    if model.tied {
-        names.push(HEAD.into());
-    }
-    if let Some(module) = modules.iter().find(|m| !names.iter().any(|name| ends_with(module_of(name), m))) {
-        let known = last_names(names.iter().map(|name| module_of(name))).join(", ");
+    let head = model.tied.then(|| of_base(HEAD, model)).flatten().map(|head| head.parameter);
+    let known: Vec<Parameter> = model.parameters().into_iter().chain(head).collect();
+    if let Some(module) = modules.iter().find(|m| !known.iter().any(|known| ends_with(known.module(), m))) {
+        let known = last_names(known.iter().map(Parameter::module)).join(", ");
         return Err(LayoutError::Saved { module: module.clone(), known });
     }
-    let chosen = names.iter().filter(|name| modules.iter().any(|m| ends_with(module_of(name), m)));
-    Ok(chosen.filter_map(|name| of_base(name, model)).collect())
+    let chosen = known.iter().filter(|known| modules.iter().any(|m| ends_with(known.module(), m)));
+    Ok(chosen.filter_map(|known| of_base(&known.name, model)).collect())
 }

@@ -1,10 +1,13 @@
 //! An adapter merged into its base: the parameters of a model that needs no adapter.
 
-use super::layout::{EMBEDDING, HEAD, Layout};
-use crate::{
-    formats::{self, ADAPTER_PREFIX, Entry, Part, ReadTensors, TensorSource, tensor_name},
-    model::Config,
+use super::{
+    super::{
+        config::Config,
+        parameter::{EMBEDDING, HEAD},
+    },
+    layout::Layout,
 };
+use crate::formats::{self, ADAPTER_PREFIX, Entry, Part, ReadTensors, TensorSource, tensor_name};
 
 impl Layout {
     /// Every parameter of the merged model, and whether its head is one of its own where the base's is the embedding.

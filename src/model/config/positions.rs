@@ -3,55 +3,37 @@
 
 use std::ops::RangeInclusive;
 
-use super::super::family::Family;
-use super::{Error, Fields, LongRope, Rope, RopeScaling};
+use serde_json::Value;
+
+use super::{
+    super::rope::{LongRope, Rope, RopeScaling, Rotation},
+    fields::{Error, Fields},
+};
 
 const THETA: RangeInclusive<f64> = 1.0..=1e12;
 
-/// What of a head turns, and how fast.
-pub(super) struct Positions {
-    pub(super) rotary_dim: usize,
-    pub(super) rope: Rope,
-    pub(super) local_rope: Option<Rope>,
-    pub(super) long_rope: Option<LongRope>,
-}
-
 impl<'a> Fields<'a> {
-    /// Rotary positions, in either form.
-    pub(super) fn positions(
-        &self,
-        family: &Family,
-        head_dim: usize,
-        max_positions: usize,
-    ) -> Result<Positions, Error> {
-        let (global, local) = family.rope_thetas;
-        let outer = self.theta("rope_theta")?;
-        if let Some(default) = local {
-            let (parameters, of_window) = self.by_layer_type()?;
-            let local_theta = self.theta("rope_local_base_freq")?;
-            return Ok(Positions {
-                rotary_dim: head_dim,
-                rope: self.rope(parameters.as_ref(), outer, global)?,
-                local_rope: Some(self.rope(of_window.as_ref(), local_theta, default)?),
-                long_rope: None,
-            });
-        }
+    /// How queries and keys turn, in all layers alike.
+    pub(crate) fn rotation(&self) -> Result<Rotation, Error> {
         // transformers 5 prefers the old name where a file has both.
         let parameters = match self.object("rope_scaling", "rope_scaling.")? {
             Some(old) => Some(old),
             None => self.object("rope_parameters", "rope_parameters.")?,
         };
-        let rotary_dim = self.rotary_dim(parameters.as_ref(), family, head_dim)?;
+        let dim = self.rotary_dim(parameters.as_ref(), self.heads()?.head_dim)?;
         match parameters.as_ref().filter(|parameters| matches!(parameters.kind(), Some("longrope" | "su"))) {
-            Some(parameters) => {
-                let theta = parameters.inner_theta(outer, global)?;
-                self.longrope(parameters, family, theta, rotary_dim, max_positions)
-            }
-            None => {
-                let rope = self.rope(parameters.as_ref(), outer, global)?;
-                Ok(Positions { rotary_dim, rope, local_rope: None, long_rope: None })
-            }
+            Some(parameters) => self.longrope(parameters, dim),
+            None => Ok(Rotation { dim, rope: self.rope(parameters.as_ref(), "rope_theta")?, long: None }),
         }
+    }
+
+    /// How they turn in layers that see everything, and in those with a window.
+    pub(crate) fn rotations(&self) -> Result<[Rotation; 2], Error> {
+        let (of_full, of_window) = self.by_layer_type()?;
+        let dim = self.heads()?.head_dim;
+        let rotation = |rope| Rotation { dim, rope, long: None };
+        let full = self.rope(of_full.as_ref(), "rope_theta")?;
+        Ok([full, self.rope(of_window.as_ref(), "rope_local_base_freq")?].map(rotation))
     }
 
     /// The parameters of layers that see everything, and of those with a window.
@@ -72,30 +54,25 @@ impl<'a> Fields<'a> {
         Ok((full, both.object("sliding_attention", "rope_parameters.sliding_attention.")?))
     }
 
-    fn theta(&self, field: &str) -> Result<Option<f64>, Error> {
-        self.get(field).map(|_| self.number(field, 0.0, THETA)).transpose()
-    }
-
-    /// The base within rotary parameters, which must not contradict the one outside.
-    fn inner_theta(&self, outer: Option<f64>, default: f64) -> Result<f64, Error> {
-        let inner = self.number("rope_theta", outer.unwrap_or(default), THETA)?;
+    /// The base that stands outside of rotary parameters, in `field`, or within them. They must not contradict each other.
+    fn theta(&self, parameters: Option<&Self>, field: &str) -> Result<f64, Error> {
+        let default = self.class(field).and_then(Value::as_f64).unwrap_or(10_000.0);
+        let outer = self.given(field).map(|_| self.number(field, default, THETA)).transpose()?;
+        let Some(parameters) = parameters else { return Ok(outer.unwrap_or(default)) };
+        let inner = parameters.number("rope_theta", outer.unwrap_or(default), THETA)?;
         match outer.filter(|outer| *outer != inner) {
-            Some(outer) => Err(self.wrong("rope_theta", inner, format!("the same as outside, {outer}"))),
+            Some(outer) => Err(parameters.wrong("rope_theta", inner, format!("the same as outside, {outer}"))),
             None => Ok(inner),
         }
     }
 
-    fn rope(&self, parameters: Option<&Self>, outer: Option<f64>, default: f64) -> Result<Rope, Error> {
-        match parameters {
-            None => Ok(Rope { theta: outer.unwrap_or(default), scaling: RopeScaling::Default }),
-            Some(parameters) => {
-                Ok(Rope { theta: parameters.inner_theta(outer, default)?, scaling: parameters.scaling()? })
-            }
-        }
+    fn rope(&self, parameters: Option<&Self>, field: &str) -> Result<Rope, Error> {
+        let theta = self.theta(parameters, field)?;
+        Ok(Rope { theta, scaling: parameters.map_or(Ok(RopeScaling::Default), Self::scaling)? })
     }
 
-    /// The channels of a head that turn.
-    fn rotary_dim(&self, parameters: Option<&Self>, family: &Family, head_dim: usize) -> Result<usize, Error> {
+    /// The channels of a head that turn: all, but for classes with a factor.
+    fn rotary_dim(&self, parameters: Option<&Self>, head_dim: usize) -> Result<usize, Error> {
         const FIELD: &str = "partial_rotary_factor";
         let within = parameters.filter(|parameters| parameters.get(FIELD).is_some()).unwrap_or(self);
         let share = within.number(FIELD, 1.0, 0.0..=1.0)?;
@@ -103,7 +80,7 @@ impl<'a> Fields<'a> {
         if turning == head_dim {
             return Ok(head_dim);
         }
-        if !family.partial_rotary {
+        if self.class(FIELD).is_none() {
             return Err(within.unsupported(FIELD, &share.into(), "only whole heads turn in models of this type"));
         }
         if turning == 0 || !turning.is_multiple_of(2) {
@@ -130,7 +107,7 @@ impl<'a> Fields<'a> {
             }
             Some((_, Some("llama3"))) => self.llama3(),
             Some((kind, _)) => {
-                let reason = "the types built are default, linear, llama3 and, for all layers alike, longrope";
+                let reason = "the supported types are default, linear, llama3 and, for all layers alike, longrope";
                 Err(self.unsupported("rope_type", kind, reason))
             }
         }
@@ -156,44 +133,36 @@ impl<'a> Fields<'a> {
             factor: self.number("factor", 1.0, 1.0..=1e6)?,
             low_freq_factor,
             high_freq_factor,
-            original_max_positions: self.size("original_max_position_embeddings", 1, 1 << 30)?,
+            original_max_positions: self.size("original_max_position_embeddings", 1 << 30)?,
         })
     }
 
     /// LongRoPE (Ding et al. 2024): factors for each pair of channels, others for long texts than for short ones, and one
     /// factor on all cosines and sines.
-    fn longrope(
-        &self,
-        parameters: &Self,
-        family: &Family,
-        theta: f64,
-        rotary_dim: usize,
-        max_positions: usize,
-    ) -> Result<Positions, Error> {
+    fn longrope(&self, parameters: &Self, dim: usize) -> Result<Rotation, Error> {
         const FACTORS: RangeInclusive<f64> = 1e-6..=1e6;
-        let beyond = self.original_positions(parameters, family, max_positions)?;
-        let factor = parameters.number("factor", max_positions as f64 / beyond as f64, 1e-6..=1e6)?;
+        let theta = self.theta(Some(parameters), "rope_theta")?;
+        let max_positions = self.size("max_position_embeddings", 1 << 30)?;
+        let beyond = self.original_positions(parameters, max_positions)?;
+        let factor = parameters.number("factor", max_positions as f64 / beyond as f64, FACTORS)?;
         let attention = match factor > 1.0 {
             true => (1.0 + factor.ln() / (beyond as f64).ln()).sqrt(),
             false => 1.0,
         };
-        let attention = parameters.number("attention_factor", attention, 1e-6..=1e6)?;
+        let attention = parameters.number("attention_factor", attention, FACTORS)?;
         let rope = |field| {
-            let factors = parameters.numbers(field, rotary_dim / 2, FACTORS)?;
+            let factors = parameters.numbers(field, dim / 2, FACTORS)?;
             Ok(Rope { theta, scaling: RopeScaling::Each { factors, attention } })
         };
-        let long_rope = Some(LongRope { beyond, rope: rope("long_factor")? });
-        Ok(Positions { rotary_dim, rope: rope("short_factor")?, local_rope: None, long_rope })
+        let long = Some(LongRope { beyond, rope: rope("long_factor")? });
+        Ok(Rotation { dim, rope: rope("short_factor")?, long })
     }
 
     /// The context before stretching: outside the parameters or, for classes without the field, within them.
-    fn original_positions(&self, parameters: &Self, family: &Family, max_positions: usize) -> Result<usize, Error> {
+    fn original_positions(&self, parameters: &Self, max_positions: usize) -> Result<usize, Error> {
         const FIELD: &str = "original_max_position_embeddings";
-        let outer = match self.get(FIELD) {
-            Some(_) => Some(self.size(FIELD, 1, 1 << 30)?),
-            None => family.defaults.original_positions,
-        };
-        let original = parameters.size(FIELD, outer.unwrap_or(max_positions), 1 << 30)?;
+        let outer = self.get(FIELD).map(|_| self.size(FIELD, 1 << 30)).transpose()?;
+        let original = parameters.size_or(FIELD, outer.unwrap_or(max_positions), 1 << 30)?;
         if let Some(outer) = outer.filter(|outer| *outer != original) {
             return Err(parameters.wrong(FIELD, original, format!("the same as outside, {outer}")));
         }

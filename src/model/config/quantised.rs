@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use super::{Error, Fields, Held};
+use super::{
+    Held,
+    fields::{Error, Fields},
+};
 use crate::graph::tensor::{Format, GROUP};
 
 const PLAIN: &str = "use the unquantised model, with --quantize 4bit if memory is short";

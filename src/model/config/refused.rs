@@ -1,39 +1,39 @@
-//! What a file asks for that is not built: refused by name, with the reason.
+//! What a file asks for that is not supported: refused by name, with the reason.
 
 use serde_json::{Map, Value};
 
-use super::{Error, Family, Fields};
+use super::fields::{Error, Fields};
 
-const EXPERTS: &str = "mixture-of-experts layers are not built";
-const IMAGES: &str = "models that see images are not built";
-const LINEAR: &str = "layers of linear or recurrent attention are not built";
+const EXPERTS: &str = "mixture-of-experts layers are not supported";
+const IMAGES: &str = "models that see images are not supported";
+const LINEAR: &str = "layers of linear or recurrent attention are not supported";
 
 /// Fields whose presence means another architecture than the one `model_type` names.
 const FOREIGN: &[(&str, &str)] = &[
     ("vision_config", IMAGES),
-    ("audio_config", "models that hear are not built"),
+    ("audio_config", "models that hear are not supported"),
     ("num_experts", EXPERTS),
     ("num_local_experts", EXPERTS),
     ("n_routed_experts", EXPERTS),
 ];
 
-/// Well-known types of models that are not built, and why not.
+/// Well-known types of models that are not supported, and why not.
 const TYPES: &[(&str, &str)] = &[
     ("deepseek_v3", EXPERTS),
-    ("gemma3", "models that see images are not built; its text part alone (`model_type` gemma3_text) is"),
+    ("gemma3", "models that see images are not supported; its text part alone (`model_type` gemma3_text) is"),
     ("gemma4", IMAGES),
-    ("gpt2", "learned positions and layer norms are not built"),
+    ("gpt2", "learned positions and layer norms are not supported"),
     ("gpt_oss", EXPERTS),
-    ("mimo", "layers that predict several tokens at once are not built"),
+    ("mimo", "layers that predict several tokens at once are not supported"),
     ("mixtral", EXPERTS),
     ("nemotron_h", LINEAR),
-    ("olmo3", "positions that only some layers stretch are not built"),
+    ("olmo3", "positions that only some layers stretch are not supported"),
     ("phimoe", EXPERTS),
     ("qwen3_5", LINEAR),
     ("qwen3_5_moe", EXPERTS),
     ("qwen3_moe", EXPERTS),
     ("qwen3_vl", IMAGES),
-    ("smollm3", "layers without positions are not built"),
+    ("smollm3", "layers without positions are not supported"),
 ];
 
 /// Fields of a `generation_config.json`.
@@ -53,8 +53,8 @@ pub(super) fn reason(map: &Map<String, Value>) -> String {
     }
 }
 
-/// Refuses what the block code cannot compute.
-pub(super) fn check(fields: &Fields, family: &Family) -> Result<(), Error> {
+/// Refuses what layers cannot compute.
+pub(super) fn check(fields: &Fields<'_>) -> Result<(), Error> {
     for (field, reason) in FOREIGN {
         if let Some(value) = fields.get(field) {
             return Err(fields.unsupported(field, value, reason));
@@ -66,8 +66,8 @@ pub(super) fn check(fields: &Fields, family: &Family) -> Result<(), Error> {
         ("attention_dropout", 0.0.into(), "set it to 0"),
         ("resid_pdrop", 0.0.into(), "set it to 0"),
         ("embd_pdrop", 0.0.into(), "set it to 0"),
-        ("use_mrope", false.into(), "multimodal positions are not built"),
-        ("use_bidirectional_attention", false.into(), "tokens that see later ones are not built"),
+        ("use_mrope", false.into(), "multimodal positions are not supported"),
+        ("use_bidirectional_attention", false.into(), "tokens that see later ones are not supported"),
     ];
     for (field, want, reason) in wanted {
         if let Some(value) = fields.get(field)
@@ -77,8 +77,8 @@ pub(super) fn check(fields: &Fields, family: &Family) -> Result<(), Error> {
             return Err(fields.unsupported(field, value, reason));
         }
     }
-    if family.attention_softcap.is_none()
-        && let Some(value) = fields.get("attn_logit_softcapping")
+    if fields.class("attn_logit_softcapping").is_none()
+        && let Some(value) = fields.given("attn_logit_softcapping")
     {
         return Err(fields.unsupported("attn_logit_softcapping", value, "models of this type do not cap scores"));
     }

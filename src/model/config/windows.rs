@@ -3,37 +3,47 @@
 
 use serde_json::Value;
 
-use super::super::family::{Family, Windows};
-use super::{Error, Fields};
+use super::fields::{Error, Fields};
 
 const FULL: &str = "full_attention";
 const SLIDING: &str = "sliding_attention";
 
+/// Which layers of a class see only a window.
+pub(crate) enum Windows {
+    /// None.
+    Never,
+    /// All, where `sliding_window` is given.
+    Every,
+    /// With `use_sliding_window`: those in `layer_types`, or these.
+    Switched(Vec<bool>),
+    /// Those in `layer_types`, or these.
+    Listed(Vec<bool>),
+}
+
 impl Fields<'_> {
+    /// Number of layers.
+    pub(crate) fn layers(&self) -> Result<usize, Error> {
+        self.size("num_hidden_layers", 1 << 10)
+    }
+
     /// The window of each layer: most keys that a query sees, its own included.
-    pub(super) fn windows(&self, family: &Family, layers: usize) -> Result<Vec<Option<usize>>, Error> {
+    pub(crate) fn windows(&self, windows: Windows) -> Result<Vec<Option<usize>>, Error> {
+        let layers = self.layers()?;
         let types = self.layer_types(layers)?;
-        let given =
-            !self.is_null("sliding_window") && (family.defaults.window.is_some() || self.has("sliding_window"));
-        let sliding: Vec<bool> = match family.windows {
-            Windows::Never if self.flag("use_sliding_window", false)? => {
+        let given = self.stated("sliding_window");
+        let off = matches!(windows, Windows::Switched(_)) && !self.flag("use_sliding_window")?;
+        let sliding: Vec<bool> = match windows {
+            Windows::Never if self.flag("use_sliding_window")? => {
                 let reason = "models of this type have no window";
                 return Err(self.unsupported("use_sliding_window", &true.into(), reason));
             }
             Windows::Never => vec![false; layers],
-            Windows::Every => vec![given; layers],
-            Windows::Later => {
-                let used = self.flag("use_sliding_window", false)?;
-                let first = self.count("max_window_layers", 28)?;
-                types.clone().unwrap_or_else(|| (0..layers).map(|i| used && given && i >= first).collect())
-            }
-            Windows::AllBut(default) => {
-                let every = match self.get("sliding_window_pattern") {
-                    Some(_) => self.size("sliding_window_pattern", default, 1 << 10)?,
-                    None => self.size("_sliding_window_pattern", default, 1 << 10)?,
-                };
-                types.clone().unwrap_or_else(|| (0..layers).map(|i| (i + 1) % every != 0).collect())
-            }
+            Windows::Every => vec![given.is_some(); layers],
+            Windows::Switched(usual) => types.clone().unwrap_or_else(|| {
+                let used = given.is_some() && !off;
+                usual.into_iter().map(|sliding| sliding && used).collect()
+            }),
+            Windows::Listed(usual) => types.clone().unwrap_or(usual),
         };
         if types.is_some_and(|types| types != sliding) {
             let found = self.get("layer_types").unwrap_or(&Value::Null);
@@ -42,13 +52,11 @@ impl Fields<'_> {
         if !sliding.contains(&true) {
             return Ok(vec![None; layers]);
         }
-        let off = family.windows == Windows::Later && !self.flag("use_sliding_window", false)?;
-        if !given || off {
-            let found = self.get("sliding_window").unwrap_or(&Value::Null);
+        let Some(_) = given.filter(|_| !off) else {
             let wants = "a number of tokens and in use, as `layer_types` names layers with a window";
-            return Err(self.wrong("sliding_window", found, wants));
-        }
-        let window = self.size("sliding_window", family.defaults.window.unwrap_or(4096), 1 << 30)?;
+            return Err(self.wrong("sliding_window", given.unwrap_or(&Value::Null), wants));
+        };
+        let window = self.size("sliding_window", 1 << 30)?;
         Ok(sliding.into_iter().map(|sliding| sliding.then_some(window)).collect())
     }
 
@@ -62,7 +70,10 @@ impl Fields<'_> {
         let sliding = |name: &Value| match name.as_str() {
             Some(FULL) => Ok(false),
             Some(SLIDING) => Ok(true),
-            _ => Err(self.unsupported("layer_types", name, "only full_attention and sliding_attention are built")),
+            _ => {
+                let reason = "models of this type have full_attention and sliding_attention";
+                Err(self.unsupported("layer_types", name, reason))
+            }
         };
         types.iter().map(sliding).collect::<Result<_, _>>().map(Some)
     }

@@ -74,7 +74,7 @@ impl SourcePlan {
                     plans.push(Plan::new(tape.finish()));
                 };
                 plan(&|tape| model.embeddings(tape, inputs));
-                layers = (0..model.config.layers).filter(|layer| model.alike(*layer) == *layer).collect();
+                layers = (0..model.config.layers.len()).filter(|layer| model.alike(*layer) == *layer).collect();
                 layers.iter().for_each(|layer| plan(&|tape| model.layer(tape, inputs, *layer, x)));
                 Hidden::LastLayer(x)
             }
@@ -90,7 +90,7 @@ impl SourcePlan {
     /// Bytes of the pieces through which layers of a model come.
     pub(super) fn staging(&self, model: &Model) -> u64 {
         match self.hidden {
-            Hidden::LastLayer(_) => Upload::staging_parts(model.config.layers, model.layer_bytes()),
+            Hidden::LastLayer(_) => Upload::staging_parts(model.config.layers.len(), model.layer_bytes()),
             _ => 0,
         }
     }
@@ -131,7 +131,7 @@ impl Source<'_> {
             Hidden::LastLayer(_) => {
                 let weights = self.weights.as_ref().ok_or(Error::NoLayers)?;
                 self.programs[0].run(gpu)?;
-                for layer in 0..model.config.layers {
+                for layer in 0..model.config.layers.len() {
                     model.load_layer(&mut self.upload, memory, weights.as_ref(), layer)?;
                     self.upload.send();
                     let alike = model.alike(layer);

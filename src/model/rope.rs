@@ -5,6 +5,17 @@
 
 use std::f64::consts::TAU;
 
+/// How queries and keys of a layer turn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rotation {
+    /// Channels of a head that turn, the first ones; even.
+    pub dim: usize,
+    /// How they turn.
+    pub rope: Rope,
+    /// How they turn in long texts, where that differs.
+    pub long: Option<LongRope>,
+}
+
 /// How far and how fast each pair of a head's channels turns with the position.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rope {
