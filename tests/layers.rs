@@ -14,7 +14,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ("gpu", &[]),
     ("choice", &[]),
     ("settings", &[&["choice", "data", "graph"]]),
-    ("data", &[&["choice"]]),
+    ("data", &[&["choice", "formats"]]),
     ("eval", &[]),
     ("events", &[]),
     ("report", &[&["events"]]),

@@ -6,7 +6,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::sampler::{below, generator};
+use super::random::{below, generator};
 
 /// Which problems are wanted. The two sets are disjoint in their numbers, whatever the seeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,17 +16,13 @@ mod row;
 mod turns;
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::Error;
+use super::error::Error;
 use super::template::{Moment, on_big_stack};
 use super::tokenizer::Tokenizer;
 use crate::choice::choices;
-
-/// The longest line of a data file, in bytes.
-const MAX_LINE: u64 = 16 << 20;
+pub use row::{Content, JsonRows, Row, RowSource};
 
 choices! {
     /// What becomes of an example that is longer than the model is to see.
@@ -54,7 +50,7 @@ pub struct Options {
 }
 
 /// One example.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Example {
     /// The row's stable number.
     pub idx: u64,
@@ -105,56 +101,57 @@ pub struct Dataset {
 
 /// Reads a data file. See the module for its form.
 ///
-/// Errors name file, line, field and what to do. Rows without anything to train are left out and counted.
+/// # Errors
+/// Names file, line, field and what to do. Rows without anything to train are left out and counted.
 pub fn load(path: &Path, tokenizer: &Tokenizer, options: &Options) -> Result<Dataset, Error> {
-    on_big_stack(|| read(path, tokenizer, options))?
+    on_big_stack(|| {
+        let mut examples = Examples::new(JsonRows::open(path)?, tokenizer, options);
+        let kept = examples.by_ref().collect::<Result<_, _>>()?;
+        Ok(Dataset { examples: kept, counts: examples.counts })
+    })?
 }
 
-fn read(path: &Path, tokenizer: &Tokenizer, options: &Options) -> Result<Dataset, Error> {
-    let file = File::open(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    let mut lines = Lines { path: path.to_path_buf(), reader: BufReader::new(file), line: 0 };
-    let mut dataset = Dataset { examples: Vec::new(), counts: Counts::default() };
-    let mut seen: HashMap<u64, usize> = HashMap::new();
-    while let Some(text) = lines.next()? {
-        let line = lines.line;
-        let at = |problem: String| Error::Row { path: path.to_path_buf(), line, problem };
-        let number = dataset.counts.rows as u64;
-        dataset.counts.rows += 1;
-        let row = row::Row::parse(&text, number).map_err(at)?;
-        if let Some(first) = seen.insert(row.idx, line) {
-            return Err(at(format!(
-                "field `idx`: {} is also the number of line {first}; give every row its own",
-                row.idx
-            )));
-        }
-        let (ids, trained) = row.content.tokens(tokenizer, options.now).map_err(at)?;
-        let example = Example { idx: row.idx, line, ids, trained };
-        dataset.take(example, options).map_err(at)?;
+/// The examples of a row source, one after the other.
+pub struct Examples<'a, R> {
+    rows: R,
+    tokenizer: &'a Tokenizer,
+    options: &'a Options,
+    /// The line of each row's number.
+    seen: HashMap<u64, usize>,
+    /// What became of the rows so far.
+    pub counts: Counts,
+}
+
+impl<'a, R: RowSource> Examples<'a, R> {
+    /// Of rows that come from `rows`.
+    pub fn new(rows: R, tokenizer: &'a Tokenizer, options: &'a Options) -> Self {
+        Self { rows, tokenizer, options, seen: HashMap::new(), counts: Counts::default() }
     }
-    Ok(dataset)
-}
 
-impl Dataset {
-    fn take(&mut self, mut example: Example, options: &Options) -> Result<(), String> {
-        let (length, limit) = (example.ids.len(), options.max_length);
+    /// The example of a row, if it is kept. The error is the problem, without file and line.
+    fn example(&mut self, row: Row) -> Result<Option<Example>, String> {
+        self.counts.rows += 1;
+        let Row { idx, line, content } = row;
+        if let Some(first) = self.seen.insert(idx, line) {
+            return Err(format!("field `idx`: {idx} is also the number of line {first}; give every row its own"));
+        }
+        let (ids, mut trained) = content.tokens(self.tokenizer, self.options.now)?;
+        let (length, limit) = (ids.len(), self.options.max_length);
         self.counts.longest = self.counts.longest.max(length);
-        check_vocabulary(&example.ids, options.vocab)?;
-        if let Some(first) = example.trained.first_mut() {
+        check_vocabulary(&ids, self.options.vocab)?;
+        if let Some(first) = trained.first_mut() {
             *first = false;
         }
-        if example.targets() == 0 {
-            self.counts.empty += 1;
-            return Ok(());
-        }
-        if length > limit {
-            match options.overlength {
+        let mut example = Example { idx, line, ids, trained };
+        if example.targets() > 0 && length > limit {
+            match self.options.overlength {
                 Overlength::Truncate => {
                     example.ids.truncate(limit);
                     example.trained.truncate(limit);
                 }
                 Overlength::Drop => {
                     self.counts.dropped += 1;
-                    return Ok(());
+                    return Ok(None);
                 }
                 Overlength::Error => {
                     return Err(format!(
@@ -167,14 +164,34 @@ impl Dataset {
         let targets = example.targets();
         if targets == 0 {
             self.counts.empty += 1;
-            return Ok(());
+            return Ok(None);
         }
         self.counts.truncated += usize::from(length > limit);
         self.counts.kept += 1;
         self.counts.tokens += example.ids.len();
         self.counts.targets += targets;
-        self.examples.push(example);
-        Ok(())
+        Ok(Some(example))
+    }
+}
+
+impl<R: RowSource> Iterator for Examples<'_, R> {
+    type Item = Result<Example, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let row = match self.rows.next()? {
+                Ok(row) => row,
+                Err(error) => return Some(Err(error)),
+            };
+            let line = row.line;
+            match self.example(row) {
+                Ok(None) => {}
+                Ok(Some(example)) => return Some(Ok(example)),
+                Err(problem) => {
+                    return Some(Err(Error::Row { path: self.rows.path().into(), line, problem }));
+                }
+            }
+        }
     }
 }
 
@@ -186,37 +203,4 @@ fn check_vocabulary(ids: &[u32], vocab: Option<usize>) -> Result<(), String> {
              model needs a larger embedding"
         ))
     })
-}
-
-/// The lines of a data file that hold something.
-struct Lines {
-    path: PathBuf,
-    reader: BufReader<File>,
-    /// The number of the last line read, from 1.
-    line: usize,
-}
-
-impl Lines {
-    fn next(&mut self) -> Result<Option<String>, Error> {
-        loop {
-            let mut bytes = Vec::new();
-            let read = (&mut self.reader).take(MAX_LINE + 1).read_until(b'\n', &mut bytes);
-            read.map_err(|source| Error::Read { path: self.path.clone(), source })?;
-            if bytes.is_empty() {
-                return Ok(None);
-            }
-            self.line += 1;
-            let at = |problem: String| Error::Row { path: self.path.clone(), line: self.line, problem };
-            if bytes.len() as u64 > MAX_LINE {
-                return Err(at(format!("the line has more than {MAX_LINE} bytes; split the row")));
-            }
-            let text = String::from_utf8(bytes).map_err(|e| {
-                at(format!("is not UTF-8 text at byte {}; convert the file", e.utf8_error().valid_up_to()))
-            })?;
-            let text = if self.line == 1 { text.trim_start_matches('\u{FEFF}') } else { &text };
-            if !text.trim().is_empty() {
-                return Ok(Some(text.trim().to_string()));
-            }
-        }
-    }
 }

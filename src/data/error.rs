@@ -1,38 +1,35 @@
 //! What can go wrong between a model folder or a data file and a batch.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// An error of the data room, worded for the person who has to mend the file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file could not be read.
+    /// The system refused to read or write a file.
     #[error("{path}: {source}", path = .path.display())]
-    Read {
+    Io {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
-    /// A file is larger than any honest file of its kind.
-    #[error("{path}: has more than {limit} bytes, the most that is read of such a file", path = .path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The limit in bytes.
-        limit: u64,
-    },
-    /// A file of a model folder is missing.
-    #[error("{path}: there is no such file; a model folder needs it", path = .path.display())]
-    Missing {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A JSON file does not say what it should.
+    /// A file does not say what it should.
     #[error("{path}: {problem}", path = .path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
         /// What is wrong and what to do.
+        problem: String,
+    },
+    /// A row of a JSONL file is wrong.
+    #[error("{path}, line {line}: {problem}", path = .path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// The field that is wrong and what to do.
         problem: String,
     },
     /// A tokenizer definition that is refused, or that failed on a text.
@@ -44,17 +41,19 @@ pub enum Error {
     /// A reader's thread could not start, or panicked.
     #[error("{0}")]
     Thread(String),
-    /// A row of a data file is wrong.
-    #[error("{path}, line {line}: {problem}", path = .path.display())]
-    Row {
-        /// The data file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// The field that is wrong and what to do.
-        problem: String,
-    },
-    /// An argument that no call with checked flags can make.
+    /// Arguments that do not go together.
     #[error("{0}")]
     Argument(String),
+}
+
+impl Error {
+    /// For `map_err` on a call about `path`.
+    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { path: path.into(), source }
+    }
+
+    /// That a file is wrong.
+    pub(super) fn malformed(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Malformed { path: path.into(), problem: problem.into() }
+    }
 }

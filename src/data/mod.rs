@@ -1,13 +1,13 @@
-//! Data: model folders' tokenizers and chat templates, data files, masks, packed batches, and the order of examples.
+//! Data: tokenizers and chat templates, data files, masks, packed batches, the order of examples and their weights.
 //!
-//! Everything here runs on the CPU, gives the same for the same input on every machine, prints nothing and knows no
-//! other room. Files come from strangers: what they can cost is bounded, and what is wrong with them is a typed error.
+//! Everything here runs on the CPU, gives the same for the same input on every machine and prints nothing. Files come from
+//! strangers: what they can cost is bounded, and what is wrong with them is a typed error.
 
 pub mod arithmetic;
 pub mod curriculum;
 pub mod dataset;
 mod error;
-mod files;
+mod jsonl;
 pub mod pack;
 pub mod preview;
 pub mod random;

@@ -3,8 +3,8 @@
 //! No example is split, and a document's span keeps attention inside it, so the result of a step does not depend on
 //! who shares a row with whom.
 
-use super::Error;
 use super::dataset::Example;
+use super::error::Error;
 
 /// One packed row. `T` is its length; every vector but `examples` has `T` entries.
 #[derive(Debug, Clone, PartialEq)]

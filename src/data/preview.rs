@@ -1,7 +1,7 @@
 //! An example as text, for eyes: which parts are trained.
 
-use super::Error;
 use super::dataset::Example;
+use super::error::Error;
 use super::tokenizer::Tokenizer;
 
 /// Some tokens' text.

@@ -1,10 +1,10 @@
 //! The order in which examples are seen: a pure function of the seed and the step, so that a run can be resumed
-//! anywhere, and pinned by a test, so that no release of a random number crate changes it.
+//! anywhere, and pinned by a test.
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::Rng;
 
-use super::Error;
+use super::error::Error;
+use super::random::{generator, shuffle};
 
 /// What an epoch goes through.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +43,11 @@ pub struct Epochs {
 }
 
 impl Epochs {
-    /// Batches of `batch_size` examples; the last of an epoch holds what is left. With `shuffle` every epoch has an
-    /// order of its own, from the seed and its number.
+    /// Batches of `batch_size` examples; the last of an epoch holds what is left. With `shuffle` every epoch has an order of
+    /// its own, from the seed and its number.
+    ///
+    /// # Errors
+    /// There are no examples, or `batch_size` is 0.
     pub fn new(order: Order, batch_size: usize, seed: u64, shuffle: bool) -> Result<Self, Error> {
         if order.len() == 0 {
             return Err(Error::Argument("there are no examples to train on".into()));
@@ -66,73 +69,41 @@ impl Epochs {
         let (epoch, nth) = (step / per_epoch, (step % per_epoch) as usize);
         let from = nth * self.batch_size;
         let to = (from + self.batch_size).min(self.order.len());
-        let positions = self.positions(epoch)[from..to].to_vec();
-        positions.into_iter().map(|position| self.order.example(position)).collect()
+        let made = self.made.take().filter(|(made, _)| *made == epoch);
+        let positions = &self.made.insert(made.unwrap_or_else(|| (epoch, self.shuffled(epoch)))).1[from..to];
+        positions.iter().map(|position| self.order.example(*position)).collect()
     }
 
-    fn positions(&mut self, epoch: u64) -> &[usize] {
-        let made = match self.made.take() {
-            Some((made, positions)) if made == epoch => (made, positions),
-            _ => {
-                let mut positions: Vec<usize> = (0..self.order.len()).collect();
-                if self.shuffle {
-                    shuffle(&mut positions, &mut generator(self.seed, b"shuffle.", epoch));
-                }
-                (epoch, positions)
-            }
-        };
-        &self.made.insert(made).1
+    fn shuffled(&self, epoch: u64) -> Vec<usize> {
+        let mut positions: Vec<usize> = (0..self.order.len()).collect();
+        if self.shuffle {
+            shuffle(&mut positions, &mut generator(self.seed, b"shuffle.", epoch));
+        }
+        positions
     }
 }
 
 /// Draws `count` indices with replacement, index `i` with probability `weights[i]` over their sum.
 ///
-/// Errors where a weight is negative or not finite, or where none is above zero.
+/// # Errors
+/// A weight is negative or not finite, or none is above zero.
 pub fn draw(weights: &[f64], count: usize, seed: u64) -> Result<Vec<usize>, Error> {
     if let Some(i) = weights.iter().position(|w| !w.is_finite() || *w < 0.0) {
         return Err(Error::Argument(format!("sampling weight {i} is {}, wanted a number from 0 on", weights[i])));
     }
-    let mut sums = Vec::with_capacity(weights.len());
-    let mut total = 0.0;
-    for weight in weights {
-        total += weight;
-        sums.push(total);
-    }
+    let sums = weights.iter().scan(0.0, |total, weight| {
+        *total += weight;
+        Some(*total)
+    });
+    let sums: Vec<f64> = sums.collect();
+    let total = sums.last().copied().unwrap_or(0.0);
     let Some(last) = weights.iter().rposition(|w| *w > 0.0).filter(|_| total.is_finite()) else {
         return Err(Error::Argument("the sampling weights have no finite sum above zero".into()));
     };
     let mut rng = generator(seed, b"draw....", 0);
-    let one = |rng: &mut ChaCha8Rng| {
+    let mut one = || {
         let point = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * total;
         sums.partition_point(|sum| *sum <= point).min(last)
     };
-    Ok((0..count).map(|_| one(&mut rng)).collect())
-}
-
-/// A generator of its own for every seed, purpose and number.
-pub(super) fn generator(seed: u64, purpose: &[u8; 8], number: u64) -> ChaCha8Rng {
-    let mut key = [0; 32];
-    key[..8].copy_from_slice(&seed.to_le_bytes());
-    key[8..16].copy_from_slice(purpose);
-    key[16..24].copy_from_slice(&number.to_le_bytes());
-    ChaCha8Rng::from_seed(key)
-}
-
-/// A number below `bound`, each with the same probability: draws beyond the last whole multiple are thrown away.
-pub(super) fn below(rng: &mut ChaCha8Rng, bound: u64) -> u64 {
-    let bound = bound.max(1);
-    let limit = u64::MAX - u64::MAX % bound;
-    loop {
-        let drawn = rng.next_u64();
-        if drawn < limit {
-            return drawn % bound;
-        }
-    }
-}
-
-/// Fisher-Yates.
-fn shuffle(items: &mut [usize], rng: &mut ChaCha8Rng) {
-    for i in (1..items.len()).rev() {
-        items.swap(i, below(rng, i as u64 + 1) as usize);
-    }
+    Ok((0..count).map(|_| one()).collect())
 }

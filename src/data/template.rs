@@ -17,8 +17,8 @@ use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{Environment, ErrorKind, State};
 use serde_json::{Map, Value as Json};
 
-use super::Error;
-pub use python::Moment;
+use super::error::Error;
+pub use jiff::Timestamp as Moment;
 pub(crate) use stack::on_big_stack;
 
 /// The largest template source that is accepted, in bytes: the largest real one is a third of it.
@@ -48,7 +48,7 @@ pub struct Chat<'a> {
     pub add_generation_prompt: bool,
     /// Further variables, such as `enable_thinking`.
     pub extra: Option<&'a Map<String, Json>>,
-    /// What `strftime_now` answers.
+    /// What `strftime_now` formats, in UTC.
     pub now: Moment,
 }
 
@@ -112,7 +112,7 @@ impl ChatTemplate {
         marks: Marks,
         now: Moment,
     ) -> Result<String, minijinja::Error> {
-        let strftime_now = Value::from_function(move |format: &str| now.format(format));
+        let strftime_now = Value::from_function(move |format: &str| now.strftime(format).to_string());
         let generation = Value::from_function(move |state: &mut State, kwargs: Kwargs| {
             let caller: Value = kwargs.get("caller")?;
             let text = caller.call(state, &[])?;

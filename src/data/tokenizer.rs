@@ -16,8 +16,9 @@ use std::sync::OnceLock;
 use folder::Settings;
 use tokenizers::Encoding;
 
+use super::error::Error;
 use super::template::{ChatTemplate, on_big_stack};
-use super::{Error, files};
+use crate::formats::files::read_if_there;
 
 /// The largest `tokenizer.json` that is read; Gemma 3's has 33 MB.
 const MAX_BYTES: u64 = 64 << 20;
@@ -49,12 +50,11 @@ impl Tokenizer {
     /// `special_tokens_map.json`, `chat_template.jinja`, `generation_config.json` and `config.json`.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let path = folder.join("tokenizer.json");
-        let bytes = files::read(&path, MAX_BYTES)?.ok_or(Error::Missing { path: path.clone() })?;
-        let settings = Settings::open(folder)?;
-        Self::build(&bytes, settings).map_err(|error| match error {
+        let bytes = read_if_there(&path, MAX_BYTES).map_err(Error::io(&path))?;
+        let bytes = bytes.ok_or_else(|| Error::malformed(&path, "there is no such file; a model folder needs it"))?;
+        Self::build(&bytes, Settings::open(folder)?).map_err(|error| match error {
             Error::Tokenizer(what) | Error::Thread(what) => {
-                let problem = what.trim_start_matches("tokenizer.json: ").to_string();
-                Error::Malformed { path, problem }
+                Error::malformed(&path, what.trim_start_matches("tokenizer.json: "))
             }
             other => other,
         })

@@ -97,7 +97,7 @@ struct Manifest {
 /// Writes `folder/checkpoint-N` and returns its path.
 ///
 /// `read` is asked once for each tensor, in order: first with the file `model`, then with each [`TensorFile::stem`].
-/// A checkpoint of the same step is replaced; a kill at any moment leaves every other one whole. What killed saves left
+/// A checkpoint of the same step is replaced, a folder of its name that is none is not ([`Error::Exists`]); a kill at any moment leaves every other one whole. What killed saves left
 /// behind is removed.
 ///
 /// # Errors
@@ -110,6 +110,11 @@ pub fn save_run<E: Into<BoxError>>(
 ) -> Result<PathBuf, Error> {
     remove_partial(folder, is_leftover)?;
     let name = format!("{PREFIX}{}", run.step);
+    let path = folder.join(&name);
+    let replaces = path.symlink_metadata().is_ok();
+    if replaces && !path.join(MANIFEST).exists() {
+        return Err(Error::Exists { path }); // whatever it is, it is not ours to replace
+    }
     let mut aside = Aside::create(folder, &name)?;
     let model = &mut |entry: &Entry| read("model", entry).map_err(Into::into);
     run.contents.put(&mut aside, Dtype::F32, SHARD_BYTES, model)?;
@@ -123,9 +128,7 @@ pub fn save_run<E: Into<BoxError>>(
     let text = serde_json::to_vec_pretty(&manifest)
         .map_err(|error| Error::Damaged { path: folder.join(MANIFEST), reason: error.to_string() })?;
     aside.put(MANIFEST, &text)?;
-    let path = folder.join(&name);
     let old = set_aside(folder, &name);
-    let replaces = path.symlink_metadata().is_ok();
     if replaces {
         std::fs::rename(&path, &old).map_err(io(&path, "replace"))?;
     }
@@ -219,17 +222,19 @@ fn set_aside(folder: &Path, name: &str) -> PathBuf {
 
 /// The checkpoints in `folder`, newest first, whole or not.
 fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
-    let step = |name: &str| {
-        let step = name.strip_prefix(PREFIX)?.parse().ok()?;
-        (name == format!("{PREFIX}{step}")).then_some(step)
-    };
     let mut found: Vec<_> = folders(folder)
         .map_err(io(folder, "read"))?
         .into_iter()
-        .filter_map(|(name, path)| Some((step(&name)?, path)))
+        .filter_map(|(name, path)| Some((step_of(&name)?, path)))
         .collect();
     found.sort_unstable_by(|a, b| b.cmp(a));
     Ok(found)
+}
+
+/// The step of the checkpoint in a folder of this name.
+fn step_of(name: &str) -> Option<u64> {
+    let step = name.strip_prefix(PREFIX)?.parse().ok()?;
+    (name == format!("{PREFIX}{step}")).then_some(step)
 }
 
 /// Whether a hidden folder is a checkpoint that a kill left half written or half removed.
@@ -244,6 +249,9 @@ fn check_sizes(path: &Path) -> Result<Manifest, Error> {
     let manifest: Manifest = read_json(&at)?;
     if manifest.format != FORMAT {
         return Err(damaged(format!("format {} is not one this version reads", manifest.format)));
+    }
+    if step_of(&path.file_name().unwrap_or_default().to_string_lossy()).is_some_and(|step| step != manifest.step) {
+        return Err(damaged(format!("it is of step {}, and the folder's name says another", manifest.step)));
     }
     for (name, record) in &manifest.files {
         if !is_basename(name) {

@@ -9,7 +9,7 @@ use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use tempfile::Builder;
+use tempfile::{Builder, NamedTempFile};
 
 /// Follows the name in the hidden name of what is still being written.
 pub(super) const MARK: &str = ".tmp-";
@@ -61,15 +61,30 @@ pub fn read_if_there(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
 /// # Errors
 /// What `write` reports; the file cannot be written or renamed. What was there is then untouched.
 pub fn write_aside(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<()> {
-    let folder = parent(path);
-    let file = builder(&hidden(path.file_name().unwrap_or_default()), 0o666).tempfile_in(folder)?;
+    written(path, write)?.persist(path)?;
+    sync_folder(parent(path))
+}
+
+/// As [`write_aside`] of a file that must not be there yet; returns the file, open for reading and writing.
+///
+/// # Errors
+/// As [`write_aside`]; something has the name already ([`ErrorKind::AlreadyExists`]).
+pub fn write_new(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<File> {
+    let file = written(path, write)?.persist_noclobber(path)?;
+    sync_folder(parent(path))?;
+    Ok(file)
+}
+
+/// A file beside `path` that is written and synced.
+fn written(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<NamedTempFile> {
+    let name = hidden(path.file_name().unwrap_or_default());
+    let file = builder(&name, 0o666).tempfile_in(parent(path))?;
     let mut writer = BufWriter::new(file.as_file());
     write(&mut writer)?;
     writer.flush()?;
     drop(writer);
     file.as_file().sync_all()?;
-    file.persist(path)?;
-    sync_folder(folder)
+    Ok(file)
 }
 
 /// The folder that a path lies in.
@@ -127,7 +142,10 @@ pub(super) fn read_at(file: &File, start: u64, into: &mut [u8]) -> io::Result<()
 }
 
 /// SHA-256 of a regular file, in hexadecimal.
-pub(super) fn hash(path: &Path) -> io::Result<String> {
+///
+/// # Errors
+/// As [`open_regular`]; it cannot be read.
+pub fn hash(path: &Path) -> io::Result<String> {
     let mut file = open_regular(path, u64::MAX)?;
     let (mut hash, mut bytes) = (Sha256::new(), vec![0; PIECE]);
     loop {

@@ -26,8 +26,7 @@ pub use tuning::{effort, tune};
 pub use weak_states::states_peak;
 
 use crate::{
-    data::{self, curriculum},
-    eval, formats,
+    data, eval, formats,
     gpu::{self, Gpu},
     model,
     report::{self, Report},
@@ -71,9 +70,6 @@ pub enum Error {
     /// A grader that cannot be run.
     #[error(transparent)]
     Grader(#[from] eval::grader::Error),
-    /// Entropies or weights of samples.
-    #[error(transparent)]
-    Curriculum(#[from] curriculum::Error),
     /// Memory or device.
     #[error(transparent)]
     Engine(#[from] engine::Error),

@@ -182,6 +182,19 @@ fn a_checkpoint_of_the_same_step_is_replaced() {
 }
 
 #[test]
+fn a_folder_that_is_no_checkpoint_is_not_replaced_and_a_renamed_one_not_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("checkpoint-4")).unwrap();
+    std::fs::write(folder.path().join("checkpoint-4/notes"), "mine").unwrap();
+    let error = save_with(folder.path(), 4, &json!({}), |_, entry| Ok(values(entry))).unwrap_err();
+    assert!(matches!(error, Error::Exists { path } if path.ends_with("checkpoint-4")));
+    assert_eq!(names(&folder.path().join("checkpoint-4")), ["notes"]);
+    std::fs::rename(save(folder.path(), 1), folder.path().join("checkpoint-9")).unwrap();
+    save(folder.path(), 2);
+    assert_eq!(newest(folder.path()), (Some(2), 2));
+}
+
+#[test]
 fn pruning_keeps_the_newest_whole_ones_and_what_is_not_ours() {
     let folder = tempfile::tempdir().unwrap();
     for step in [1, 2, 3, 10] {

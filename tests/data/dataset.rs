@@ -14,7 +14,7 @@ const OPTIONS: Options = Options {
     max_length: 100_000,
     overlength: Overlength::Truncate,
     vocab: None,
-    now: Moment { seconds: 1_752_148_800 },
+    now: Moment::constant(1_752_148_800, 0),
 };
 
 fn small() -> Tokenizer {

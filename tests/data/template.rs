@@ -10,7 +10,7 @@ use underdog::data::template::{Chat, ChatTemplate, Moment, Rendered};
 use crate::support;
 
 /// 2025-07-10 12:00:00, the moment at which the reference was rendered.
-const MOMENT: Moment = Moment { seconds: 1_752_148_800 };
+const MOMENT: Moment = Moment::constant(1_752_148_800, 0);
 
 fn source(path: &Path) -> String {
     let text = support::text(path);

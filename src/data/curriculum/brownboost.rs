@@ -13,7 +13,8 @@
 //!
 //! Where all samples are equally hard, `difficulty` is `eps` and the floor hides a falling trend: so in their code.
 
-use super::{Error, check_entropies, is_measure, normalised};
+use super::super::error::Error;
+use super::measure::{all_zero, check_entropies, is_measure, normalised, wrong};
 
 /// Keeps quotients finite and every sample drawable.
 const EPS: f64 = 1e-8;
@@ -68,17 +69,16 @@ impl Brownboost {
             .chain([("lambda_time", lambda_time), ("lambda_easy", lambda_easy)]);
         for (name, value) in measures {
             if !is_measure(value) {
-                return Err(Error::Coefficient { name, value, wanted: "it must be finite and 0 or more" });
+                return wrong(name, value, "it must be finite and 0 or more");
             }
         }
         for (name, value) in [("easy_quantile", easy_quantile), ("hard_quantile", hard_quantile)] {
             if !(0.0..=1.0).contains(&value) {
-                return Err(Error::Coefficient { name, value, wanted: "a quantile lies between 0 and 1" });
+                return wrong(name, value, "a quantile lies between 0 and 1");
             }
         }
         if easy_quantile >= hard_quantile {
-            let wanted = "it must be below hard_quantile";
-            return Err(Error::Coefficient { name: "easy_quantile", value: easy_quantile, wanted });
+            return wrong("easy_quantile", easy_quantile, "it must be below hard_quantile");
         }
         Ok(())
     }
@@ -96,7 +96,7 @@ pub fn brownboost(earliest: &[f64], weak: &[f64], strong: &[f64], settings: &Bro
     settings.check()?;
     check_entropies(&[("earliest", earliest), ("weak", weak), ("strong", strong)])?;
     if strong.is_empty() {
-        return Err(Error::AllZero { samples: 0 });
+        return Err(all_zero(0));
     }
     let (easy, hard) = (quantile(strong, settings.easy_quantile), quantile(strong, settings.hard_quantile));
     let improved: Vec<f64> = earliest.iter().zip(strong).map(|(before, now)| before - now).collect();

@@ -3,14 +3,14 @@
 //! Fields that are not known are ignored, so that a file may carry more than we read.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, is_measure};
+use super::super::error::Error;
+use super::super::jsonl::{self, Lines};
+use super::measure::{all_zero, is_measure};
 
 /// A row of these files takes about 120 bytes; a longer line is another kind of file.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
@@ -49,100 +49,58 @@ pub struct CurriculumRow {
 /// # Errors
 /// Names the file and the line of what is not a row, an impossible entropy, or a sample that comes twice.
 pub fn read_entropies(path: &Path) -> Result<Vec<EntropyRow>, Error> {
-    const FIELDS: &str = "idx, entropy, loss and tokens";
-    let check = |row: &EntropyRow| match is_measure(row.entropy) {
-        true => Ok(row.idx),
-        false => Err(format!("sample idx {}: entropy is {}, which is not 0 or more", row.idx, row.entropy)),
-    };
-    read_rows(path, FIELDS, check)
+    read_rows(path, "idx, entropy, loss and tokens", |row: &EntropyRow| (row.idx, "entropy", row.entropy))
 }
 
 /// Reads a file of `curriculum`.
 ///
 /// # Errors
-/// Names the file and the line of what is not a row, a negative weight, or a sample that comes twice; and weights that
-/// are all zero.
+/// Names the file and the line of what is not a row, an impossible weight, or a sample that comes twice; no weight is
+/// above zero.
 pub fn read_curriculum(path: &Path) -> Result<Vec<CurriculumRow>, Error> {
-    const FIELDS: &str = "idx, weight, entropy_weak and entropy_strong";
-    let check = |row: &CurriculumRow| match is_measure(row.weight) {
-        true => Ok(row.idx),
-        false => Err(format!("sample idx {}: weight is {}, which is not 0 or more", row.idx, row.weight)),
-    };
-    let rows = read_rows(path, FIELDS, check)?;
-    match rows.iter().all(|row: &CurriculumRow| row.weight == 0.0) {
-        true => Err(Error::AllZero { samples: rows.len() }),
-        false => Ok(rows),
-    }
+    let wanted = "idx, weight, entropy_weak and entropy_strong";
+    let rows = read_rows(path, wanted, |row: &CurriculumRow| (row.idx, "weight", row.weight))?;
+    if rows.iter().all(|row| row.weight == 0.0) { Err(all_zero(rows.len())) } else { Ok(rows) }
 }
 
-/// Writes what `score` found. The file is written aside and renamed, so a file under this name is always whole.
+/// Writes what `score` found. A file under this name is always whole.
 ///
 /// # Errors
-/// [`Error::Io`] with the file's name.
+/// Names the file that cannot be written.
 pub fn write_entropies(path: &Path, rows: &[EntropyRow]) -> Result<(), Error> {
-    write_rows(path, rows)
+    jsonl::write(path, rows)
 }
 
 /// Writes what `curriculum` found, as [`write_entropies`] does.
 ///
 /// # Errors
-/// [`Error::Io`] with the file's name.
+/// Names the file that cannot be written.
 pub fn write_curriculum(path: &Path, rows: &[CurriculumRow]) -> Result<(), Error> {
-    write_rows(path, rows)
+    jsonl::write(path, rows)
 }
 
-/// `check` gives a row's sample number or says what is wrong with the row.
+/// `measure` gives a row's sample number, and the name and value of what must be 0 or more.
 fn read_rows<T: DeserializeOwned>(
     path: &Path,
-    wanted: &'static str,
-    check: impl Fn(&T) -> Result<u64, String>,
+    wanted: &str,
+    measure: impl Fn(&T) -> (u64, &'static str, f64),
 ) -> Result<Vec<T>, Error> {
-    let io_error = |source| Error::Io { path: path.to_path_buf(), source };
-    let mut file = BufReader::new(File::open(path).map_err(io_error)?);
-    let (mut rows, mut lines_of, mut bytes) = (Vec::new(), HashMap::new(), Vec::new());
-    for line in 1.. {
-        bytes.clear();
-        let read = file.by_ref().take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut bytes).map_err(io_error)?;
-        let wrong = |message| Error::Row { path: path.to_path_buf(), line, message, wanted };
-        match read as u64 {
-            0 => break,
-            read if read > MAX_LINE_BYTES => {
-                return Err(wrong(format!("longer than {MAX_LINE_BYTES} bytes")));
-            }
-            _ if bytes.trim_ascii().is_empty() => continue,
-            _ => {}
+    let mut lines = Lines::open(path, MAX_LINE_BYTES)?;
+    let (mut rows, mut lines_of) = (Vec::new(), HashMap::new());
+    let row_of = |problem| format!("{problem}; every line must be a JSON object with {wanted}");
+    while let Some(text) = lines.next()? {
+        let row: T = serde_json::from_str(&text).map_err(|error| lines.wrong(row_of(jsonl::problem(&error))))?;
+        let (idx, name, value) = measure(&row);
+        if !is_measure(value) {
+            let problem = format!("sample idx {idx}: {name} is {value}, which is not 0 or more");
+            return Err(lines.wrong(row_of(problem)));
         }
-        let row: T = serde_json::from_slice(&bytes).map_err(|error| wrong(json_message(&error)))?;
-        let idx = check(&row).map_err(wrong)?;
-        if let Some(first) = lines_of.insert(idx, line) {
-            return Err(Error::Duplicate { path: path.to_path_buf(), line, first, idx });
+        if let Some(first) = lines_of.insert(idx, lines.line) {
+            let problem =
+                format!("sample idx {idx} stands there a second time (first in line {first}); keep one of them");
+            return Err(lines.wrong(problem));
         }
         rows.push(row);
     }
-    match rows.is_empty() {
-        true => Err(Error::Empty { path: path.to_path_buf() }),
-        false => Ok(rows),
-    }
-}
-
-/// The parser only ever sees one line, so its own "at line 1 column n" would mislead: keep the column.
-fn json_message(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    let reason = message.split(" at line ").next().unwrap_or_default();
-    format!("{reason} (column {})", error.column())
-}
-
-fn write_rows<T: Serialize>(path: &Path, rows: &[T]) -> Result<(), Error> {
-    let write = || -> io::Result<()> {
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(".partial");
-        let mut file = BufWriter::new(File::create(&aside)?);
-        for row in rows {
-            serde_json::to_writer(&mut file, row)?;
-            file.write_all(b"\n")?;
-        }
-        file.into_inner()?.sync_all()?;
-        fs::rename(&aside, path)
-    };
-    write().map_err(|source| Error::Io { path: path.to_path_buf(), source })
+    if rows.is_empty() { Err(Error::malformed(path, "holds no rows")) } else { Ok(rows) }
 }

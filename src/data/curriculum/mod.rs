@@ -8,17 +8,18 @@
 //! `data` does), runs no model and measures nothing.
 
 mod brownboost;
-mod error;
 mod files;
+mod measure;
 mod weak;
 mod wmss;
 
 use std::collections::HashMap;
 use std::path::Path;
 
+pub use super::error::Error;
 pub use brownboost::{Brownboost, brownboost};
-pub use error::Error;
 pub use files::{CurriculumRow, EntropyRow, read_curriculum, read_entropies, write_curriculum, write_entropies};
+use measure::normalised;
 pub use weak::{Candidate, choose_weak};
 pub use wmss::weights;
 
@@ -59,7 +60,8 @@ impl Rule {
             ),
             (Rule::Uniform, []) => ("uniform", "a file of entropies of any model, to know the samples"),
         };
-        Err(Error::Files { rule, wanted, given: entropies.len() })
+        let given = entropies.len();
+        Err(Error::Argument(format!("{rule} reads {wanted}; got {given}. `underdog score` writes such a file")))
     }
 }
 
@@ -96,10 +98,10 @@ fn join(files: &[&Path]) -> Result<(Vec<u64>, Vec<Vec<f64>>), Error> {
     let mut entropies = vec![rows.iter().map(|row| row.entropy).collect()];
     for other in others {
         let mut of: HashMap<u64, f64> = read_entropies(other)?.iter().map(|row| (row.idx, row.entropy)).collect();
-        let missing = |idx: u64, missing_in: &Path, found_in: &Path| Error::Missing {
-            idx,
-            missing_in: missing_in.to_path_buf(),
-            found_in: found_in.to_path_buf(),
+        let missing = |idx: u64, missing_in: &Path, found_in: &Path| {
+            let found_in = found_in.display();
+            let advice = "score the same data file with every model";
+            Error::malformed(missing_in, format!("has no row for sample idx {idx}, which {found_in} has; {advice}"))
         };
         let take = |idx: &u64| of.remove(idx).ok_or_else(|| missing(*idx, other, first));
         entropies.push(samples.iter().map(take).collect::<Result<Vec<f64>, Error>>()?);
@@ -116,37 +118,4 @@ pub fn effective_sample_size(weights: &[f64]) -> f64 {
     let sum: f64 = weights.iter().sum();
     let squares: f64 = weights.iter().map(|weight| weight * weight).sum();
     if squares > 0.0 { sum * sum / squares } else { 0.0 }
-}
-
-/// Weights that sum to 1.
-fn normalised(mut weights: Vec<f64>) -> Result<Vec<f64>, Error> {
-    let total: f64 = weights.iter().sum();
-    if !total.is_finite() {
-        return Err(Error::NotFinite { total });
-    }
-    if total <= 0.0 {
-        return Err(Error::AllZero { samples: weights.len() });
-    }
-    weights.iter_mut().for_each(|weight| *weight /= total);
-    Ok(weights)
-}
-
-/// Lists of one length, of numbers that can be entropies. The last list is the strong model's.
-fn check_entropies(models: &[(&'static str, &[f64])]) -> Result<(), Error> {
-    let strong = models.last().map_or(0, |(_, entropies)| entropies.len());
-    for (model, entropies) in models {
-        if entropies.len() != strong {
-            return Err(Error::Lengths { model, entropies: entropies.len(), strong });
-        }
-    }
-    for (model, entropies) in models {
-        if let Some(sample) = entropies.iter().position(|entropy| !is_measure(*entropy)) {
-            return Err(Error::Entropy { sample, model, value: entropies[sample] });
-        }
-    }
-    Ok(())
-}
-
-fn is_measure(value: f64) -> bool {
-    value.is_finite() && value >= 0.0
 }

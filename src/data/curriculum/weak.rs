@@ -11,7 +11,7 @@
 //! What the rule cannot see: a checkpoint that knows nothing flattens the mixture, which amplifies as well. Candidates
 //! should be checkpoints of the strong model's own training.
 
-use super::Error;
+use super::super::error::Error;
 
 /// A checkpoint as measured on a held-out slice.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +31,7 @@ pub struct Candidate {
 /// first.
 ///
 /// # Errors
-/// [`Error::NoWeak`] with all the numbers where no candidate is eligible.
+/// No candidate is eligible; the error lists all the numbers.
 pub fn choose_weak(candidates: &[Candidate], strong_loss: f64) -> Result<usize, Error> {
     let eligible = |c: &Candidate| c.loss.is_finite() && c.loss > strong_loss && c.amplification.is_finite();
     let mut best: Option<(usize, &Candidate)> = None;
@@ -40,11 +40,18 @@ pub fn choose_weak(candidates: &[Candidate], strong_loss: f64) -> Result<usize, 
             best = Some((i, candidate));
         }
     }
-    best.map(|(i, _)| i).ok_or_else(|| Error::NoWeak { strong_loss, candidates: candidates.to_vec() })
+    best.map(|(i, _)| i).ok_or_else(|| {
+        Error::Argument(format!(
+            "no candidate can be the weak model: its loss must be finite and above the strong model's {strong_loss:.4}, \
+             and its amplification finite; give an earlier checkpoint, train the strong model further, or name the weak \
+             model yourself. The candidates:{}",
+            table(candidates)
+        ))
+    })
 }
 
 /// One line per candidate, for an error.
-pub(super) fn table(candidates: &[Candidate]) -> String {
+fn table(candidates: &[Candidate]) -> String {
     let line = |c: &Candidate| {
         let Candidate { name, loss, entropy, amplification } = c;
         format!("\n  {name}: loss {loss:.4}, entropy {entropy:.4}, amplification {amplification:.4}")

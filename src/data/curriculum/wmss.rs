@@ -7,7 +7,8 @@
 //! normalised to sum to 1: what the weak model finds hard, what the strong one has become sure of, and what it has
 //! forgotten. A term whose sum is zero is dropped.
 
-use super::{Error, check_entropies, is_measure, normalised};
+use super::super::error::Error;
+use super::measure::{check_entropies, is_measure, normalised, wrong};
 
 /// Sampling weights, summing to 1, of samples with these entropies (nats), by the published rule of weak-driven
 /// learning (WMSS, arXiv 2602.08222): `alpha` for the share of the weak model's entropy, `beta` for that of the entropy
@@ -37,18 +38,13 @@ pub fn weights(weak: &[f64], strong: &[f64], alpha: f64, beta: f64, gamma: f64) 
     normalised(weights)
 }
 
-fn check_coefficients(coefficients: [(&'static str, f64); 3]) -> Result<(), Error> {
-    let wrong = |name, value| {
-        let wanted = "alpha, beta and gamma must be finite, 0 or more, and not all 0";
-        Err(Error::Coefficient { name, value, wanted })
-    };
-    for (name, value) in coefficients {
-        if !is_measure(value) {
-            return wrong(name, value);
+fn check_coefficients(coefficients: [(&str, f64); 3]) -> Result<(), Error> {
+    let wanted = "alpha, beta and gamma must be finite, 0 or more, and not all 0";
+    match coefficients.iter().find(|(_, value)| !is_measure(*value)) {
+        Some((name, value)) => wrong(name, *value, wanted),
+        None if coefficients.iter().all(|(_, value)| *value == 0.0) => {
+            wrong("every one of alpha, beta and gamma", 0.0, wanted)
         }
-    }
-    match coefficients.iter().all(|(_, value)| *value == 0.0) {
-        true => wrong("every one of alpha, beta and gamma", 0.0),
-        false => Ok(()),
+        None => Ok(()),
     }
 }

@@ -15,7 +15,9 @@ use serde_json::{Value as Json, json};
 
 use super::super::template::{Chat, ChatTemplate, Moment};
 use super::super::tokenizer::{Token, Tokenizer};
-use super::row::Tokens;
+
+/// Token ids, and which of them are trained.
+pub(super) type Tokens = (Vec<u32>, Vec<bool>);
 
 /// Stands in for a turn. Noncharacters are in no honest text, and no template trims them.
 const PROBE: &str = "\u{FDD0}\u{FDD1}";

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::Error;
+use super::super::error::Error;
 
 /// Enough for the deepest template of the accepted size, by measurement; only the pages that are touched cost memory.
 const STACK: usize = 64 << 20;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
 
-use super::super::Error;
+use super::super::error::Error;
 
 /// Ids and counts below this; the largest real vocabulary has 262,144 tokens.
 const MAX_ID: u64 = 1 << 22;
@@ -51,9 +51,9 @@ struct Added {
 struct Model {
     #[serde(rename = "type")]
     kind: Option<String>,
-    vocab: Vocab,
+    vocab: Tokens,
     #[serde(default)]
-    merges: Option<Merges>,
+    merges: Option<Tokens>,
     #[serde(default)]
     unk_id: Option<u64>,
     #[serde(default)]
@@ -62,61 +62,50 @@ struct Model {
 
 /// Refuses a file that the library might not survive.
 pub(super) fn check(bytes: &[u8]) -> Result<(), Error> {
-    let file: File = serde_json::from_slice(bytes).map_err(|e| Error::Tokenizer(format!("tokenizer.json: {e}")))?;
-    problem(&file).map_or(Ok(()), |what| Err(Error::Tokenizer(format!("tokenizer.json: {what}"))))
-}
-
-fn problem(file: &File) -> Option<String> {
+    let refused = |what: String| Error::Tokenizer(format!("tokenizer.json: {what}"));
+    let file: File = serde_json::from_slice(bytes).map_err(|e| refused(e.to_string()))?;
     let parts = [
         ("normalizer", &file.normalizer),
         ("pre_tokenizer", &file.pre_tokenizer),
         ("post_processor", &file.post_processor),
         ("decoder", &file.decoder),
     ];
-    added_problem(&file.added_tokens)
-        .or_else(|| model_problem(&file.model))
-        .or_else(|| parts.into_iter().find_map(|(name, part)| part_problem(name, part)))
+    let problem = file.added_tokens.iter().find_map(added_problem);
+    let problem = problem.or_else(|| model_problem(&file.model));
+    let problem = problem.or_else(|| parts.into_iter().find_map(|(name, part)| part_problem(name, part)));
+    problem.map_or(Ok(()), |what| Err(refused(what)))
 }
 
-fn added_problem(added: &[Added]) -> Option<String> {
-    added.iter().find_map(|token| {
-        let at = format!("added token {}", token.id);
-        match token.content.len() {
-            _ if token.id >= MAX_ID => Some(format!("{at}: ids must be below {MAX_ID}")),
-            0 => Some(format!("{at} has no text")),
-            1..=MAX_TOKEN => None,
-            bytes => Some(format!("{at} has {bytes} bytes, more than {MAX_TOKEN}")),
-        }
-    })
+fn added_problem(token: &Added) -> Option<String> {
+    let at = format!("added token {}", token.id);
+    match token.content.len() {
+        _ if token.id >= MAX_ID => Some(format!("{at}: ids must be below {MAX_ID}")),
+        0 => Some(format!("{at} has no text")),
+        1..=MAX_TOKEN => None,
+        bytes => Some(format!("{at} has {bytes} bytes, more than {MAX_TOKEN}")),
+    }
 }
 
 fn model_problem(model: &Model) -> Option<String> {
-    let kind = model.kind.as_deref();
-    if let Some(kind) = kind.filter(|kind| !MODELS.contains(kind)) {
-        return Some(format!("model type `{kind}` is unknown; these are known: {}", MODELS.join(", ")));
-    }
     let vocab = &model.vocab;
-    let ids = if vocab.max_id.is_some_and(|id| id >= MAX_ID) || vocab.len as u64 > MAX_ID {
-        Some(format!("the vocabulary's ids and its size must be below {MAX_ID}"))
-    } else if vocab.len == 0 {
-        Some("the vocabulary is empty".into())
-    } else {
-        None
-    };
     let merges = model.merges.as_ref().map_or(0, |merges| merges.longest);
-    ids.or_else(|| {
-        let longest = vocab.longest.max(merges);
-        (longest > 2 * MAX_TOKEN).then(|| format!("a token has {longest} bytes, more than {}", 2 * MAX_TOKEN))
-    })
-    .or_else(|| (!vocab.finite).then(|| "a token's score is not a finite number".into()))
-    .or_else(|| {
-        let outside = model.unk_id.is_some_and(|id| id >= vocab.len as u64);
-        outside.then(|| "unk_id lies outside the vocabulary".into())
-    })
-    .or_else(|| {
-        let random = model.dropout.is_some_and(|p| p != 0.0);
-        random.then(|| "`dropout` makes the same text give different tokens; set it to null".into())
-    })
+    let (longest, most) = (vocab.longest.max(merges), 2 * MAX_TOKEN);
+    match model.kind.as_deref().filter(|kind| !MODELS.contains(kind)) {
+        Some(kind) => Some(format!("model type `{kind}` is unknown; these are known: {}", MODELS.join(", "))),
+        None if vocab.max_id >= MAX_ID || vocab.len as u64 > MAX_ID => {
+            Some(format!("the vocabulary's ids and its size must be below {MAX_ID}"))
+        }
+        None if vocab.len == 0 => Some("the vocabulary is empty".into()),
+        None if longest > most => Some(format!("a token has {longest} bytes, more than {most}")),
+        None if !vocab.finite => Some("a token's score is not a finite number".into()),
+        None if model.unk_id.is_some_and(|id| id >= vocab.len as u64) => {
+            Some("unk_id lies outside the vocabulary".into())
+        }
+        None if model.dropout.is_some_and(|p| p != 0.0) => {
+            Some("`dropout` makes the same text give different tokens; set it to null".into())
+        }
+        None => None,
+    }
 }
 
 /// Bounds a part that is small in every honest file.
@@ -150,87 +139,64 @@ fn part_problem(name: &str, part: &Json) -> Option<String> {
     None
 }
 
-/// What matters of a vocabulary: a map from token to id, or Unigram's list of token and score.
-struct Vocab {
+/// What matters of a vocabulary (a map from token to id, or Unigram's list of token and score) or of merges (texts "a b" or
+/// pairs).
+struct Tokens {
     len: usize,
     longest: usize,
-    max_id: Option<u64>,
+    max_id: u64,
     finite: bool,
 }
 
-impl<'de> Deserialize<'de> for Vocab {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(VocabVisitor)
-    }
-}
-
-struct VocabVisitor;
-
-impl<'de> Visitor<'de> for VocabVisitor {
-    type Value = Vocab;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map of token to id, or a list of [token, score]")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vocab, A::Error> {
-        let mut vocab = Vocab { len: 0, longest: 0, max_id: None, finite: true };
-        while let Some((token, id)) = map.next_entry::<String, u64>()? {
-            vocab.len += 1;
-            vocab.longest = vocab.longest.max(token.len());
-            vocab.max_id = vocab.max_id.max(Some(id));
-        }
-        Ok(vocab)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vocab, A::Error> {
-        let mut vocab = Vocab { len: 0, longest: 0, max_id: None, finite: true };
-        while let Some((token, score)) = seq.next_element::<(String, f64)>()? {
-            vocab.len += 1;
-            vocab.longest = vocab.longest.max(token.len());
-            vocab.finite &= score.is_finite();
-        }
-        Ok(vocab)
-    }
-}
-
-/// The longest merge, each written as "a b" or as ["a", "b"].
-struct Merges {
-    longest: usize,
-}
-
+/// An element of such a list.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Merge {
+enum Item {
     Text(String),
     Pair(String, String),
+    Scored(String, f64),
     Other(IgnoredAny),
 }
 
-impl<'de> Deserialize<'de> for Merges {
+impl<'de> Deserialize<'de> for Tokens {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(MergesVisitor)
+        let tokens = Tokens { len: 0, longest: 0, max_id: 0, finite: true };
+        deserializer.deserialize_any(tokens)
     }
 }
 
-struct MergesVisitor;
+impl Tokens {
+    fn add(&mut self, bytes: usize, id: u64, score: f64) {
+        self.len += 1;
+        self.longest = self.longest.max(bytes);
+        self.max_id = self.max_id.max(id);
+        self.finite &= score.is_finite();
+    }
+}
 
-impl<'de> Visitor<'de> for MergesVisitor {
-    type Value = Merges;
+impl<'de> Visitor<'de> for Tokens {
+    type Value = Tokens;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of merges")
+        f.write_str("a map of token to id, or a list")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Merges, A::Error> {
-        let mut longest = 0;
-        while let Some(merge) = seq.next_element::<Merge>()? {
-            longest = longest.max(match merge {
-                Merge::Text(text) => text.len(),
-                Merge::Pair(a, b) => a.len() + b.len(),
-                Merge::Other(_) => 0,
-            });
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Tokens, A::Error> {
+        while let Some((token, id)) = map.next_entry::<String, u64>()? {
+            self.add(token.len(), id, 0.0);
         }
-        Ok(Merges { longest })
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Tokens, A::Error> {
+        while let Some(item) = seq.next_element::<Item>()? {
+            match item {
+                Item::Text(text) => self.add(text.len(), 0, 0.0),
+                Item::Pair(a, b) => self.add(a.len() + b.len(), 0, 0.0),
+                Item::Scored(token, score) => self.add(token.len(), 0, score),
+                Item::Other(_) => self.add(0, 0, 0.0),
+            }
+        }
+        Ok(self)
     }
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use super::super::{Error, files};
+use super::super::error::Error;
+use crate::formats::files::read_if_there;
 
 /// The largest of the small files; Gemma's `tokenizer_config.json` has 1.2 MB.
 const MAX_BYTES: u64 = 16 << 20;
@@ -14,49 +15,49 @@ const NAMES: [&str; 7] = ["bos_token", "eos_token", "pad_token", "unk_token", "s
 
 /// The settings that stand beside `tokenizer.json`.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Settings {
+pub(super) struct Settings {
     /// `bos_token`, `eos_token` and so on, by name.
-    pub(crate) special: BTreeMap<String, String>,
+    pub(super) special: BTreeMap<String, String>,
     /// Chat template sources by name; the usual one is called `default`.
-    pub(crate) templates: BTreeMap<String, String>,
+    pub(super) templates: BTreeMap<String, String>,
     /// Ids that end a text by `generation_config.json` and `config.json`, in that order.
-    pub(crate) eos_ids: Vec<u32>,
+    pub(super) eos_ids: Vec<u32>,
 }
 
 impl Settings {
     /// Reads the files that are there. `chat_template.jinja` wins over the template in `tokenizer_config.json`, as in
     /// transformers.
-    pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
+    pub(super) fn open(folder: &Path) -> Result<Self, Error> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            Ok::<_, Error>((read_if_there(&path, MAX_BYTES).map_err(Error::io(&path))?, path))
+        };
+        let json = |name: &str| -> Result<Json, Error> {
+            let (Some(bytes), path) = read(name)? else { return Ok(Json::Null) };
+            serde_json::from_slice(&bytes).map_err(|e| Error::malformed(&path, format!("is not JSON: {e}")))
+        };
         let mut settings = Self::default();
-        let json = |name: &str| read_json(&folder.join(name));
-        if let Some(config) = json("tokenizer_config.json")? {
-            settings.take_tokens(&config);
-            settings.take_templates(&config);
-        }
-        if let Some(map) = json("special_tokens_map.json")? {
-            settings.take_tokens(&map);
-        }
-        let path = folder.join("chat_template.jinja");
-        if let Some(bytes) = files::read(&path, MAX_BYTES)? {
-            let source = String::from_utf8(bytes)
-                .map_err(|_| Error::Malformed { path, problem: "is not UTF-8 text".into() })?;
+        settings.take(&json("tokenizer_config.json")?);
+        settings.take_tokens(&json("special_tokens_map.json")?);
+        if let (Some(bytes), path) = read("chat_template.jinja")? {
+            let source = String::from_utf8(bytes).map_err(|_| Error::malformed(&path, "is not UTF-8 text"))?;
             settings.templates.insert("default".into(), source);
         }
         for name in ["generation_config.json", "config.json"] {
-            if let Some(config) = json(name)? {
-                settings.eos_ids.extend(ids(&config["eos_token_id"]));
-            }
+            // An id, or a list of ids.
+            let found = json(name)?["eos_token_id"].take();
+            let ids = found.as_array().map_or(std::slice::from_ref(&found), Vec::as_slice);
+            settings.eos_ids.extend(ids.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()));
         }
         Ok(settings)
     }
 
     /// Reads a `tokenizer_config.json` that is not in a folder.
-    pub(crate) fn parse(config: &str, template: Option<&str>) -> Result<Self, Error> {
+    pub(super) fn parse(config: &str, template: Option<&str>) -> Result<Self, Error> {
         let mut settings = Self::default();
         let config = serde_json::from_str(config)
             .map_err(|e| Error::Tokenizer(format!("tokenizer_config.json is not JSON: {e}")))?;
-        settings.take_tokens(&config);
-        settings.take_templates(&config);
+        settings.take(&config);
         if let Some(source) = template {
             settings.templates.insert("default".into(), source.into());
         }
@@ -73,36 +74,18 @@ impl Settings {
         }
     }
 
-    /// Takes `chat_template`: one source, or a list of named ones.
-    fn take_templates(&mut self, config: &Json) {
+    /// Takes a `tokenizer_config.json`: special tokens, and `chat_template`, which is one source or a list of named ones.
+    fn take(&mut self, config: &Json) {
+        self.take_tokens(config);
         match &config["chat_template"] {
             Json::String(source) => {
                 self.templates.insert("default".into(), source.clone());
             }
             Json::Array(named) => {
-                for entry in named {
-                    if let (Some(name), Some(source)) = (entry["name"].as_str(), entry["template"].as_str()) {
-                        self.templates.insert(name.into(), source.into());
-                    }
-                }
+                let text = |entry: &Json, field| entry[field].as_str().map(str::to_owned);
+                self.templates.extend(named.iter().filter_map(|e| Some((text(e, "name")?, text(e, "template")?))));
             }
             _ => {}
         }
-    }
-}
-
-fn read_json(path: &Path) -> Result<Option<Json>, Error> {
-    let Some(bytes) = files::read(path, MAX_BYTES)? else { return Ok(None) };
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .map_err(|e| Error::Malformed { path: path.to_path_buf(), problem: format!("is not JSON: {e}") })
-}
-
-/// An id, or a list of ids.
-fn ids(value: &Json) -> Vec<u32> {
-    let id = |value: &Json| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    match value {
-        Json::Array(items) => items.iter().filter_map(id).collect(),
-        other => id(other).into_iter().collect(),
     }
 }
