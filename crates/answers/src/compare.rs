@@ -2,7 +2,8 @@
 
 use crate::Verdict;
 use crate::expr::Expr;
-use crate::shape::{self, Scalar, Value};
+use crate::op::Op;
+use crate::shape::{self, Kind, Scalar, Value};
 use crate::token;
 use crate::value::{self, Same};
 
@@ -53,18 +54,12 @@ fn undecided(why: &str) -> Verdict {
 fn values(gold: &Value, answer: &Value) -> Verdict {
     match (gold, answer) {
         (Value::Scalar(gold), Value::Scalar(answer)) => scalars(gold, answer),
-        (Value::Text(gold), Value::Text(answer)) => texts(gold, answer),
-        (Value::Text(gold), other) => match letters(other) {
-            Some(answer) => texts(gold, &answer),
-            None => Verdict::Wrong,
-        },
+        (Value::Text(gold), other) => letters(other).map_or(Verdict::Wrong, |answer| texts(gold, &answer)),
         (other, Value::Text(answer)) => match letters(other) {
             Some(gold) => texts(&gold, answer),
             None => undecided("the answer is words"),
         },
-        (Value::Based { digits, base }, Value::Based { digits: other, base: its }) => {
-            Verdict::of(digits == other && base == its)
-        }
+        (Value::Based { .. }, Value::Based { .. }) => Verdict::of(gold == answer),
         (Value::Based { digits, .. }, Value::Scalar(Scalar { expr: Expr::Number(number), .. })) => {
             unless(*digits == number.digits, "the answer does not say its base")
         }
@@ -75,26 +70,16 @@ fn values(gold: &Value, answer: &Value) -> Verdict {
                 unless(*digits == number.digits, "a base")
             }
         }
-        (Value::Named(name, gold), Value::Named(other, answer)) => {
-            if name == other {
-                values(gold, answer)
-            } else {
-                equations(&sides(name, gold), &sides(other, answer))
-            }
-        }
-        (Value::Named(name, right), Value::Equation(l, r)) => {
-            equations(&sides(name, right), &Some((l.clone(), r.clone())))
-        }
-        (Value::Equation(l, r), Value::Named(name, right)) => {
-            equations(&Some((l.clone(), r.clone())), &sides(name, right))
-        }
-        (Value::Equation(a, b), Value::Equation(c, d)) => {
-            equations(&Some((a.clone(), b.clone())), &Some((c.clone(), d.clone())))
-        }
+        (Value::Named(name, gold), Value::Named(other, answer)) if name == other => values(gold, answer),
+        (Value::Named(..) | Value::Equation(..), Value::Named(..) | Value::Equation(..)) => equations(gold, answer),
         (Value::Scalar(gold), Value::Equation(left, right)) => calculation(gold, left, right),
         (Value::Named(_, gold), other) => values(gold, other),
         (other, Value::Named(_, answer)) => values(other, answer),
-        _ => structures(gold, answer),
+        (Value::Group(kind, gold), Value::Group(other, answer)) => groups((kind, gold), (other, answer)),
+        (Value::Scalar(_), Value::Group(Kind::Many, items)) if items.iter().any(has_unit) => {
+            undecided("the answer lists several quantities")
+        }
+        _ => Verdict::Wrong,
     }
 }
 
@@ -109,24 +94,13 @@ fn calculation(gold: &Scalar, left: &Expr, right: &Expr) -> Verdict {
     }
 }
 
-fn structures(gold: &Value, answer: &Value) -> Verdict {
-    match (gold, answer) {
-        (Value::Seq { open, close, items }, Value::Seq { open: o, close: c, items: others }) => {
-            if (open, close) == (o, c) { ordered(items, others) } else { Verdict::Wrong }
-        }
-        (Value::Many(gold) | Value::Union(gold), Value::Many(answer) | Value::Union(answer)) => {
-            unordered(gold, answer)
-        }
-        (Value::Matrix(gold), Value::Matrix(answer)) => {
-            let same = gold.len() == answer.len() && gold.iter().zip(answer).all(|(g, a)| g.len() == a.len());
-            if same { ordered(&gold.concat(), &answer.concat()) } else { Verdict::Wrong }
-        }
-        (Value::Seq { items, .. }, Value::Many(others)) => alike(&ordered(items, others)),
-        (Value::Many(items), Value::Seq { items: others, .. }) => alike(&unordered(items, others)),
-        (Value::Matrix(rows), Value::Seq { items, .. } | Value::Many(items))
-        | (Value::Seq { items, .. }, Value::Matrix(rows)) => alike(&ordered(&rows.concat(), items)),
-        (Value::Scalar(_), Value::Many(items)) if items.iter().any(has_unit) => {
-            undecided("the answer lists several quantities")
+fn groups((kind, gold): (&Kind, &[Value]), (other, answer): (&Kind, &[Value])) -> Verdict {
+    match (kind, other) {
+        (Kind::Many | Kind::Union, Kind::Many | Kind::Union) => unordered(gold, answer),
+        _ if kind == other => ordered(gold, answer),
+        (Kind::Many, Kind::Sequence(..)) => alike(&unordered(gold, answer)),
+        (Kind::Sequence(..), Kind::Many | Kind::Matrix(_)) | (Kind::Matrix(_), Kind::Sequence(..) | Kind::Many) => {
+            alike(&ordered(gold, answer))
         }
         _ => Verdict::Wrong,
     }
@@ -195,40 +169,42 @@ fn texts(gold: &str, answer: &str) -> Verdict {
     unless(gold.iter().all(|word| answer.contains(word)), "the answer says more than the gold answer")
 }
 
-/// A product of single letters as the word it may be.
+/// Words, or a product of single letters as the word it may be.
 fn letters(value: &Value) -> Option<String> {
     fn push(expr: &Expr, out: &mut String) -> Option<()> {
         match expr {
             Expr::Var(name) => out.push_str(name),
-            Expr::Mul(a, b) => {
-                push(a, out)?;
-                push(b, out)?;
-            }
+            Expr::Apply(Op::Mul, factors) => return factors.iter().try_for_each(|factor| push(factor, out)),
             _ => return None,
         }
         Some(())
     }
-    let Value::Scalar(Scalar { expr, percent: false, unit: None }) = value else { return None };
-    let mut out = String::new();
-    push(expr, &mut out)?;
-    Some(out)
-}
-
-fn sides(name: &Expr, value: &Value) -> Option<(Expr, Expr)> {
     match value {
-        Value::Scalar(scalar) => Some((name.clone(), scalar.expr.clone())),
+        Value::Text(text) => Some(text.clone()),
+        Value::Scalar(Scalar { expr, percent: false, unit: None }) => {
+            let mut out = String::new();
+            push(expr, &mut out).map(|()| out)
+        }
         _ => None,
     }
 }
 
-type Sides = Option<(Expr, Expr)>;
-
-fn equations(gold: &Sides, answer: &Sides) -> Verdict {
-    let (Some((a, b)), Some((c, d))) = (gold, answer) else {
+fn equations(gold: &Value, answer: &Value) -> Verdict {
+    let difference = |value: &Value| {
+        let (left, right) = match value {
+            Value::Equation(left, right) => (left, right),
+            Value::Named(name, value) => match &**value {
+                Value::Scalar(scalar) => (name, &scalar.expr),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        Some(Expr::of(Op::Add, [left.clone(), Expr::of(Op::Neg, [right.clone()])]))
+    };
+    let (Some(gold), Some(answer)) = (difference(gold), difference(answer)) else {
         return undecided("the two equations name different things");
     };
-    let difference = |l: &Expr, r: &Expr| Expr::Add(l.clone().into(), Expr::Neg(r.clone().into()).into());
-    match value::proportional(&difference(a, b), &difference(c, d)) {
+    match value::proportional(&gold, &answer) {
         Same::Yes => Verdict::Correct,
         Same::No => Verdict::Wrong,
         Same::Unknown => undecided("the two equations have too few points in common"),
@@ -250,7 +226,7 @@ fn percentages(gold: &Scalar, answer: &Scalar) -> Verdict {
         return bare;
     }
     let hundredth = |scalar: &Scalar| match scalar.percent {
-        true => Expr::Div(scalar.expr.clone().into(), Expr::whole(100).into()),
+        true => Expr::of(Op::Div, [scalar.expr.clone(), Expr::whole(100)]),
         false => scalar.expr.clone(),
     };
     match numbers(&hundredth(gold), &hundredth(answer)) {
@@ -274,16 +250,19 @@ fn numbers(gold: &Expr, answer: &Expr) -> Verdict {
 /// An angle in degrees as the number it is.
 fn radians(expr: &Expr) -> Expr {
     match expr {
-        Expr::Degree(angle) => Expr::Mul(angle.clone(), Expr::Div(Expr::Pi.into(), Expr::whole(180).into()).into()),
+        Expr::Apply(Op::Degree, angle) => {
+            let factor = Expr::of(Op::Div, [Expr::of(Op::Pi, []), Expr::whole(180)]);
+            Expr::of(Op::Mul, [angle[0].clone(), factor])
+        }
         other => other.clone(),
     }
 }
 
 /// Whether the answer is the gold number and one letter that names a unit.
 fn may_have_unit(gold: &Expr, answer: &Expr) -> bool {
-    let Expr::Mul(number, letter) = answer else { return false };
-    let unit = matches!(&**letter, Expr::Var(name) if ["m", "g", "l", "L", "s", "h"].contains(&name.as_str()));
-    unit && value::equal(gold, number) == Same::Yes
+    let Expr::Apply(Op::Mul, factors) = answer else { return false };
+    matches!(&factors[..], [number, Expr::Var(name)] if ["m", "g", "l", "L", "s", "h"].contains(&name.as_str())
+        && value::equal(gold, number) == Same::Yes)
 }
 
 /// What a decimal is worth beside a gold answer that it may be a rounding of; `None` where it is not.
@@ -312,7 +291,7 @@ fn rounded(gold: &Expr, answer: &Expr) -> Option<Verdict> {
 fn decimal_places(expr: &Expr) -> Option<u32> {
     match expr {
         Expr::Number(number) => Some(number.places),
-        Expr::Neg(inner) => decimal_places(inner),
+        Expr::Apply(Op::Neg, inner) => decimal_places(&inner[0]),
         _ => None,
     }
 }

@@ -4,9 +4,9 @@
 //! before a proper fraction of whole numbers is a mixed number (`1\frac{4}{5}` is 1.8), as competition answers use
 //! it.
 
-use crate::func::Func;
-use crate::number::Ratio;
-use crate::token::{Decimal, Read, Token};
+use crate::number::{Decimal, whole_number};
+use crate::op::Op;
+use crate::token::{Bracket, Read, Token};
 
 /// Deeper nesting is refused.
 const MAX_DEPTH: usize = 40;
@@ -15,35 +15,33 @@ const MAX_DEPTH: usize = 40;
 pub(crate) enum Expr {
     Number(Decimal),
     Var(String),
-    Pi,
-    Infinity,
-    Neg(Box<Self>),
-    Add(Box<Self>, Box<Self>),
-    Mul(Box<Self>, Box<Self>),
-    Div(Box<Self>, Box<Self>),
-    Pow(Box<Self>, Box<Self>),
-    /// Degree, then what is under the root.
-    Root(Box<Self>, Box<Self>),
-    Abs(Box<Self>),
-    Factorial(Box<Self>),
-    Binom(Box<Self>, Box<Self>),
-    Degree(Box<Self>),
-    Func(Func, Box<Self>),
-    /// Base, then argument.
-    Log(Box<Self>, Box<Self>),
+    Apply(Op, Vec<Self>),
 }
 
 impl Expr {
-    pub(crate) fn whole(n: i128) -> Self {
-        Self::Number(Decimal { value: Ratio::whole(n), places: 0, digits: n.to_string() })
+    pub(crate) fn of(op: Op, args: impl Into<Vec<Self>>) -> Self {
+        Self::Apply(op, args.into())
+    }
+
+    pub(crate) fn whole(n: u32) -> Self {
+        Self::Number(Decimal { value: whole_number(n), places: 0, digits: n.to_string() })
     }
 
     /// `+1` or `-1` where it is plus or minus infinity.
     pub(crate) fn infinity(&self) -> Option<i8> {
         match self {
-            Self::Infinity => Some(1),
-            Self::Neg(inner) => inner.infinity().map(|sign| -sign),
+            Self::Apply(Op::Infinity, _) => Some(1),
+            Self::Apply(Op::Neg, inner) => inner[0].infinity().map(|sign| -sign),
             _ => None,
+        }
+    }
+
+    /// Whether it has a variable besides the numbers `e` and `i`.
+    pub(crate) fn has_variable(&self) -> bool {
+        match self {
+            Self::Number(_) => false,
+            Self::Var(name) => name != "e" && name != "i",
+            Self::Apply(_, args) => args.iter().any(Self::has_variable),
         }
     }
 }
@@ -65,19 +63,21 @@ struct Parser<'a> {
     spent: usize,
 }
 
-impl Parser<'_> {
-    fn peek(&self) -> Option<&Token> {
+impl<'a> Parser<'a> {
+    fn peek(&self) -> Option<&'a Token> {
         self.tokens.get(self.at)
     }
 
-    fn take(&mut self, wanted: &Token) -> bool {
-        let found = self.peek() == Some(wanted);
+    fn take(&mut self, sign: char) -> bool {
+        let found = self.peek() == Some(&Token::Sign(sign));
         self.at += usize::from(found);
         found
     }
 
     fn need(&mut self, wanted: &Token) -> Read<()> {
-        if self.take(wanted) { Ok(()) } else { Err("a bracket is not closed") }
+        let found = self.peek() == Some(wanted);
+        self.at += usize::from(found);
+        found.then_some(()).ok_or("a bracket is not closed")
     }
 
     fn deeper<T>(&mut self, inner: impl FnOnce(&mut Self) -> Read<T>) -> Read<T> {
@@ -94,10 +94,10 @@ impl Parser<'_> {
         self.deeper(|p| {
             let mut left = p.product()?;
             loop {
-                if p.take(&Token::Plus) {
-                    left = Expr::Add(left.into(), p.product()?.into());
-                } else if p.take(&Token::Minus) {
-                    left = Expr::Add(left.into(), Expr::Neg(p.product()?.into()).into());
+                if p.take('+') {
+                    left = Expr::of(Op::Add, [left, p.product()?]);
+                } else if p.take('-') {
+                    left = Expr::of(Op::Add, [left, Expr::of(Op::Neg, [p.product()?])]);
                 } else {
                     return Ok(left);
                 }
@@ -108,47 +108,38 @@ impl Parser<'_> {
     fn product(&mut self) -> Read<Expr> {
         let mut left = self.unary()?;
         loop {
-            if self.take(&Token::Times) {
-                left = Expr::Mul(left.into(), self.unary()?.into());
-            } else if self.peek() == Some(&Token::Slash) && self.starts_factor(self.at + 1, true) {
+            if self.take('×') {
+                left = Expr::of(Op::Mul, [left, self.unary()?]);
+            } else if self.peek() == Some(&Token::Sign('/')) && self.starts_factor(self.at + 1, true) {
                 self.at += 1;
-                left = Expr::Div(left.into(), self.unary()?.into());
+                left = Expr::of(Op::Div, [left, self.unary()?]);
                 if self.starts_factor(self.at, false) {
                     return Err("a product behind a slash can be read in two ways");
                 }
             } else if self.starts_factor(self.at, false) {
-                left = Expr::Mul(left.into(), self.power()?.into());
+                left = Expr::of(Op::Mul, [left, self.power()?]);
             } else {
                 return Ok(left);
             }
         }
     }
 
-    /// Whether a factor begins at `at`; `number` and signs only after an operator.
+    /// Whether a factor begins at `at`; numbers and signs only after an operator.
     fn starts_factor(&self, at: usize, after_operator: bool) -> bool {
         match self.tokens.get(at) {
-            Some(Token::Number(_) | Token::Minus | Token::Plus) => after_operator || self.spent > 0,
-            Some(Token::Bar) => self.bars == 0 || after_operator,
-            Some(
-                Token::Var(_)
-                | Token::Func(_)
-                | Token::Frac
-                | Token::Binom
-                | Token::Sqrt
-                | Token::Pi
-                | Token::Infinity
-                | Token::Open('(' | '[')
-                | Token::GroupOpen,
-            ) => true,
+            Some(Token::Number(_) | Token::Sign('-' | '+')) => after_operator || self.spent > 0,
+            Some(Token::Sign('|')) => self.bars == 0 || after_operator,
+            Some(Token::Open(bracket)) => *bracket != Bracket::Curly && *bracket != Bracket::Matrix,
+            Some(Token::Var(_) | Token::Function(_) | Token::Command(_) | Token::Sign('√' | 'π' | '∞')) => true,
             _ => false,
         }
     }
 
     fn unary(&mut self) -> Read<Expr> {
-        if self.take(&Token::Minus) {
-            return self.deeper(|p| Ok(Expr::Neg(p.unary()?.into())));
+        if self.take('-') {
+            return self.deeper(|p| Ok(Expr::of(Op::Neg, [p.unary()?])));
         }
-        if self.take(&Token::Plus) {
+        if self.take('+') {
             return self.deeper(Self::unary);
         }
         self.power()
@@ -157,13 +148,12 @@ impl Parser<'_> {
     fn power(&mut self) -> Read<Expr> {
         let mut base = self.primary()?;
         loop {
-            if self.take(&Token::Bang) {
-                base = Expr::Factorial(base.into());
-            } else if self.take(&Token::Degree) {
-                base = Expr::Degree(base.into());
-            } else if self.take(&Token::Caret) {
-                let exponent = self.deeper(Self::exponent)?;
-                base = Expr::Pow(base.into(), exponent.into());
+            if self.take('!') {
+                base = Expr::of(Op::Factorial, [base]);
+            } else if self.take('°') {
+                base = Expr::of(Op::Degree, [base]);
+            } else if self.take('^') {
+                base = Expr::of(Op::Pow, [base, self.deeper(Self::exponent)?]);
             } else {
                 return Ok(base);
             }
@@ -171,44 +161,37 @@ impl Parser<'_> {
     }
 
     fn exponent(&mut self) -> Read<Expr> {
-        if self.take(&Token::Minus) {
-            return self.deeper(|p| Ok(Expr::Neg(p.exponent()?.into())));
+        if self.take('-') {
+            return self.deeper(|p| Ok(Expr::of(Op::Neg, [p.exponent()?])));
         }
         let base = self.primary()?;
-        if !self.take(&Token::Caret) {
-            return Ok(base);
-        }
-        let exponent = self.deeper(Self::exponent)?;
-        Ok(Expr::Pow(base.into(), exponent.into()))
+        if self.take('^') { Ok(Expr::of(Op::Pow, [base, self.deeper(Self::exponent)?])) } else { Ok(base) }
     }
 
     fn primary(&mut self) -> Read<Expr> {
-        let token = self.peek().cloned().ok_or("a term is missing")?;
+        let token = self.peek().ok_or("a term is missing")?;
         if let Token::Number(number) = token {
             return self.number(number);
         }
         self.at += 1;
         match token {
             Token::Var(name) => self.variable(name),
-            Token::Pi => Ok(Expr::Pi),
-            Token::Infinity => Ok(Expr::Infinity),
-            Token::Open('(') => self.closed(&Token::Close(')')),
-            Token::Open('[') => self.closed(&Token::Close(']')),
-            Token::GroupOpen => self.closed(&Token::GroupClose),
-            Token::Bar => self.absolute(),
-            Token::Frac => Ok(Expr::Div(self.argument()?.into(), self.argument()?.into())),
-            Token::Binom => Ok(Expr::Binom(self.argument()?.into(), self.argument()?.into())),
-            Token::Sqrt => self.root(),
-            Token::Func(func) => self.deeper(|p| p.function(func)),
+            Token::Sign('π') => Ok(Expr::of(Op::Pi, [])),
+            Token::Sign('∞') => Ok(Expr::of(Op::Infinity, [])),
+            Token::Sign('√') => self.root(),
+            Token::Sign('|') => self.absolute(),
+            Token::Open(bracket @ (Bracket::Round | Bracket::Square | Bracket::Group)) => self.closed(*bracket),
+            Token::Command(op) => Ok(Expr::of(*op, [self.argument()?, self.argument()?])),
+            Token::Function(op) => self.deeper(|p| p.function(*op)),
             _ => Err("a term is missing"),
         }
     }
 
-    fn closed(&mut self, close: &Token) -> Read<Expr> {
+    fn closed(&mut self, bracket: Bracket) -> Read<Expr> {
         let bars = std::mem::take(&mut self.bars);
         let inner = self.sum()?;
         self.bars = bars;
-        self.need(close)?;
+        self.need(&Token::Close(bracket))?;
         Ok(inner)
     }
 
@@ -216,23 +199,25 @@ impl Parser<'_> {
         self.bars += 1;
         let inner = self.sum()?;
         self.bars -= 1;
-        self.need(&Token::Bar)?;
-        Ok(Expr::Abs(inner.into()))
+        self.need(&Token::Sign('|'))?;
+        Ok(Expr::of(Op::Abs, [inner]))
     }
 
     /// A number, or a mixed number.
-    fn number(&mut self, number: Decimal) -> Read<Expr> {
-        let number = self.remainder(number)?;
+    fn number(&mut self, number: &Decimal) -> Read<Expr> {
+        // What is left of a number whose first digits `\frac` took.
+        let number = match std::mem::take(&mut self.spent) {
+            0 => number.clone(),
+            spent => Decimal::new(&number.digits[spent..], 0, 0).ok_or("a number is too long")?,
+        };
         self.at += 1;
-        if self.peek() == Some(&Token::Under) {
+        if self.peek() == Some(&Token::Sign('_')) {
             return Err("a number in another base stands within an expression");
         }
-        let whole = Expr::Number(number.clone());
-        if number.places > 0 || number.value.integer().is_none() {
-            return Ok(whole);
-        }
-        match self.fraction()? {
-            Some(fraction) => Ok(Expr::Add(whole.into(), fraction.into())),
+        let may_be_mixed = number.places == 0 && number.value.is_integer();
+        let whole = Expr::Number(number);
+        match if may_be_mixed { self.fraction()? } else { None } {
+            Some(fraction) => Ok(Expr::of(Op::Add, [whole, fraction])),
             None => Ok(whole),
         }
     }
@@ -240,59 +225,50 @@ impl Parser<'_> {
     /// A proper fraction of whole numbers that follows a whole number: `\frac{4}{5}` or `4/5`.
     fn fraction(&mut self) -> Read<Option<Expr>> {
         let from = self.at;
-        let parts = match self.tokens.get(from..) {
-            Some([Token::Frac, ..]) => {
+        let parts = match &self.tokens[from..] {
+            [Token::Command(Op::Div), ..] => {
                 self.at += 1;
-                Some((self.argument()?, self.argument()?))
+                [self.argument()?, self.argument()?]
             }
-            Some([Token::Number(n), Token::Slash, Token::Number(d), ..]) => {
+            [Token::Number(n), Token::Sign('/'), Token::Number(d), ..] => {
                 self.at += 3;
-                Some((Expr::Number(n.clone()), Expr::Number(d.clone())))
+                [Expr::Number(n.clone()), Expr::Number(d.clone())]
             }
-            _ => None,
+            _ => return Ok(None),
         };
-        if let Some((Expr::Number(n), Expr::Number(d))) = &parts
-            && let (Some(over), Some(under)) = (n.value.integer(), d.value.integer())
-            && over < under
+        if let [Expr::Number(n), Expr::Number(d)] = &parts
+            && n.value.is_integer()
+            && d.value.is_integer()
+            && n.value < d.value
         {
-            return Ok(parts.map(|(n, d)| Expr::Div(n.into(), d.into())));
+            return Ok(Some(Expr::of(Op::Div, parts)));
         }
         (self.at, self.spent) = (from, 0);
         Ok(None)
     }
 
-    /// What is left of a number whose first digit `\frac` took.
-    fn remainder(&mut self, number: Decimal) -> Read<Decimal> {
-        let spent = std::mem::take(&mut self.spent);
-        if spent == 0 {
-            return Ok(number);
+    fn variable(&mut self, name: &str) -> Read<Expr> {
+        if !self.take('_') {
+            return Ok(Expr::Var(name.to_owned()));
         }
-        let digits = number.digits[spent..].to_owned();
-        let value = digits.parse().map(Ratio::whole).map_err(|_| "a number is too long")?;
-        Ok(Decimal { value, places: 0, digits })
-    }
-
-    fn variable(&mut self, name: String) -> Read<Expr> {
-        if !self.take(&Token::Under) {
-            return Ok(Expr::Var(name));
-        }
-        let group = self.take(&Token::GroupOpen);
+        let group = self.peek() == Some(&Token::Open(Bracket::Group));
+        self.at += usize::from(group);
         let index = match self.peek() {
-            Some(Token::Var(index) | Token::Word(index)) => index.clone(),
-            Some(Token::Number(number)) => number.digits.clone(),
+            Some(Token::Var(index) | Token::Word(index)) => index,
+            Some(Token::Number(number)) => &number.digits,
             _ => return Err("an index is not a name or a number"),
         };
         self.at += 1;
         if group {
-            self.need(&Token::GroupClose)?;
+            self.need(&Token::Close(Bracket::Group))?;
         }
         Ok(Expr::Var(format!("{name}_{index}")))
     }
 
     /// An argument of `\frac`: a group, one digit, or one other term.
     fn argument(&mut self) -> Read<Expr> {
-        let Some(Token::Number(number)) = self.peek().cloned() else { return self.deeper(Self::primary) };
-        let left = self.remainder_view(&number);
+        let Some(Token::Number(number)) = self.peek() else { return self.deeper(Self::primary) };
+        let left = number.digits.get(self.spent..).unwrap_or("");
         if number.places > 0 || left.len() == 1 {
             self.spent = 0;
             self.at += 1;
@@ -300,54 +276,51 @@ impl Parser<'_> {
             self.spent += 1;
         }
         if number.places > 0 {
-            return Ok(Expr::Number(number));
+            return Ok(Expr::Number(number.clone()));
         }
-        let digit = left.bytes().next().map_or(0, |digit| i128::from(digit - b'0'));
-        Ok(Expr::whole(digit))
-    }
-
-    fn remainder_view<'d>(&self, number: &'d Decimal) -> &'d str {
-        number.digits.get(self.spent..).unwrap_or("")
+        Ok(Expr::whole(left.bytes().next().map_or(0, |digit| u32::from(digit - b'0'))))
     }
 
     fn root(&mut self) -> Read<Expr> {
-        let degree = if self.take(&Token::Open('[')) { self.closed(&Token::Close(']'))? } else { Expr::whole(2) };
-        let inner = match self.peek().cloned() {
+        let degree = if self.peek() == Some(&Token::Open(Bracket::Square)) {
+            self.at += 1;
+            self.closed(Bracket::Square)?
+        } else {
+            Expr::whole(2)
+        };
+        let inner = match self.peek() {
             Some(Token::Number(number)) => {
                 self.at += 1;
-                Expr::Number(number)
+                Expr::Number(number.clone())
             }
             _ => self.deeper(Self::primary)?,
         };
-        Ok(Expr::Root(degree.into(), inner.into()))
+        Ok(Expr::of(Op::Root, [degree, inner]))
     }
 
     /// `\sin^2 2x`, `\log_2 8`: the argument is a bracket, or the factors up to the next function or bracket.
-    fn function(&mut self, func: Func) -> Read<Expr> {
-        let base = match func {
-            Func::Log if self.take(&Token::Under) => Some(self.argument()?),
-            _ => None,
-        };
-        let power = if self.take(&Token::Caret) { Some(self.deeper(Self::exponent)?) } else { None };
+    fn function(&mut self, op: Op) -> Read<Expr> {
+        let base = if op == Op::Log && self.take('_') { Some(self.argument()?) } else { None };
+        let power = if self.take('^') { Some(self.deeper(Self::exponent)?) } else { None };
         let argument = self.function_argument()?;
         let value = match base {
-            Some(base) => Expr::Log(base.into(), argument.into()),
-            None => Expr::Func(func, argument.into()),
+            Some(base) => Expr::of(Op::LogBase, [base, argument]),
+            None => Expr::of(op, [argument]),
         };
         match power {
-            Some(Expr::Neg(_)) => Err("an inverse function and a reciprocal look the same"),
-            Some(power) => Ok(Expr::Pow(value.into(), power.into())),
+            Some(Expr::Apply(Op::Neg, _)) => Err("an inverse function and a reciprocal look the same"),
+            Some(power) => Ok(Expr::of(Op::Pow, [value, power])),
             None => Ok(value),
         }
     }
 
     fn function_argument(&mut self) -> Read<Expr> {
-        if matches!(self.peek(), Some(Token::Open('(') | Token::GroupOpen)) {
+        if matches!(self.peek(), Some(Token::Open(Bracket::Round | Bracket::Group))) {
             return self.primary();
         }
         let mut argument = self.unary()?;
-        while matches!(self.peek(), Some(Token::Var(_) | Token::Pi | Token::Frac | Token::Sqrt)) {
-            argument = Expr::Mul(argument.into(), self.power()?.into());
+        while matches!(self.peek(), Some(Token::Var(_) | Token::Command(Op::Div) | Token::Sign('π' | '√'))) {
+            argument = Expr::of(Op::Mul, [argument, self.power()?]);
         }
         Ok(argument)
     }

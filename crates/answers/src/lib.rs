@@ -7,8 +7,8 @@
 
 mod compare;
 mod expr;
-mod func;
 mod number;
+mod op;
 mod shape;
 mod token;
 mod value;

@@ -3,8 +3,8 @@
 //! What only changes the look (`\left`, `\!`, `$`, currency signs) is dropped here. A command that is not known makes
 //! the answer unreadable: it is never skipped, since what it means is not known either.
 
-use crate::func::Func;
-use crate::number::Ratio;
+use crate::number::Decimal;
+use crate::op::Op;
 
 /// Why an answer cannot be read.
 pub(crate) type Read<T> = Result<T, &'static str>;
@@ -14,23 +14,18 @@ const MAX_BYTES: usize = 2_000;
 /// Answers of more tokens are not read.
 const MAX_TOKENS: usize = 800;
 
-/// A number as written.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Decimal {
-    pub(crate) value: Ratio,
-    /// Digits behind the point.
-    pub(crate) places: u32,
-    /// The digits without separators.
-    pub(crate) digits: String,
-}
+const TOO_LONG: &str = "the answer is too long to be one";
+const UNKNOWN_COMMAND: &str = "the answer holds a command that is not known";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Relation {
-    Equal,
-    Less,
-    LessEqual,
-    Greater,
-    GreaterEqual,
+pub(crate) enum Bracket {
+    Round,
+    Square,
+    /// `\{`, of a set.
+    Curly,
+    /// A bare brace of LaTeX.
+    Group,
+    Matrix,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -38,122 +33,64 @@ pub(crate) enum Token {
     Number(Decimal),
     Var(String),
     Word(String),
-    Func(Func),
-    Frac,
-    Binom,
-    Sqrt,
-    Pi,
-    Infinity,
-    Plus,
-    Minus,
-    PlusMinus,
-    MinusPlus,
-    Times,
-    Slash,
-    Caret,
-    Under,
-    Bang,
-    Bar,
-    Percent,
-    Degree,
-    Comma,
-    Relation(Relation),
-    In,
-    Cup,
-    /// `(`, `[` or `{` for `\{`.
-    Open(char),
-    Close(char),
-    /// A bare brace of LaTeX.
-    GroupOpen,
-    GroupClose,
-    MatrixOpen,
-    MatrixClose,
-    Cell,
-    RowEnd,
+    Function(Op),
+    /// `\frac` or `\binom`: two arguments follow.
+    Command(Op),
+    /// A sign as [`SIGNS`] names it; `&` and `;` end a cell and a row of a matrix.
+    Sign(char),
+    Open(Bracket),
+    Close(Bracket),
 }
 
+/// Signs, each with other signs and then the commands that say the same.
+const SIGNS: &[(char, &str, &str)] = &[
+    ('+', "", ""),
+    ('-', "−–", ""),
+    ('±', "", "pm"),
+    ('∓', "", "mp"),
+    ('×', "*·⋅", "cdot times ast"),
+    ('/', "÷", "div"),
+    ('^', "", ""),
+    ('_', "", ""),
+    ('!', "", ""),
+    ('|', "", "vert lvert rvert"),
+    ('%', "", ""),
+    ('°', "º", "degree circ"),
+    (',', ";\u{1}", ""),
+    ('=', "", ""),
+    ('<', "", "lt"),
+    ('>', "", "gt"),
+    ('≤', "", "le leq leqslant"),
+    ('≥', "", "ge geq geqslant"),
+    ('∪', "", "cup"),
+    ('∈', "", "in"),
+    ('√', "", "sqrt"),
+    ('π', "", "pi"),
+    ('∞', "", "infty"),
+    ('&', "", ""),
+];
+
+/// Signs that mean nothing, among them the mark of a dropped `\,`.
+const BLANKS: &str = " \t\n\r$€£¥~\u{a0}\u{2}\"“”`";
 /// Units of three letters or fewer that are written without `\text`.
-const SHORT_UNITS: &[&str] = &[
-    "cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "mph", "kmh", "sec", "hr", "hrs", "min", "lb", "lbs", "oz", "yd",
-    "mi", "sq", "st", "nd", "rd", "th", "am", "pm", "Rs", "USD", "per", "cts",
-];
-const GREEK: &[&str] = &[
-    "alpha",
-    "beta",
-    "gamma",
-    "delta",
-    "epsilon",
-    "varepsilon",
-    "zeta",
-    "eta",
-    "theta",
-    "kappa",
-    "lambda",
-    "mu",
-    "nu",
-    "xi",
-    "rho",
-    "sigma",
-    "tau",
-    "phi",
-    "varphi",
-    "chi",
-    "psi",
-    "omega",
-    "Gamma",
-    "Delta",
-    "Theta",
-    "Lambda",
-    "Sigma",
-    "Phi",
-    "Psi",
-    "Omega",
-    "ell",
-];
-const LOOKS: &[&str] = &[
-    "left",
-    "right",
-    "big",
-    "Big",
-    "bigg",
-    "Bigg",
-    "bigl",
-    "bigr",
-    "Bigl",
-    "Bigr",
-    "displaystyle",
-    "textstyle",
-    "quad",
-    "qquad",
-    "limits",
-    "hspace",
-    "hfill",
-    "bf",
-    "rm",
-    "it",
-];
-const TEXTS: &[&str] = &[
-    "text",
-    "mbox",
-    "hbox",
-    "textrm",
-    "textbf",
-    "textit",
-    "texttt",
-    "mathrm",
-    "mathbf",
-    "mathit",
-    "mathsf",
-    "mathbb",
-    "operatorname",
-    "boldsymbol",
-];
-const MATRICES: &[&str] = &["matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "smallmatrix", "array"];
+const SHORT_UNITS: &str =
+    "cm mm km kg mg ml mL ft mph kmh sec hr hrs min lb lbs oz yd mi sq st nd rd th am pm Rs USD per cts";
+const GREEK: &str = "alpha beta gamma delta epsilon varepsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi \
+                     varphi chi psi omega Gamma Delta Theta Lambda Sigma Phi Psi Omega ell";
+const LOOKS: &str = "left right big Big bigg Bigg bigl bigr Bigl Bigr displaystyle textstyle quad qquad limits hspace \
+                     hfill bf rm it";
+const TEXTS: &str =
+    "text mbox hbox textrm textbf textit texttt mathrm mathbf mathit mathsf mathbb operatorname boldsymbol";
+const MATRICES: &str = "matrix pmatrix bmatrix Bmatrix vmatrix smallmatrix array";
+
+fn lists(list: &str, name: &str) -> bool {
+    list.split(' ').any(|word| word == name)
+}
 
 /// The tokens of `text`.
 pub(crate) fn tokens(text: &str) -> Read<Vec<Token>> {
     if text.len() > MAX_BYTES {
-        return Err("the answer is too long to be one");
+        return Err(TOO_LONG);
     }
     let text = text
         .replace("{,}", "\u{1}")
@@ -174,131 +111,105 @@ struct Scan<'a> {
     depth: usize,
 }
 
+fn is_digit(c: char) -> bool {
+    c.is_ascii_digit()
+}
+
 impl<'a> Scan<'a> {
     fn all(&mut self) -> Read<()> {
         while let Some(c) = self.rest.chars().next() {
             if self.out.len() >= MAX_TOKENS {
-                return Err("the answer is too long to be one");
+                return Err(TOO_LONG);
             }
-            self.one(c)?;
+            if is_digit(c) || (c == '.' && self.rest[1..].starts_with(is_digit)) {
+                self.number()?;
+            } else if c == '\\' {
+                self.command()?;
+            } else if c.is_alphabetic() && !matches!(c, 'π' | 'º') {
+                self.letters();
+            } else {
+                self.rest = &self.rest[c.len_utf8()..];
+                self.sign(c)?;
+            }
         }
         Ok(())
     }
 
-    fn one(&mut self, c: char) -> Read<()> {
-        let decimal = c == '.' && self.rest[1..].starts_with(|c: char| c.is_ascii_digit());
-        if c.is_ascii_digit() || decimal {
-            return self.number();
-        }
-        if c == '\\' {
-            return self.command();
-        }
-        if c.is_alphabetic() && !matches!(c, 'π' | 'º') {
-            return self.letters();
-        }
-        self.rest = &self.rest[c.len_utf8()..];
-        self.sign(c)
+    /// What comes up to the first character that does not belong.
+    fn while_matches(&mut self, belongs: impl Fn(char) -> bool) -> &'a str {
+        let end = self.rest.find(|c| !belongs(c)).unwrap_or(self.rest.len());
+        let (run, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        run
+    }
+
+    fn push(&mut self, sign: char) {
+        self.out.push(Token::Sign(sign));
     }
 
     fn sign(&mut self, c: char) -> Read<()> {
-        match c {
-            ' ' | '\t' | '\n' | '\r' | '$' | '€' | '£' | '¥' | '~' | '\u{a0}' | '\u{2}' => {}
-            '.' if self.rest.trim().is_empty() => {}
-            '"' | '“' | '”' | '`' => {}
-            '+' => self.out.push(Token::Plus),
-            '-' | '−' | '–' => self.out.push(Token::Minus),
-            '±' => self.out.push(Token::PlusMinus),
-            '∓' => self.out.push(Token::MinusPlus),
-            '*' if self.rest.starts_with('*') => {
-                self.rest = &self.rest[1..];
-                self.out.push(Token::Caret);
+        let followed = |sign| self.rest.starts_with(sign);
+        let (sign, length) = match c {
+            '*' if followed('*') => ('^', 1),
+            '<' if followed('=') => ('≤', 1),
+            '>' if followed('=') => ('≥', 1),
+            _ => (c, 0),
+        };
+        self.rest = &self.rest[length..];
+        match sign {
+            '(' => self.open(Bracket::Round),
+            '[' => self.open(Bracket::Square),
+            ')' => self.close(Bracket::Round),
+            ']' => self.close(Bracket::Square),
+            '{' => self.out.push(Token::Open(Bracket::Group)),
+            '}' => self.out.push(Token::Close(Bracket::Group)),
+            '²' | '³' => {
+                self.push('^');
+                let digits = if sign == '²' { "2" } else { "3" };
+                self.out.extend(Decimal::new(digits, 0, 0).map(Token::Number));
             }
-            '*' | '×' | '·' | '⋅' => self.out.push(Token::Times),
-            '/' | '÷' => self.out.push(Token::Slash),
-            '^' => self.out.push(Token::Caret),
-            '_' => self.out.push(Token::Under),
-            '!' => self.out.push(Token::Bang),
-            '|' => self.out.push(Token::Bar),
-            '%' => self.out.push(Token::Percent),
-            '°' | 'º' => self.out.push(Token::Degree),
-            ',' | ';' | '\u{1}' => self.out.push(Token::Comma),
-            '=' => self.relation(Relation::Equal),
-            '<' => self.compare(Relation::Less, Relation::LessEqual),
-            '>' => self.compare(Relation::Greater, Relation::GreaterEqual),
-            '≤' => self.relation(Relation::LessEqual),
-            '≥' => self.relation(Relation::GreaterEqual),
-            '∪' => self.out.push(Token::Cup),
-            '∈' => self.out.push(Token::In),
-            '√' => self.out.push(Token::Sqrt),
-            'π' => self.out.push(Token::Pi),
-            '∞' => self.out.push(Token::Infinity),
-            '²' => self.power(2),
-            '³' => self.power(3),
-            '(' | '[' => self.open(c),
-            ')' | ']' => self.close(c),
-            '{' => self.out.push(Token::GroupOpen),
-            '}' => self.out.push(Token::GroupClose),
-            '&' => self.out.push(Token::Cell),
-            _ => return Err("the answer holds a sign that is not known"),
+            '.' if self.rest.trim().is_empty() => {}
+            _ if BLANKS.contains(sign) => {}
+            _ => {
+                let known = SIGNS.iter().find(|(own, others, _)| *own == sign || others.contains(sign));
+                self.push(known.ok_or("the answer holds a sign that is not known")?.0);
+            }
         }
         Ok(())
     }
 
-    fn relation(&mut self, relation: Relation) {
-        self.out.push(Token::Relation(relation));
-    }
-
-    fn compare(&mut self, bare: Relation, equal: Relation) {
-        let with = self.rest.starts_with('=');
-        self.rest = &self.rest[usize::from(with)..];
-        self.relation(if with { equal } else { bare });
-    }
-
-    fn power(&mut self, exponent: i128) {
-        let value = Ratio::whole(exponent);
-        self.out.push(Token::Caret);
-        self.out.push(Token::Number(Decimal { value, places: 0, digits: exponent.to_string() }));
-    }
-
-    fn open(&mut self, c: char) {
+    fn open(&mut self, bracket: Bracket) {
         self.depth += 1;
-        self.out.push(Token::Open(c));
+        self.out.push(Token::Open(bracket));
     }
 
-    fn close(&mut self, c: char) {
+    fn close(&mut self, bracket: Bracket) {
         self.depth = self.depth.saturating_sub(1);
-        self.out.push(Token::Close(c));
+        self.out.push(Token::Close(bracket));
     }
 
     fn number(&mut self) -> Read<()> {
-        let mut digits = self.digits().to_owned();
+        let mut digits = self.while_matches(is_digit).to_owned();
         let groups = (1..=3).contains(&digits.len());
         while let Some(after) = self.separator().filter(|_| groups) {
             digits.push_str(&after[..3]);
             self.rest = &after[3..];
         }
         let mut places = 0;
-        if let Some(after) = self.rest.strip_prefix('.').filter(|a| a.starts_with(|c: char| c.is_ascii_digit())) {
-            self.rest = after;
-            let fraction = self.digits();
-            places = u32::try_from(fraction.len()).map_err(|_| "a number is too long")?;
-            digits.push_str(fraction);
-        } else if self.rest.strip_prefix('.').is_some_and(|a| !a.starts_with(|c: char| c.is_alphanumeric())) {
-            self.rest = &self.rest[1..];
+        if let Some(after) = self.rest.strip_prefix('.') {
+            if after.starts_with(is_digit) {
+                self.rest = after;
+                let fraction = self.while_matches(is_digit);
+                places = fraction.len();
+                digits.push_str(fraction);
+            } else if !after.starts_with(char::is_alphanumeric) {
+                self.rest = after;
+            }
         }
-        let exponent = self.exponent();
-        let whole: i128 = digits.parse().map_err(|_| "a number is too long")?;
-        let scale = Ratio::whole(10).pow(exponent - i128::from(places)).ok_or("a number is too long")?;
-        let value = Ratio::whole(whole).mul(scale).ok_or("a number is too long")?;
-        self.out.push(Token::Number(Decimal { value, places, digits }));
+        // At most 2,000 bytes are read, so that both fit.
+        let scale = self.exponent() - places as i32;
+        self.out.push(Token::Number(Decimal::new(&digits, places as u32, scale).ok_or("a number is too long")?));
         Ok(())
-    }
-
-    fn digits(&mut self) -> &'a str {
-        let end = self.rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(self.rest.len());
-        let (digits, rest) = self.rest.split_at(end);
-        self.rest = rest;
-        digits
     }
 
     /// What follows a thousands separator: exactly three digits.
@@ -313,115 +224,83 @@ impl<'a> Scan<'a> {
     }
 
     /// The exponent of `1.5e10`, which is otherwise 0.
-    fn exponent(&mut self) -> i128 {
+    fn exponent(&mut self) -> i32 {
         let Some(after) = self.rest.strip_prefix(['e', 'E']) else { return 0 };
         let (sign, after) = match after.strip_prefix('-') {
             Some(after) => (-1, after),
             None => (1, after.strip_prefix('+').unwrap_or(after)),
         };
-        let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+        let end = after.find(|c| !is_digit(c)).unwrap_or(after.len());
         let Ok(size) = after[..end].parse::<u8>() else { return 0 };
         self.rest = &after[end..];
-        sign * i128::from(size)
+        sign * i32::from(size)
     }
 
-    fn letters(&mut self) -> Read<()> {
-        let end = self.rest.find(|c: char| !c.is_alphabetic()).unwrap_or(self.rest.len());
-        let (run, rest) = self.rest.split_at(end);
-        self.rest = rest;
-        if let Some(func) = Func::named(run) {
-            self.out.push(Token::Func(func));
-            return Ok(());
-        }
+    fn letters(&mut self) {
+        let run = self.while_matches(char::is_alphabetic);
+        let behind_bracket =
+            matches!(self.out.last(), Some(Token::Close(Bracket::Round | Bracket::Square | Bracket::Curly)));
         match run {
-            "pi" => self.out.push(Token::Pi),
-            "sqrt" => self.out.push(Token::Sqrt),
-            "inf" | "infty" | "infinity" | "Infinity" => self.out.push(Token::Infinity),
-            "U" if self.out.last().is_some_and(|t| matches!(t, Token::Close(_))) => self.out.push(Token::Cup),
-            "percent" | "Percent" => self.out.push(Token::Percent),
+            _ if Op::named(run).is_some() => self.out.extend(Op::named(run).map(Token::Function)),
+            "pi" => self.push('π'),
+            "sqrt" => self.push('√'),
+            "inf" | "infty" | "infinity" | "Infinity" => self.push('∞'),
+            "U" if behind_bracket => self.push('∪'),
+            "percent" | "Percent" => self.push('%'),
             "and" | "or" => self.out.push(Token::Word(run.into())),
-            _ if run.chars().count() > 3 || !run.is_ascii() || SHORT_UNITS.contains(&run) => {
+            _ if run.chars().count() > 3 || !run.is_ascii() || lists(SHORT_UNITS, run) => {
                 self.out.push(Token::Word(run.into()));
             }
             _ => self.out.extend(run.chars().map(|c| Token::Var(c.into()))),
         }
-        Ok(())
     }
 
     fn command(&mut self) -> Read<()> {
-        let body = &self.rest[1..];
-        let end = body.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(body.len());
-        let (name, rest) = body.split_at(end);
-        if name.is_empty() {
-            let c = body.chars().next().ok_or("the answer ends in a backslash")?;
-            self.rest = &body[c.len_utf8()..];
-            return self.escape(c);
-        }
-        self.rest = rest;
-        if let Some(func) = Func::named(name) {
-            self.out.push(Token::Func(func));
-        } else if GREEK.contains(&name) {
-            self.out.push(Token::Var(name.into()));
-        } else if TEXTS.contains(&name) {
-            return self.text(name);
-        } else if name == "begin" || name == "end" {
-            return self.environment(name == "begin");
-        } else if !LOOKS.contains(&name) {
-            return self.symbol(name);
+        self.rest = &self.rest[1..];
+        let name = self.while_matches(|c| c.is_ascii_alphabetic());
+        match name {
+            "" => return self.escape(),
+            "begin" | "end" => return self.environment(name == "begin"),
+            "lbrace" => self.open(Bracket::Curly),
+            "rbrace" => self.close(Bracket::Curly),
+            "langle" => self.open(Bracket::Round),
+            "rangle" => self.close(Bracket::Round),
+            "frac" | "dfrac" | "tfrac" | "cfrac" => self.out.push(Token::Command(Op::Div)),
+            "binom" | "dbinom" | "tbinom" => self.out.push(Token::Command(Op::Binom)),
+            "emptyset" | "varnothing" => self.out.push(Token::Word("empty".into())),
+            _ if lists(GREEK, name) => self.out.push(Token::Var(name.into())),
+            _ if lists(TEXTS, name) => return self.text(name),
+            _ if lists(LOOKS, name) => {}
+            _ => match Op::named(name) {
+                Some(op) => self.out.push(Token::Function(op)),
+                None => {
+                    let known = SIGNS.iter().find(|(_, _, commands)| lists(commands, name));
+                    self.push(known.ok_or(UNKNOWN_COMMAND)?.0);
+                }
+            },
         }
         Ok(())
     }
 
-    fn escape(&mut self, c: char) -> Read<()> {
+    /// A backslash before something else than a letter.
+    fn escape(&mut self) -> Read<()> {
+        let c = self.rest.chars().next().ok_or("the answer ends in a backslash")?;
+        self.rest = &self.rest[c.len_utf8()..];
         match c {
             ' ' | ';' | ':' | '!' | ',' | '$' | '(' | ')' | '[' | ']' | '\n' => {}
-            '{' => self.open('{'),
-            '}' => self.close('}'),
-            '|' => self.out.push(Token::Bar),
-            '%' => self.out.push(Token::Percent),
+            '{' => self.open(Bracket::Curly),
+            '}' => self.close(Bracket::Curly),
+            '|' | '%' => self.push(c),
             '\\' => {
-                self.out.push(Token::RowEnd);
-                self.row_spacing();
+                self.push(';');
+                // `[6pt]` behind the end of a row.
+                if let Some((length, rest)) = self.rest.strip_prefix('[').and_then(|inner| inner.split_once(']'))
+                    && ["pt", "em", "ex", "mm", "cm"].iter().any(|unit| length.ends_with(unit))
+                {
+                    self.rest = rest;
+                }
             }
-            _ => return Err("the answer holds a command that is not known"),
-        }
-        Ok(())
-    }
-
-    /// `[6pt]` behind the end of a row.
-    fn row_spacing(&mut self) {
-        if let Some((length, rest)) = self.rest.strip_prefix('[').and_then(|inner| inner.split_once(']'))
-            && ["pt", "em", "ex", "mm", "cm"].iter().any(|unit| length.ends_with(unit))
-        {
-            self.rest = rest;
-        }
-    }
-
-    fn symbol(&mut self, name: &str) -> Read<()> {
-        match name {
-            "lbrace" => self.open('{'),
-            "rbrace" => self.close('}'),
-            "langle" => self.open('('),
-            "rangle" => self.close(')'),
-            "frac" | "dfrac" | "tfrac" | "cfrac" => self.out.push(Token::Frac),
-            "binom" | "dbinom" | "tbinom" => self.out.push(Token::Binom),
-            "sqrt" => self.out.push(Token::Sqrt),
-            "pi" => self.out.push(Token::Pi),
-            "infty" => self.out.push(Token::Infinity),
-            "cdot" | "times" | "ast" => self.out.push(Token::Times),
-            "div" => self.out.push(Token::Slash),
-            "pm" => self.out.push(Token::PlusMinus),
-            "mp" => self.out.push(Token::MinusPlus),
-            "cup" => self.out.push(Token::Cup),
-            "in" => self.out.push(Token::In),
-            "le" | "leq" | "leqslant" => self.relation(Relation::LessEqual),
-            "ge" | "geq" | "geqslant" => self.relation(Relation::GreaterEqual),
-            "lt" => self.relation(Relation::Less),
-            "gt" => self.relation(Relation::Greater),
-            "vert" | "lvert" | "rvert" => self.out.push(Token::Bar),
-            "emptyset" | "varnothing" => self.out.push(Token::Word("empty".into())),
-            "degree" | "circ" => self.out.push(Token::Degree),
-            _ => return Err("the answer holds a command that is not known"),
+            _ => return Err(UNKNOWN_COMMAND),
         }
         Ok(())
     }
@@ -438,11 +317,8 @@ impl<'a> Scan<'a> {
     fn text(&mut self, name: &str) -> Read<()> {
         let content = self.braced()?.trim();
         let worded = content.chars().all(|c| c.is_alphabetic() || " .'-/".contains(c)) && !content.is_empty();
-        let single = content.chars().count() == 1;
-        if matches!(content, "and" | "or" | "percent")
-            || !worded
-            || (single && !name.contains("text") && name != "mbox")
-        {
+        let variable = content.chars().count() == 1 && !name.contains("text") && name != "mbox";
+        if !worded || variable || matches!(content, "and" | "or" | "percent") {
             let outside = std::mem::replace(&mut self.rest, content);
             self.all()?;
             self.rest = outside;
@@ -454,13 +330,13 @@ impl<'a> Scan<'a> {
 
     fn environment(&mut self, begin: bool) -> Read<()> {
         let name = self.braced()?;
-        if !MATRICES.contains(&name) {
+        if !lists(MATRICES, name) {
             return Err("the answer holds an environment that is not known");
         }
         if begin && name == "array" {
             self.braced()?;
         }
-        self.out.push(if begin { Token::MatrixOpen } else { Token::MatrixClose });
+        self.out.push(if begin { Token::Open(Bracket::Matrix) } else { Token::Close(Bracket::Matrix) });
         Ok(())
     }
 }
