@@ -3,6 +3,9 @@
 //! For each file: expand `#import name` (from `shaders/lib/`), parse and validate with naga, reflect, and generate one
 //! module with the source, one `Params` struct per immediate block, and for every entry point a struct with **named**
 //! bindings. A binding renamed in WGSL stops Rust from compiling; nothing is declared twice.
+//!
+//! A file with `#import folder/*` becomes a module for each file of `shaders/lib/folder/`, named `file_each`; one with lines
+//! `#instance each: ..` a module for each of these, in whose place stand the statements behind the colon.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,18 +34,14 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 fn main() -> Result<()> {
     println!("cargo::rerun-if-changed=shaders");
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("shaders");
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(&root)?.map(|entry| entry.map(|e| e.path())).collect::<std::io::Result<_>>()?;
-    files.retain(|path| path.extension().is_some_and(|e| e == "wgsl"));
-    files.sort();
-
     let mut out = String::new();
     let (mut modules, mut structs) = (Vec::new(), HashMap::new());
-    for file in &files {
-        let name = stem(file)?;
-        let source = expand(file, &root.join("lib"), &mut HashSet::new())?;
-        out += &module(&name, &source, &mut structs).map_err(|e| format!("{}: {e}", file.display()))?;
-        modules.push(format!("&{name}::MODULE"));
+    for file in &shaders(&root)? {
+        for (name, choice) in instances(file, &root.join("lib"))? {
+            let source = expand(file, &root.join("lib"), &choice, &mut HashSet::new())?;
+            out += &module(&name, &source, &mut structs).map_err(|e| format!("{}: {e}", file.display()))?;
+            modules.push(format!("&{name}::MODULE"));
+        }
     }
     writeln!(
         out,
@@ -58,18 +57,56 @@ fn stem(path: &Path) -> Result<String> {
     Ok(stem.ok_or_else(|| format!("{}: not a UTF-8 name", path.display()))?.to_owned())
 }
 
-/// The file's text with each `#import name` line replaced, once, by `lib/name.wgsl`.
-fn expand(file: &Path, lib: &Path, seen: &mut HashSet<String>) -> Result<String> {
-    let text = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
-    let mut out = String::new();
+/// The shaders of a folder, in the order of their names.
+fn shaders(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(folder)?.map(|entry| entry.map(|e| e.path())).collect::<std::io::Result<_>>()?;
+    files.retain(|path| path.extension().is_some_and(|e| e == "wgsl"));
+    files.sort();
+    Ok(files)
+}
+
+/// The modules that a file becomes: the name of each, and what is chosen in it, a file for `folder/*` or an instance.
+fn instances(file: &Path, lib: &Path) -> Result<Vec<(String, String)>> {
+    let (name, text) = (stem(file)?, fs::read_to_string(file)?);
+    let mut chosen = Vec::new();
     for line in text.lines() {
-        match line.trim().strip_prefix("#import ") {
+        if let Some((each, _)) = line.strip_prefix("#instance ").and_then(|line| line.split_once(':')) {
+            chosen.push((format!("{name}_{each}"), each.to_owned()));
+        } else if let Some(folder) = line.strip_prefix("#import ").and_then(|line| line.strip_suffix("/*")) {
+            for each in shaders(&lib.join(folder))? {
+                let each = stem(&each)?;
+                chosen.push((format!("{name}_{each}"), format!("{folder}/{each}")));
+            }
+        }
+    }
+    Ok(if chosen.is_empty() { vec![(name, String::new())] } else { chosen })
+}
+
+/// The file's text with each `#import name` line replaced, once, by `lib/name.wgsl`, and what is chosen put in its place.
+fn expand(file: &Path, lib: &Path, choice: &str, seen: &mut HashSet<String>) -> Result<String> {
+    let text = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        match line.strip_prefix("#instance ").and_then(|line| line.split_once(": ")) {
+            None => lines.push(line.to_owned()),
+            Some((each, statements)) if each == choice => {
+                let end = |part: &str| if part.starts_with('#') { part.into() } else { format!("{part};") };
+                lines.extend(statements.trim_end_matches(';').split("; ").map(end));
+            }
+            Some(_) => {}
+        }
+    }
+    let mut out = String::new();
+    for line in lines {
+        let import = line.strip_prefix("#import ").map(|name| if name.ends_with("/*") { choice } else { name });
+        match import {
             Some(name) if seen.insert(name.to_owned()) => {
-                out += &expand(&lib.join(format!("{name}.wgsl")), lib, seen)?;
+                out += &expand(&lib.join(format!("{name}.wgsl")), lib, choice, seen)?;
             }
             Some(_) => {}
             None => {
-                out += line;
+                out += &line;
                 out.push('\n');
             }
         }

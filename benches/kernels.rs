@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use underdog::{bench, gpu::Gpu};
+use underdog::bench;
 
 /// Runs of a submission, so that its own cost is small.
 const TIMES: u64 = 8;
 
 fn kernels(criterion: &mut Criterion) {
-    let gpu = Gpu::open(None).unwrap_or_else(|error| panic!("{error}"));
+    let gpu = underdog::platform::open(None).unwrap_or_else(|error| panic!("{error}"));
     eprintln!("adapter: {}", gpu.name());
     let possible = |case: &bench::Case| (case.is_small() || !gpu.is_cpu()) && case.is_offered(&gpu);
     for case in bench::kernel_cases().into_iter().filter(possible) {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use underdog::{bench, gpu::Gpu};
+use underdog::bench;
 
 fn steps(criterion: &mut Criterion) {
-    let gpu = Gpu::open(None).unwrap_or_else(|error| panic!("{error}"));
+    let gpu = underdog::platform::open(None).unwrap_or_else(|error| panic!("{error}"));
     eprintln!("adapter: {}", gpu.name());
     let mut group = criterion.benchmark_group("step");
     for case in bench::step_cases().into_iter().filter(|case| case.model() == "tiny" || !gpu.is_cpu()) {

@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         _ => return Err("usage: logits DIR TOKENS_JSON OUT.safetensors [ADAPTER]".into()),
     };
     let documents: Vec<Vec<u32>> = serde_json::from_slice(&std::fs::read(tokens)?)?;
-    let gpu = Gpu::open(None)?;
+    let gpu = underdog::platform::open(None)?;
     let (mut config, weights) = (Config::open(Path::new(folder))?, Folder::open(Path::new(folder))?);
     config.held = Held::default(); // whatever the files hold, in full
     let mut found = BTreeMap::new();

@@ -1,4 +1,4 @@
-// Sums of squares, the clipping that follows, and the step of what is held as f32: see lib/adamw.wgsl.
+// Sums of squares, the clipping that follows, and the step of what is f32: see lib/adamw.wgsl.
 
 #import adamw_weight_f32
 #import adamw_moments_f32

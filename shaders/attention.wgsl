@@ -8,7 +8,7 @@
 // The kernels are those of lib/attention_rows.wgsl. Neighbouring invocations own the same rows of neighbouring heads, so
 // that all of them see the same keys and nothing is computed for a document that ended. Grids: ceil(n K / 32), with
 // n = ceil(Tq (H / K) / tile_rows) in forward, ceil(Tq (H / K) / 8) in backward_q, ceil(Tk / 8) in backward_kv. Newer
-// software drivers have a form of their own, see attention_lanes.wgsl; GPUs others, see lib/attention_group.wgsl.
+// software drivers have a form of their own, see attention_registers.wgsl; GPUs others, see lib/attention_group.wgsl.
 
 #import attention_rows
 

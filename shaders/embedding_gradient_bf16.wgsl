@@ -1,4 +1,4 @@
-// As `backward` of embedding.wgsl, for a gradient held as bfloat16. C is a multiple of 4.
+// As `backward` of embedding.wgsl, for a gradient in bfloat16. C is a multiple of 4.
 
 #import rounded
 
@@ -44,5 +44,5 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
         sum += dy4[t * quads + quad];
     }
     let to = row * quads + quad;
-    dtable[to] = rounded(widened(dtable[to]) + params.scale * sum, to, params.salt);
+    dtable[to] = rounded(dequantized_bf16(dtable[to]) + params.scale * sum, to, params.salt);
 }

@@ -1,4 +1,4 @@
-// Adds sums in f32 to gradients held as bfloat16.
+// Adds sums in f32 to gradients in bfloat16.
 
 #import grid
 #import rounded
@@ -25,5 +25,5 @@ fn add(
         return;
     }
     let to = params.first + i;
-    gradient[to] = rounded(widened(gradient[to]) + sums4[i], to, params.salt);
+    gradient[to] = rounded(dequantized_bf16(gradient[to]) + sums4[i], to, params.salt);
 }

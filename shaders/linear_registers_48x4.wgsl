@@ -1,7 +1,7 @@
-// Products of linear layers with 48 rows by 4 columns of Y in the registers of an invocation: see lib/linear_lanes.wgsl.
+// Products of linear layers with 48 rows by 4 columns of Y in the registers of an invocation: see lib/linear_registers.wgsl.
 
 #import numbers_f32
-#import linear_lanes
+#import linear_registers
 
 const OUTER = 3u;
 const INNER = 16u;

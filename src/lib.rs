@@ -9,6 +9,7 @@
 pub mod bench;
 pub mod choice;
 pub mod cli;
+pub mod clock;
 pub mod data;
 pub mod doctor;
 pub mod eval;
@@ -17,8 +18,10 @@ pub mod formats;
 pub mod gpu;
 pub mod graph;
 pub mod infer;
+pub mod kernels;
 pub mod model;
 pub mod objective;
+pub mod platform;
 pub mod recipes;
 pub mod report;
 pub mod session;

@@ -6,7 +6,6 @@ use std::{path::Path, process::Command, sync::atomic::AtomicBool};
 use serde_json::{Value, json};
 use underdog::{
     bench::{self, Comparison, Options, Results, Spread, drift, spread},
-    gpu::Gpu,
     report::{Console, Report},
 };
 
@@ -180,7 +179,7 @@ fn every_step_is_planned_for_small_bindings_and_refused_where_it_does_not_fit() 
     }
     // Weights, gradients and two moments of 0.6 billion parameters, and activations.
     assert!((9..16).contains(&peak("step qwen3-0.6b sft", false)), "{} GiB", peak("step qwen3-0.6b sft", false));
-    let gpu = Gpu::open(None).expect("a device");
+    let gpu = underdog::platform::open(None).expect("a device");
     let tiny = &bench::step_cases()[0];
     let refused = tiny.load(&gpu, Some(1 << 20)).map(|_| ()).expect_err("a MiB is too little").to_string();
     assert!(refused.starts_with("this needs ") && refused.contains("there are 1.00 MiB"), "{refused}");
@@ -188,7 +187,7 @@ fn every_step_is_planned_for_small_bindings_and_refused_where_it_does_not_fit() 
 
 #[test]
 fn the_suite_measures_checks_and_says_what_it_left_out() {
-    let gpu = Gpu::open(None).expect("a device");
+    let gpu = underdog::platform::open(None).expect("a device");
     let options = Options { filter: Some("16x1024x1024".into()), ..Options::default() };
     let mut report = Report::new(Console::lines(std::io::sink()));
     let run =

@@ -7,8 +7,9 @@ use std::{collections::HashSet, fs, path::Path};
 
 use translate::{Hlsl, Translated, specialize, translate};
 use underdog::{
-    gpu::{Alternative, Family, Kernel, kernels::MODULES},
+    gpu::{Kernel, KernelGroup, Variant},
     graph::ops,
+    kernels::MODULES,
 };
 
 /// The extension by which WGSL names a device's matrix units.
@@ -81,17 +82,17 @@ fn every_module_translates_to_every_backend() {
     }
 }
 
-/// Every other form of a kernel.
-fn alternatives() -> impl Iterator<Item = (&'static Family, &'static Alternative)> {
-    ops::families().flat_map(|family| family.alternatives.iter().map(move |form| (family, form)))
+/// Every other variant of a kernel.
+fn variants() -> impl Iterator<Item = (&'static KernelGroup, &'static Variant)> {
+    ops::groups().flat_map(|group| group.variants.iter().map(move |variant| (group, variant)))
 }
 
 #[test]
-fn every_alternative_translates_and_takes_what_it_says() {
+fn every_variant_translates_and_takes_what_it_says() {
     let folder = std::env::var_os("UNDERDOG_TRANSLATIONS");
-    for (family, form) in alternatives() {
-        let Alternative { name, kernel, constants, workgroup_bytes, invocations, .. } = form;
-        let what = format!("{} as `{name}`", family.kernel.name);
+    for (group, variant) in variants() {
+        let Variant { name, kernel, constants, workgroup_bytes, invocations, .. } = variant;
+        let what = format!("{} as `{name}`", group.kernel.name);
         let made = specialize(kernel.module.source, kernel.module.name, kernel.entry, constants);
         let made = made.unwrap_or_else(|failure| panic!("{what}: {failure}"));
         // Those of attention state the most that the device must have.
@@ -104,10 +105,10 @@ fn every_alternative_translates_and_takes_what_it_says() {
         assert_eq!(made.workgroup.iter().product::<u32>(), *invocations, "{what}: invocations");
         assert_eq!(made.translated.hlsl.is_none(), kernel.module.enables.contains(&UNITS), "{what}: HLSL");
         if let Some(folder) = &folder {
-            let folder = Path::new(folder).join("forms");
-            fs::create_dir_all(&folder).expect("the folder of other forms");
+            let folder = Path::new(folder).join("variants");
+            fs::create_dir_all(&folder).expect("the folder of other variants");
             // The module tells matrix units by its name.
-            let file = format!("{} {} {name}.spv", family.kernel.name, kernel.module.name).replace(' ', "-");
+            let file = format!("{} {} {name}.spv", group.kernel.name, kernel.module.name).replace(' ', "-");
             let spv: &[u8] = bytemuck::cast_slice(&made.translated.spv);
             fs::write(folder.join(file), spv).expect("a translation");
         }
@@ -115,20 +116,20 @@ fn every_alternative_translates_and_takes_what_it_says() {
 }
 
 #[test]
-fn alternatives_stand_in_for_their_kernels() {
-    for family in ops::families() {
-        let names: HashSet<_> = family.alternatives.iter().map(|form| form.name).collect();
-        assert_eq!(names.len(), family.alternatives.len(), "{}: two forms of one name", family.kernel.name);
+fn variants_stand_in_for_their_kernels() {
+    for group in ops::groups() {
+        let names: HashSet<_> = group.variants.iter().map(|variant| variant.name).collect();
+        assert_eq!(names.len(), group.variants.len(), "{}: two variants of one name", group.kernel.name);
     }
-    for (family, form) in alternatives() {
-        let what = format!("{} as `{}`", family.kernel.name, form.name);
+    for (group, variant) in variants() {
+        let what = format!("{} as `{}`", group.kernel.name, variant.name);
         let bindings = |kernel: &Kernel| -> Vec<_> {
             kernel.bindings.iter().map(|b| (b.index, b.writable, b.reads, b.writes)).collect()
         };
-        assert_eq!(bindings(form.kernel), bindings(family.kernel), "{what}: bindings");
-        assert_eq!(form.kernel.params_size, family.kernel.params_size, "{what}: immediates");
-        assert!(form.workgroup_bytes <= 48 << 10, "{what}: {} bytes of workgroup memory", form.workgroup_bytes);
-        assert!(form.invocations <= 1024, "{what}: {} invocations", form.invocations);
+        assert_eq!(bindings(variant.kernel), bindings(group.kernel), "{what}: bindings");
+        assert_eq!(variant.kernel.params_size, group.kernel.params_size, "{what}: immediates");
+        assert!(variant.workgroup_bytes <= 48 << 10, "{what}: {} bytes of workgroup memory", variant.workgroup_bytes);
+        assert!(variant.invocations <= 1024, "{what}: {} invocations", variant.invocations);
     }
 }
 

@@ -7,12 +7,10 @@ mod common;
 mod adamw;
 #[path = "ops/adamw_widths.rs"]
 mod adamw_widths;
-#[path = "ops/alternatives.rs"]
-mod alternatives;
 #[path = "ops/attention.rs"]
 mod attention;
-#[path = "ops/attention_forms.rs"]
-mod attention_forms;
+#[path = "ops/attention_variants.rs"]
+mod attention_variants;
 #[path = "ops/check.rs"]
 mod check;
 #[path = "ops/embedding.rs"]
@@ -31,6 +29,8 @@ mod lora;
 mod noise;
 #[path = "ops/packed.rs"]
 mod packed;
+#[path = "ops/product_variants.rs"]
+mod product_variants;
 #[path = "ops/rows.rs"]
 mod rows;
 #[path = "ops/tape.rs"]

@@ -5,8 +5,8 @@
 // A step whose norm is not finite changes nothing, nor do those after it, until the host clears the scale: it may learn of
 // the norm only after it has asked for the next step, and the weights stay those of the last good one.
 //
-// Gradients are held times a loss scale (Micikevicius et al. 2018), which moves as torch's GradScaler moves it: while it is
-// above 1, a step whose norm is not finite changes nothing, halves it and stops nobody; after enough good steps it doubles.
+// Gradients carry a loss scale (Micikevicius et al. 2018), which moves as torch's GradScaler moves it: while it is
+// above 1, a step whose norm is not finite changes nothing, halves it and stops no run; after enough good steps it doubles.
 //
 // Four numbers at a time, of as many parameters as lie side by side; zeros between them stay zeros.
 

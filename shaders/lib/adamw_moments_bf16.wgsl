@@ -7,11 +7,11 @@
 @group(0) @binding(6) var<storage, read_write> second_moments: array<vec2<u32>>;
 
 fn moment1(i: u32) -> vec4<f32> {
-    return widened(first_moments[i]);
+    return dequantized_bf16(first_moments[i]);
 }
 
 fn moment2(i: u32) -> vec4<f32> {
-    return widened(second_moments[i]);
+    return dequantized_bf16(second_moments[i]);
 }
 
 fn put_moments(i: u32, first: vec4<f32>, second: vec4<f32>) {

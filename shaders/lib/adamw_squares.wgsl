@@ -21,7 +21,7 @@ fn square_sum(
 ) {
     let block = group_index(group, groups);
     var sum = vec4(0.0);
-    // Several loads under way at a time, and no branch between them.
+    // Several loads in flight at a time, and no branch between them.
     for (var k = 0u; k < BLOCK; k += 4u) {
         let i = (block * BLOCK + k) * LANES + lane;
         let a = four(i);

@@ -1,4 +1,4 @@
-// One step, where every number is held by itself. What imports this says how gradients, weights and moments are read and
+// One step, where every number is stored by itself. What imports this says how gradients, weights and moments are read and
 // put.
 
 #import adamw

@@ -1,4 +1,4 @@
-// One step, where moments are held as codes of 8 bits, four to a word, times the largest of their block (Dettmers et al.
+// One step, where moments are codes of 8 bits, four to a word, times the largest of their block (Dettmers et al.
 // 2022). What imports this says how gradients and weights are read and put.
 //
 // The first moment takes the nearest code. The second, of which a step changes a thousandth, would then stay where it is:

@@ -7,11 +7,11 @@
 @group(0) @binding(4) var<storage, read_write> weights: array<vec2<u32>>;
 
 fn gradient(i: u32) -> vec4<f32> {
-    return widened(grad[i]);
+    return dequantized_bf16(grad[i]);
 }
 
 fn weight(i: u32) -> vec4<f32> {
-    return widened(weights[i]);
+    return dequantized_bf16(weights[i]);
 }
 
 fn put_weight(i: u32, value: vec4<f32>) {

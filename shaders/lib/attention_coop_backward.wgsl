@@ -3,7 +3,7 @@
 // Gradients of a model are far below what f16 holds: those of 64 results at a time are staged times a power of two, their
 // gain, that brings the largest of their numbers to between 8 and 16, and what comes of them is divided by it.
 
-#import attention_coop
+#import attention_squares
 
 var<workgroup> largest: atomic<u32>;
 var<workgroup> largest_bits: u32;

@@ -2,7 +2,7 @@
 //
 // Grid as in attention_tile_forward.wgsl.
 
-#import attention_coop
+#import attention_squares
 
 // Folds a value of each of the 16 invocations of a row; every one of them gets the result for each of its rows. Scores must
 // not be in use.

@@ -1,6 +1,6 @@
 // Four bfloat16, the upper halves of f32, two to a word.
 
-fn widened(two: vec2<u32>) -> vec4<f32> {
+fn dequantized_bf16(two: vec2<u32>) -> vec4<f32> {
     return bitcast<vec4<f32>>(vec4(two.x << 16u, two.x & 0xffff0000u, two.y << 16u, two.y & 0xffff0000u));
 }
 

@@ -1,5 +1,5 @@
 // nt for fewer rows than a tile is worth (decoding): one row of Y per workgroup row, an invocation makes 4 columns, grid =
-// (ceil(n / 128), m, 1). Trips: k / 4. Wants what lib/linear_lanes.wgsl has.
+// (ceil(n / 128), m, 1). Trips: k / 4. Needs what lib/linear_registers.wgsl has.
 
 const ROW_THREADS = 32u;
 

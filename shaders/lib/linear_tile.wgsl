@@ -1,15 +1,14 @@
 // Products through workgroup memory, for GPUs. A file that imports this says
 //
 //   const ROWS, COLS   rows and columns of Y that an invocation makes, multiples of 4
-//   const BLOCKS       blocks of 4 x 4 numbers that an invocation stages at a time, at most
 //   alias Staged       vec4<f32>, or vec4<f16> where factors are rounded
 //   alias Tile         array<array<vec4<f32>, COLS / 4>, ROWS>
 //
-// and imports the numbers that W is held in (numbers_*), and linear_slices or, for one slice alone, linear_whole. Constants choose the rest. A workgroup makes TY * ROWS
-// rows by TX * COLS columns of Y: grid = (ceil(n / columns), ceil(m / rows), 1). For each SLICES * DEPTH terms, the
+// and imports the loader of the numbers of W, and linear_split_k or, for one part alone, linear_whole. Constants choose the rest. A workgroup makes TY * ROWS
+// rows by TX * COLS columns of Y: grid = (ceil(n / columns), ceil(m / rows), 1). For each SPLIT_K * DEPTH terms, the
 // invocations copy a block of X and one of W to workgroup memory, depth first, so that an invocation reads its factors of
 // one term as vec4 that lie beside those of its neighbours. While these are multiplied, the next blocks are on their way to
-// registers. With SLICES > 1 each slice of TX * TY invocations sums its own DEPTH of the terms, and the slices are added in
+// registers. With SPLIT_K > 1 each part of TX * TY invocations sums its own DEPTH of the terms, and the parts are added in
 // order at the end: for results too small to fill a device otherwise.
 //
 // Where an operand's rows run along the depth, four rows of four are turned in registers on their way. The groups of four
@@ -19,9 +18,11 @@
 // WX invocations of 32 lie side by side along the columns, as 32 run in step on most devices: as square as can be, they
 // read the fewest different numbers.
 //
-// Trips of an invocation: ceil(k / (SLICES * DEPTH)) times (1 + DEPTH / 4); other loops are short and unrolled.
+// Trips of an invocation: ceil(k / (SPLIT_K * DEPTH)) times (1 + DEPTH / 4); other loops are short and unrolled.
 
 #import linear_params
+
+const BLOCKS = 2u; // of 4 x 4 numbers that an invocation stages at a time, at most
 
 @group(0) @binding(0) var<storage, read> x4: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y4: array<vec4<f32>>;
@@ -35,8 +36,8 @@ override BUFFERS: u32 = 1u; // 2: one is filled while the other is multiplied, f
 override X_DEEP: bool = true; // rows of X run along the depth: nt and nn
 override W_DEEP: bool = true; // nt
 
-override THREADS: u32 = TX * TY * SLICES;
-override STEP: u32 = SLICES * DEPTH; // terms staged at a time
+override THREADS: u32 = TX * TY * SPLIT_K;
+override STEP: u32 = SPLIT_K * DEPTH; // terms staged at a time
 override X_QUADS: u32 = TY * ROWS / 4u; // groups of four rows of a block
 override W_QUADS: u32 = TX * COLS / 4u;
 override X_BLOCKS: u32 = X_QUADS * STEP / 4u;
@@ -105,7 +106,7 @@ fn load_w(deep: u32, quad: u32) -> array<vec4<f32>, 4> {
     if W_DEEP {
         if deep * 4u < params.k {
             for (var c = 0u; c < 4u; c++) {
-                b[c] = wide(min(quad * 4u + c, params.n - 1u) * ld + deep, groups_at);
+                b[c] = dequantized(min(quad * 4u + c, params.n - 1u) * ld + deep, groups_at);
             }
         }
         return transposed(b);
@@ -113,7 +114,7 @@ fn load_w(deep: u32, quad: u32) -> array<vec4<f32>, 4> {
     let at = min(quad, params.n / 4u - 1u);
     for (var c = 0u; c < 4u; c++) {
         if deep * 4u + c < params.k {
-            b[c] = wide((deep * 4u + c) * ld + at, groups_at);
+            b[c] = dequantized((deep * 4u + c) * ld + at, groups_at);
         }
     }
     return b;
@@ -152,7 +153,7 @@ fn put(thread: u32, buffer: u32, blocks: ptr<function, Blocks>) {
     }
 }
 
-// Adds the products of four terms that are staged. `at`: this invocation's row and column among its slice.
+// Adds the products of four terms that are staged. `at`: this invocation's row and column among its part.
 fn multiply_four(buffer: u32, deep: u32, at: vec2<u32>, acc: ptr<function, Tile>) {
     for (var c = 0u; c < 4u; c++) {
         var a: array<vec4<f32>, ROWS / 4u>;
@@ -176,7 +177,7 @@ fn multiply_four(buffer: u32, deep: u32, at: vec2<u32>, acc: ptr<function, Tile>
     }
 }
 
-// This invocation's place among its slice, and which slice that is.
+// This invocation's place among its part, and which part that is.
 fn place(thread: u32) -> vec3<u32> {
     let inside = thread % (TX * TY);
     let lane = inside % 32u;
@@ -188,7 +189,7 @@ fn place(thread: u32) -> vec3<u32> {
     );
 }
 
-// The sums of this invocation's rows and columns; those of slice 0 are of all slices.
+// The sums of this invocation's rows and columns; those of part 0 are of all parts.
 fn multiply(group: vec3<u32>, thread: u32, acc: ptr<function, Tile>) {
     let at = place(thread);
     let origin = vec2(group.y * X_QUADS, group.x * W_QUADS);
@@ -215,7 +216,7 @@ fn multiply(group: vec3<u32>, thread: u32, acc: ptr<function, Tile>) {
         }
         workgroupBarrier();
     }
-    add_slices(thread, acc);
+    add_parts(thread, acc);
 }
 
 // Row `i` of this invocation, whose place is `at`.
@@ -248,7 +249,7 @@ fn add(group: vec3<u32>, thread: u32, acc: ptr<function, Tile>) {
     }
 }
 
-// Writes slice 0's sums. What lies past the edge is left alone.
+// Writes part 0's sums. What lies past the edge is left alone.
 fn store(group: vec3<u32>, thread: u32, acc: ptr<function, Tile>) {
     let at = place(thread);
     for (var i = 0u; i < ROWS; i++) {

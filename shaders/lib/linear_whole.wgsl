@@ -1,5 +1,5 @@
 // For linear_tile: every invocation sums all terms.
 
-const SLICES = 1u;
+const SPLIT_K = 1u;
 
-fn add_slices(thread: u32, acc: ptr<function, Tile>) {}
+fn add_parts(thread: u32, acc: ptr<function, Tile>) {}

@@ -1,4 +1,4 @@
-// Sums that go to gradients held as bfloat16.
+// Sums that go to gradients in bfloat16.
 //
 // Rounded by chance, or what is added to a large gradient in many small parts would be lost: drawn anew for every number,
 // every sum that is added to it (`salt`) and every pass, however the sum is dispatched.

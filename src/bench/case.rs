@@ -4,7 +4,7 @@ use super::{
     recorder::{Loaded, Recorded, Recorder},
     results::Unit,
 };
-use crate::gpu::{Alternative, Error, Family, Gpu};
+use crate::gpu::{Error, Gpu, KernelGroup, Variant};
 
 /// The ceiling that a rate is a share of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +61,8 @@ pub struct Case {
     /// What it is a share of.
     pub limit: Limit,
     pub(super) tier: Tier,
-    /// In which form, if not in the one that the device takes by itself.
-    pub(super) form: Option<(&'static Family, &'static Alternative)>,
+    /// As which variant, if not as the one that the device takes by itself.
+    pub(super) variant: Option<(&'static KernelGroup, &'static Variant)>,
     pub(super) record: Box<dyn Fn(&mut Recorder)>,
 }
 
@@ -74,7 +74,7 @@ impl Case {
 
     /// Whether the device has what it needs.
     pub fn is_offered(&self, gpu: &Gpu) -> bool {
-        self.form.is_none_or(|(_, form)| gpu.offers(form))
+        self.variant.is_none_or(|(_, variant)| gpu.offers(variant))
     }
 
     /// What it runs, and with what, before it has memory.
@@ -94,8 +94,8 @@ impl Case {
 
     /// The same of what it has recorded.
     pub(super) fn load_recorded(&self, gpu: &Gpu, recorded: Recorded) -> Result<Loaded, Error> {
-        match self.form {
-            Some((family, form)) => recorded.load_as(gpu, family, form),
+        match self.variant {
+            Some((group, variant)) => recorded.load_as(gpu, group, variant),
             None => recorded.load(gpu, false),
         }
     }

@@ -9,14 +9,12 @@ use super::{
     results::{Entry, Unit},
 };
 use crate::{
-    gpu::{
-        Alternative, Family, Gpu,
-        kernels::ceiling::{CHAINS, Copy, MultiplyAdd, Params, ROUNDS, Touch},
-    },
+    gpu::{Gpu, KernelGroup, Variant},
     graph::{
         tape::Grid,
         tensor::{ELEMENT, size},
     },
+    kernels::ceiling::{CHAINS, Copy, MultiplyAdd, Params, ROUNDS, Touch},
 };
 
 /// Invocations and workgroups of the multiply-add kernel: enough to fill the largest GPUs.
@@ -132,18 +130,18 @@ fn fma(gpu: &Gpu) -> Result<(Loaded, f64), Error> {
     Ok((loaded, (INVOCATIONS * FLOPS_PER_TRIP * trips) as f64))
 }
 
-/// Multiply-adds in a form of that kernel, and the trips of its loop: as many as take long enough.
+/// Multiply-adds as a variant of that kernel, and the trips of its loop: as many as take long enough.
 pub(super) fn multiply_adds(
     gpu: &Gpu,
-    form: Option<(&'static Family, &'static Alternative)>,
+    variant: Option<(&'static KernelGroup, &'static Variant)>,
 ) -> Result<(Loaded, usize), Error> {
     let mut trips = 4;
     loop {
         let mut r = Recorder::default();
         let (x4, y4) = (r.random(4, 4), r.empty(INVOCATIONS, 4));
         r.tape.run(MultiplyAdd { y4, x4 }, Params { n: size(trips) }, Grid::items(INVOCATIONS, 64));
-        let loaded = match form {
-            Some((family, form)) => r.finish().load_as(gpu, family, form)?,
+        let loaded = match variant {
+            Some((group, variant)) => r.finish().load_as(gpu, group, variant)?,
             None => r.load(gpu, false)?,
         };
         loaded.time(gpu, 1)?;

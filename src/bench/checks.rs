@@ -17,7 +17,8 @@ use crate::{
             head_loss::{Head, LOSS, STATS, Second, Targets, head_loss},
             matmul::{self, Product},
         },
-        optim::{AdamW, Scalars, Width},
+        optim::{AdamW, Width},
+        scalars::Scalars,
         tensor::Tensor,
     },
 };
@@ -283,11 +284,10 @@ fn loss(mixed: bool) -> Subject {
             let targets = Targets {
                 ids: r.words(1, tokens, wanted.clone()),
                 weights: r.floats(1, tokens, &vec![1.0 / tokens as f32; tokens]),
-                schedule: r.floats(1, row.len(), &row),
+                scalars: r.floats(1, row.len(), &row),
                 offsets: r.empty(1, tokens),
                 watched: r.empty(1, tokens),
                 stats: r.empty(tokens, STATS),
-                alone: true,
             };
             // Hidden states come from an op: the loss writes their gradient.
             let hidden: Vec<Tensor> = x.iter().step_by(2).map(|h| ops::scale(&mut r.tape, *h, 0.5)).collect();

@@ -2,26 +2,24 @@
 //! the ceilings in another form.
 
 use super::{Error, case::Limit, ceilings, measure::Samples, recorder::Loaded, results::Entry, results::Unit};
-use crate::gpu::{
-    Alternative, Cooperative, Family, Gpu, Trial,
-    kernels::{ceiling, ceiling_half, ceiling_units8, ceiling_units8_f32, ceiling_units16},
-};
+use crate::gpu::{Cooperative, Gpu, KernelGroup, Trial, Variant};
+use crate::kernels::{ceiling, ceiling_coop_8_f16, ceiling_coop_8_f32, ceiling_coop_16_f16, ceiling_half};
 
 /// The multiply-add kernel and its forms.
-static ENGINES: Family = Family {
+static ENGINES: KernelGroup = KernelGroup {
     kernel: &ceiling::MULTIPLY_ADD,
     class: |_| String::new(),
-    alternatives: FORMS,
+    variants: FORMS,
     // Never tried: each is measured.
     trial: Trial { work: |_| 0.0, fill: |_, _, _| None, ragged: Vec::new },
 };
 
-/// Workgroups of a form by matrix units, each of one subgroup.
+/// Workgroups of a variant by matrix units, each of one subgroup.
 const GROUPS: u32 = 4096;
 
 macro_rules! units {
     ($name:literal, $module:ident, $size:literal, $half:literal, $subgroup:literal) => {
-        Alternative {
+        Variant {
             name: $name,
             kernel: &$module::MULTIPLY_ADD,
             constants: &[("SUBGROUP", $subgroup as f64)],
@@ -30,13 +28,13 @@ macro_rules! units {
             cooperative: Some(Cooperative { size: $size, half: $half }),
             half: $half,
             software: false,
-            grid: |_| Some([GROUPS, 1, 1]),
+            grid: &|_| Some([GROUPS, 1, 1]),
         }
     };
 }
 
-static FORMS: &[Alternative] = &[
-    Alternative {
+static FORMS: &[Variant] = &[
+    Variant {
         name: "multiply-add f16",
         kernel: &ceiling_half::MULTIPLY_ADD,
         constants: &[],
@@ -45,21 +43,21 @@ static FORMS: &[Alternative] = &[
         cooperative: None,
         half: true,
         software: false,
-        grid: |_| Some([ceilings::GROUPS, 1, 1]),
+        grid: &|_| Some([ceilings::GROUPS, 1, 1]),
     },
-    units!("units of 8, subgroups of 8, f16", ceiling_units8, 8, true, 8),
-    units!("units of 8, subgroups of 32, f16", ceiling_units8, 8, true, 32),
-    units!("units of 8, subgroups of 64, f16", ceiling_units8, 8, true, 64),
-    units!("units of 8, subgroups of 32, f32", ceiling_units8_f32, 8, false, 32),
-    units!("units of 16, subgroups of 32, f16", ceiling_units16, 16, true, 32),
-    units!("units of 16, subgroups of 64, f16", ceiling_units16, 16, true, 64),
+    units!("units of 8, subgroups of 8, f16", ceiling_coop_8_f16, 8, true, 8),
+    units!("units of 8, subgroups of 32, f16", ceiling_coop_8_f16, 8, true, 32),
+    units!("units of 8, subgroups of 64, f16", ceiling_coop_8_f16, 8, true, 64),
+    units!("units of 8, subgroups of 32, f32", ceiling_coop_8_f32, 8, false, 32),
+    units!("units of 16, subgroups of 32, f16", ceiling_coop_16_f16, 16, true, 32),
+    units!("units of 16, subgroups of 64, f16", ceiling_coop_16_f16, 16, true, 64),
 ];
 
 /// Operations of a whole dispatch in one trip of the outer loop.
-fn flops_per_trip(form: &Alternative) -> f64 {
-    let (each, times) = match form.cooperative {
+fn flops_per_trip(variant: &Variant) -> f64 {
+    let (each, times) = match variant.cooperative {
         Some(Cooperative { size, .. }) => {
-            (size.pow(3) as usize * ceiling_units8::CHAINS * ceiling_units8::ROUNDS, GROUPS as usize)
+            (size.pow(3) as usize * ceiling_coop_8_f16::CHAINS * ceiling_coop_8_f16::ROUNDS, GROUPS as usize)
         }
         None => (ceiling_half::CHAINS * ceiling_half::ROUNDS, ceilings::INVOCATIONS),
     };
@@ -79,11 +77,11 @@ pub(super) fn measure(
     mut time: impl FnMut(&Loaded) -> Result<Samples, Error>,
 ) -> Result<(Units, Vec<Entry>), Error> {
     let (mut units, mut entries) = (Units::default(), Vec::new());
-    for form in ENGINES.alternatives.iter().filter(|form| gpu.offers(form)) {
-        let (loaded, trips) = ceilings::multiply_adds(gpu, Some((&ENGINES, form)))?;
-        let (samples, work) = (time(&loaded)?, flops_per_trip(form) * trips as f64);
-        entries.push(Entry::of_rate(form.name, "ceiling", &samples, work, Unit::GigaFlops, None));
-        let best = match limit(form) {
+    for variant in ENGINES.variants.iter().filter(|variant| gpu.offers(variant)) {
+        let (loaded, trips) = ceilings::multiply_adds(gpu, Some((&ENGINES, variant)))?;
+        let (samples, work) = (time(&loaded)?, flops_per_trip(variant) * trips as f64);
+        entries.push(Entry::of_rate(variant.name, "ceiling", &samples, work, Unit::GigaFlops, None));
+        let best = match limit(variant) {
             Some(Limit::UnitsF16) => &mut units.f16,
             Some(_) => &mut units.f32,
             None => continue,
@@ -95,6 +93,6 @@ pub(super) fn measure(
 }
 
 /// The ceiling of what runs on them.
-fn limit(form: &Alternative) -> Option<Limit> {
-    form.cooperative.map(|unit| if unit.half { Limit::UnitsF16 } else { Limit::UnitsF32 })
+fn limit(variant: &Variant) -> Option<Limit> {
+    variant.cooperative.map(|unit| if unit.half { Limit::UnitsF16 } else { Limit::UnitsF32 })
 }

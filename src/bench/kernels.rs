@@ -5,14 +5,15 @@ use super::{
     recorder::Recorder,
 };
 use crate::{
-    gpu::{Alternative, Family},
+    gpu::{KernelGroup, Variant},
     graph::{
         ops::{
             self, Activation, Heads, Norm, Rotary, Scores,
             head_loss::{Head, STATS, Second, Targets, head_loss},
             matmul::{self, Product},
         },
-        optim::{AdamW, Scalars, Width},
+        optim::{AdamW, Width},
+        scalars::Scalars,
         tensor::{ELEMENT, Role, Tensor},
     },
 };
@@ -20,7 +21,7 @@ use crate::{
 /// Every kernel case, in the order of the table.
 pub fn cases() -> Vec<Case> {
     let mut cases = gemms();
-    cases.extend(other_forms());
+    cases.extend(other_variants());
     cases.extend(attentions());
     cases.extend(heads());
     cases.extend(elementwise());
@@ -57,22 +58,22 @@ fn gemms() -> Vec<Case> {
     cases
 }
 
-/// Each other form of a product by itself: what the device could take, at the shapes for which it is meant.
-fn other_forms() -> Vec<Case> {
+/// Each variant of a product by itself: what the device could take, at the shapes for which it is meant.
+fn other_variants() -> Vec<Case> {
     let mut cases = Vec::new();
     let kernels = ["linear.nt", "linear_narrow.nt", "linear.nn", "linear.tn"];
     for (form, kernel) in [Form::Nt, Form::Nt, Form::Nn, Form::Tn].into_iter().zip(kernels) {
-        let families = ops::families().filter(|family| family.kernel.name == kernel);
-        for (family, other) in families.flat_map(|family| family.alternatives.iter().map(move |a| (family, a))) {
+        let groups = ops::groups().filter(|group| group.kernel.name == kernel);
+        for (group, other) in groups.flat_map(|group| group.variants.iter().map(move |a| (group, a))) {
             let mut add = |[m, n, k]: [usize; 3], what: &str, tier| {
                 let case = gemm(form, m, n, k, what, tier);
-                cases.push(as_form(case, family, other));
+                cases.push(as_variant(case, group, other));
             };
             if kernel == "linear_narrow.nt" {
                 add([1024, 16, 1024], " (narrow)", Tier::Gpu);
                 continue;
             }
-            if other.name.starts_with("registers") {
+            if other.name.starts_with("register") {
                 add([512; 3], "", Tier::Always);
                 continue;
             }
@@ -90,16 +91,16 @@ fn other_forms() -> Vec<Case> {
     cases
 }
 
-fn as_form(case: Case, family: &'static Family, form: &'static Alternative) -> Case {
-    let (limit, number) = match form.cooperative {
+fn as_variant(case: Case, group: &'static KernelGroup, variant: &'static Variant) -> Case {
+    let (limit, number) = match variant.cooperative {
         Some(unit) if unit.half => (Limit::UnitsF16, "f16"),
         Some(_) => (Limit::UnitsF32, "f32"),
         // Factors of f16 without matrix units are multiplied in f32.
-        None if form.half => (Limit::FmaF32, "f16"),
+        None if variant.half => (Limit::FmaF32, "f16"),
         None => (Limit::FmaF32, "f32"),
     };
-    let name = format!("{} as {} {number}", case.name.trim_end_matches(" f32"), form.name);
-    Case { name, limit, form: Some((family, form)), ..case }
+    let name = format!("{} as {} {number}", case.name.trim_end_matches(" f32"), variant.name);
+    Case { name, limit, variant: Some((group, variant)), ..case }
 }
 
 fn gemm(form: Form, m: usize, n: usize, k: usize, what: &str, tier: Tier) -> Case {
@@ -114,7 +115,7 @@ fn gemm(form: Form, m: usize, n: usize, k: usize, what: &str, tier: Tier) -> Cas
         work: 2.0 * (m * n * k) as f64,
         limit: Limit::FmaF32,
         tier,
-        form: None,
+        variant: None,
         record: Box::new(move |r| product(r, form, m, n, k)),
     }
 }
@@ -161,7 +162,7 @@ fn attention(tokens: usize, document: usize, heads: Heads, backward: bool, tier:
         work: product * if backward { 7.0 } else { 2.0 },
         limit: Limit::FmaF32,
         tier,
-        form: None,
+        variant: None,
         record: Box::new(move |r| attend(r, tokens, document, heads, backward)),
     }
 }
@@ -213,7 +214,7 @@ fn head(tokens: usize, width: usize, vocab: usize, mixing: Mixing, tier: Tier) -
         work: 6.0 * (tokens * width * vocab) as f64 * models,
         limit: Limit::FmaF32,
         tier,
-        form: None,
+        variant: None,
         record: Box::new(move |r| losses(r, tokens, width, vocab, mixing)),
     }
 }
@@ -231,7 +232,7 @@ fn losses(r: &mut Recorder, tokens: usize, width: usize, vocab: usize, mixing: M
     let weights = r.floats(1, tokens, &vec![1.0 / tokens as f32; tokens]);
     let [offsets, watched] = [0; 2].map(|_| r.empty(1, tokens));
     let stats = r.empty(tokens, STATS);
-    let targets = Targets { ids, weights, schedule, offsets, watched, stats, alone: mixing == Mixing::Full };
+    let targets = Targets { ids, weights, scalars: schedule, offsets, watched, stats };
     let mut side = || -> (Tensor, Vec<Tensor>) {
         let hidden = r.random(tokens, width);
         r.train(hidden);
@@ -266,7 +267,7 @@ fn elementwise() -> Vec<Case> {
             work: tensors * (TOKENS * WIDTH) as f64 * ELEMENT as f64,
             limit: Limit::Copy,
             tier: Tier::Always,
-            form: None,
+            variant: None,
             record: Box::new(record),
         });
     };

@@ -2,7 +2,7 @@
 //! op can be measured whose result nobody reads.
 
 use crate::{
-    gpu::{Alternative, BatchTime, Buffer, Error, Extents, Family, Gpu, Kernel, Program, Slice, Step},
+    gpu::{BatchTime, Buffer, Error, Extents, Gpu, Kernel, KernelGroup, Program, Slice, Step, Variant},
     graph::{
         tape::{Command, Recording, Tape},
         tensor::{ELEMENT, Memory, Place, Role, Store, Tensor, allocation},
@@ -147,16 +147,16 @@ impl Recorded {
         Ok(Loaded { program: Program::new(gpu, steps), place })
     }
 
-    /// As [`Self::load`], the family's dispatches, which must be of one class, in a form that the device may not have chosen.
+    /// As [`Self::load`], the group's dispatches, which must be of one class, as a variant that the device may not have chosen.
     pub(super) fn load_as(
         self,
         gpu: &Gpu,
-        family: &'static Family,
-        form: &'static Alternative,
+        group: &'static KernelGroup,
+        variant: &'static Variant,
     ) -> Result<Loaded, Error> {
-        let class = self.dispatches().find(|(kernel, _)| kernel.name == family.kernel.name);
-        let class = class.map(|(_, extents)| (family.class)(&extents.params)).unwrap_or_default();
-        gpu.with_choice(family, &class, Some(form), || self.load(gpu, false))
+        let class = self.dispatches().find(|(kernel, _)| kernel.name == group.kernel.name);
+        let class = class.map(|(_, extents)| (group.class)(&extents.params)).unwrap_or_default();
+        gpu.with_choice(group, &class, Some(variant), || self.load(gpu, false))
     }
 }
 

@@ -18,11 +18,12 @@ use crate::{
     formats::{AdapterConfig, States, StatesOf, StatesWriter},
     gpu::Gpu,
     graph::{
-        optim::Scalars,
+        scalars::Scalars,
         tensor::{Format, GROUP},
     },
     model::{self, Held, Layout, config::Init},
     objective::{CrossEntropy, Draw, Mix, Objective, TokenStats},
+    platform,
     train::engine::{self, AuxiliaryModel, Engine, EnginePlan, Footprint, HiddenSource, LOGITS, Side, Spec},
 };
 
@@ -170,7 +171,7 @@ impl StepCase {
     /// # Errors
     /// [`engine::Error::Memory`] or [`crate::gpu::Error::OutOfMemory`] where it does not fit.
     pub fn load<'g>(&self, gpu: &'g Gpu, memory: Option<u64>) -> Result<Trainer<'g>, Error> {
-        let most = [memory, gpu.available()].into_iter().flatten().min();
+        let most = [memory, platform::available(gpu)].into_iter().flatten().min();
         let mut least = None;
         let all = self.config.layers.len();
         let choices = if self.recompute { &[all][..] } else { &[0, all] };

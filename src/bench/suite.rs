@@ -14,11 +14,10 @@ use super::{
     steps,
 };
 use crate::{
-    gpu::{
-        self, Extents, Gpu, Kernel,
-        tune::{self, Effort, Told},
-    },
+    gpu::{self, Extents, Gpu, Kernel},
     graph::ops,
+    kernels::tuner::{self, Effort, Message},
+    platform::{self, tuning_cache},
     report::{Event, Report, WarningCode},
     train::engine,
 };
@@ -192,26 +191,26 @@ impl Run<'_> {
         self.results.skipped.push(Skipped { name: name.into(), reason });
     }
 
-    /// Chooses the forms of kernels that are about to be measured.
+    /// Chooses the variants of kernels that are about to be measured.
     fn tune(
         &mut self,
         work: impl IntoIterator<Item = (&'static Kernel, Extents)>,
         planned: u64,
     ) -> Result<(), Error> {
-        let options = self.options.autotune.map(|effort| tune::Options { effort, half: false, planned });
-        let (gpu, folder, stop) = (self.gpu, tune::cache_folder(), self.stop);
+        let options = self.options.autotune.map(|effort| tuner::Options { effort, half: false, planned });
+        let (gpu, folder, stop) = (self.gpu, platform::cache_folder(), self.stop);
         let tell = |what| match what {
             // Every shape would have a line of its own.
-            Told::Note(_) => {}
-            Told::Warning(text) => self.tell(&Event::Warning { code: WarningCode::Device, text: &text }),
+            Message::Note(_) => {}
+            Message::Warning(text) => self.tell(&Event::Warning { code: WarningCode::Device, text: &text }),
         };
         let go_on = || !stop.load(Ordering::Relaxed);
-        Ok(tune::settle(gpu, ops::families(), work, options, folder.as_deref(), go_on, tell)?)
+        Ok(tuning_cache::choose(gpu, ops::groups(), work, options, folder.as_deref(), go_on, tell)?)
     }
 
     fn kernel(&mut self, case: &super::Case, ceilings: &Ceilings) -> Result<(), Error> {
         let recorded = case.recorded();
-        if case.form.is_none() {
+        if case.variant.is_none() {
             self.tune(recorded.dispatches(), u64::MAX)?;
         }
         let loaded = match case.load_recorded(self.gpu, recorded) {

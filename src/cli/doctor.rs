@@ -7,7 +7,7 @@ use super::{
 use crate::{
     bench,
     doctor::{self, Error as Fault},
-    gpu::{self, tune},
+    gpu, platform,
     report::{self, Event, WarningCode},
     session::Error,
     settings::DOCTOR,
@@ -27,10 +27,10 @@ fn run(call: &Call<'_>) -> Result<(), Error> {
     let findings = with_device(call, |context| {
         let Some(adapter) = adapter else { return Err(gpu::Error::NoAdapter.into()) };
         let findings = doctor::examine(context.gpu, adapter, context.report, context.stop).map_err(failure)?;
-        if let Some(folder) = tune::cache_folder()
+        if let Some(folder) = platform::cache_folder()
             && let Err(error) = findings.keep(context.gpu, &folder)
         {
-            let text = format!("what is wrong is not kept for runs to heed: {error}");
+            let text = format!("what is wrong is not kept for later runs: {error}");
             context.report.event(&Event::Warning { code: WarningCode::Device, text: &text })?;
         }
         Ok(findings)

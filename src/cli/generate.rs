@@ -12,9 +12,9 @@ use crate::{
         tokenizer::Tokenizer,
     },
     formats::{Folder, ReadTensors, TensorSource},
-    gpu::Gpu,
     infer::{Next, Request, Sampling, SlotsPlan},
     model::Config,
+    platform,
     report::{self, Console, Report},
     session::{self, Context, Error},
     settings::{self, GENERATE},
@@ -53,7 +53,7 @@ fn run(call: &Call<'_>) -> Result<(), Error> {
     if let Some(id) = prompt.iter().find(|id| **id as usize >= config.vocab) {
         return Err(Error::User(format!("the tokenizer gives token {id}, the model has {} of them", config.vocab)));
     }
-    let gpu = Gpu::open(settings.device.as_deref())?;
+    let gpu = platform::open(settings.device.as_deref())?;
     let most = settings.generate.max_new_tokens as usize;
     let adapter = settings.adapter.as_deref().map(|folder| session::open_adapter(folder, &config)).transpose()?;
     let mark = folder.mark(&config.entries())?;

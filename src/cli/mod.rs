@@ -31,7 +31,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use verb::{Call, Verb};
 
 use crate::{
-    gpu::Gpu,
+    platform,
     report::{self, Console, Report},
     session::{Context, Error},
 };
@@ -144,7 +144,7 @@ fn chosen(matches: &ArgMatches) -> (&'static Verb, &ArgMatches) {
 
 /// Opens the device and does something with it.
 fn with_device<T>(call: &Call<'_>, work: impl FnOnce(&mut Context<'_>) -> Result<T, Error>) -> Result<T, Error> {
-    let gpu = Gpu::open(call.config.device.as_deref())?;
+    let gpu = platform::open(call.config.device.as_deref())?;
     let mut report = Report::new(Console::stderr());
     work(&mut Context { gpu: &gpu, report: &mut report, stop: call.stop, profile: false })
 }

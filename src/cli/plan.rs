@@ -5,8 +5,8 @@ use serde_json::json;
 use super::verb::{Call, Verb};
 use crate::{
     data::{Example, sampler::Epochs, tokenizer::Tokenizer},
-    gpu::Gpu,
     model::{self, config::Parameter},
+    platform,
     report::{self, Console, Report, Table, bytes, count},
     session::{self, Error, Limits},
     settings::{Config, PLAN},
@@ -102,7 +102,7 @@ fn told(Costs { rows, recompute, logits }: Costs) -> String {
 /// Those of the device that a run would take; where memory is given or no device is here, those of common GPUs.
 fn limits(config: &Config) -> Result<Limits, Error> {
     let common = Limits { max_binding: MAX_BINDING, ..Limits::default() };
-    Ok(match (&config.device, Gpu::open(config.device.as_deref())) {
+    Ok(match (&config.device, platform::open(config.device.as_deref())) {
         _ if config.memory.is_some() => common,
         (_, Ok(gpu)) => Limits { max_binding: MAX_BINDING, ..Limits::of(&gpu) },
         (None, Err(_)) => common,

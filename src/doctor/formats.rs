@@ -12,12 +12,13 @@ use crate::{
         random::StepKey,
     },
     formats::AdapterConfig,
-    gpu::{Form, Gpu, tune::Judged},
+    gpu::{Gpu, Variant},
     graph::{
         ops::{self, head_loss::LOSS},
-        optim::{LOSS_SCALING, Scalars},
+        scalars::{LOSS_SCALING, Scalars},
         tensor::Format,
     },
+    kernels::tuner::Validation,
     model::{Config, Held, Layout},
     objective::{CrossEntropy, Draw, Mix},
     train::engine::{self, AuxiliaryModel, Engine, EnginePlan, LOGITS, Side, Spec},
@@ -84,8 +85,8 @@ pub fn name(format: Format) -> &'static str {
     }
 }
 
-/// Checks all of them; of the forms that round to f16, those that were judged right.
-pub(super) fn look(gpu: &Gpu, judged: &[Judged]) -> Result<Vec<Learned>, Error> {
+/// Checks all of them; of the variants that round to f16, those that are right.
+pub(super) fn look(gpu: &Gpu, validated: &[Validation]) -> Result<Vec<Learned>, Error> {
     let config = Config::from_json(SHAPE, Path::new("doctor"))?;
     let mut learned = vec![Learned::new(PLAIN, along(gpu, &config)?, ALLOWED_ALONG)];
     for linear in [Format::Bf16, Format::F16, Format::Q8, Format::Q4, Format::Nf4] {
@@ -93,7 +94,7 @@ pub(super) fn look(gpu: &Gpu, judged: &[Judged]) -> Result<Vec<Learned>, Error> 
         let [got, want] = [held, Held::default()].map(|as_held| on_base(gpu, &config, as_held, held));
         learned.push(Learned::new(name(linear), difference(&got?, &want?), ALLOWED));
     }
-    learned.extend(half(gpu, &config, judged)?);
+    learned.extend(half(gpu, &config, validated)?);
     Ok(learned)
 }
 
@@ -206,28 +207,28 @@ fn along(gpu: &Gpu, config: &Config) -> Result<f64, Error> {
     Ok((difference / length - 1.0).abs())
 }
 
-/// Gradients in the forms that round to f16, if the device offers any that is right.
-fn half(gpu: &Gpu, config: &Config, judged: &[Judged]) -> Result<Option<Learned>, Error> {
-    let right =
-        |family: &str, form: &str| judged.iter().any(|j| j.family == family && j.form == form && j.wrong.is_none());
+/// Gradients in the variants that round to f16, if the device offers any that is right.
+fn half(gpu: &Gpu, config: &Config, validated: &[Validation]) -> Result<Option<Learned>, Error> {
+    let right = |group: &str, name: &str| {
+        validated.iter().any(|v| v.group == group && v.variant == name && v.wrong.is_none())
+    };
     let want = plain(gpu, config)?;
     let mut taken = Vec::new();
     for (kernel, extents) in EnginePlan::new(&spec(gpu, config.clone()))?.work() {
-        let Some(family) = ops::families().find(|family| family.kernel.name == kernel.name) else { continue };
-        let takes = |form: &&crate::gpu::Alternative| form.half && (form.grid)(&extents.params).is_some();
-        let form = family.alternatives.iter().find(|form| takes(form) && right(kernel.name, form.name));
-        if let Some(form) = form {
-            taken.push((family, (family.class)(&extents.params), Form::Some(form)));
+        let Some(group) = ops::groups().find(|group| group.kernel.name == kernel.name) else { continue };
+        let takes = |variant: &&Variant| variant.half && (variant.grid)(&extents.params).is_some();
+        let variant = group.variants.iter().find(|variant| takes(variant) && right(kernel.name, variant.name));
+        if let Some(variant) = variant {
+            taken.push((group, (group.class)(&extents.params), Some(variant)));
         }
     }
     if taken.is_empty() {
         return Ok(None);
     }
-    let before: Vec<_> =
-        taken.iter().map(|(family, class, _)| gpu.chosen(family, class).unwrap_or_default()).collect();
-    taken.iter().for_each(|(family, class, form)| gpu.choose(family, class.clone(), *form));
+    let before: Vec<_> = taken.iter().map(|(group, class, _)| gpu.chosen(group, class).unwrap_or_default()).collect();
+    taken.iter().for_each(|(group, class, form)| gpu.choose(group, class.clone(), *form));
     let got = plain(gpu, config);
-    taken.iter().zip(before).for_each(|((family, class, _), form)| gpu.choose(family, class.clone(), form));
+    taken.iter().zip(before).for_each(|((group, class, _), form)| gpu.choose(group, class.clone(), form));
     Ok(Some(Learned::new(HALF, difference(&got?, &want), ALLOWED_HALF)))
 }
 

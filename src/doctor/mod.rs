@@ -23,12 +23,11 @@ pub use room::Room;
 
 use crate::{
     bench::{self, Check},
-    gpu::{
-        self, AdapterSummary, Gpu,
-        tune::{self, Judged},
-    },
+    gpu::{self, AdapterSummary, Gpu},
     graph::ops,
+    kernels::tuner::{Validation, validate},
     model,
+    platform::tuning_cache,
     report::{Event, Report},
     train::engine,
 };
@@ -62,10 +61,10 @@ pub struct Findings {
     pub system: String,
     /// The adapter, its driver, its limits and features.
     pub adapter: AdapterSummary,
-    /// Ops in their portable forms against the CPU in f64.
+    /// Ops in portable form against the CPU in f64.
     pub checks: Vec<Check>,
     /// The other forms of kernels against the portable ones.
-    pub forms: Vec<Judged>,
+    pub forms: Vec<Validation>,
     /// Gradients of a small model in each number format.
     pub formats: Vec<Learned>,
     /// How long the device is busy at a time.
@@ -94,12 +93,12 @@ pub fn examine(
     };
     tell("memory")?;
     let memory = room::look(gpu)?;
-    tell("kernels in their portable forms, against the CPU")?;
+    tell("kernels in portable form, against the CPU")?;
     let checks = bench::check(gpu)?;
-    tell("other forms of kernels")?;
+    tell("other variants of kernels")?;
     let mut forms = Vec::new();
-    for family in ops::families() {
-        forms.extend(tune::judge(gpu, family)?);
+    for group in ops::groups() {
+        forms.extend(validate(gpu, group)?);
         tell_nothing(stop)?;
     }
     tell("gradients in every number format")?;
@@ -137,13 +136,13 @@ impl Findings {
             || self.forms.iter().any(|form| form.wrong.is_some())
     }
 
-    /// Leaves the formats that failed beside the tuner's choices in `folder`, for runs to heed.
+    /// Leaves the formats that failed beside the tuner's choices in `folder`, which runs then do without.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn keep(&self, gpu: &Gpu, folder: &Path) -> Result<(), tune::BookError> {
+    pub fn keep(&self, gpu: &Gpu, folder: &Path) -> Result<(), tuning_cache::Error> {
         let failed = self.formats.iter().filter(|learned| !learned.passed);
         let wrong = failed.map(|learned| (learned.format.clone(), learned.found()));
-        tune::keep(folder, gpu, ops::families(), wrong.collect())
+        tuning_cache::keep_wrong(folder, gpu, ops::groups(), wrong.collect())
     }
 }

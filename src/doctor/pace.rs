@@ -43,8 +43,8 @@ pub(super) fn look(gpu: &Gpu) -> Result<Pace, Error> {
     let plan = step.map(|step| step.plan(gpu.max_binding(), 0)).transpose()?;
     let dispatches = plan.iter().flat_map(|plan| plan.work());
     let of = |(kernel, extents): (&crate::gpu::Kernel, crate::gpu::Extents)| {
-        let family = ops::families().find(|family| family.kernel.name == kernel.name);
-        family.map_or(0.0, |family| (family.trial.work)(&extents.params))
+        let group = ops::groups().find(|group| group.kernel.name == kernel.name);
+        group.map_or(0.0, |group| (group.trial.work)(&extents.params))
     };
     let longest_ms = dispatches.map(of).fold(0.0, f64::max) * 2.0 / rate * 1e3;
     let drives_display = !gpu.is_cpu();

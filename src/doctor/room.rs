@@ -3,7 +3,10 @@
 use serde::Serialize;
 
 use super::Error;
-use crate::gpu::{self, Gpu};
+use crate::{
+    gpu::{self, Gpu},
+    platform::available,
+};
 
 /// The most that is allocated to see whether it can be: never what could exhaust a device.
 const MOST: u64 = 1 << 30;
@@ -29,7 +32,7 @@ pub struct Room {
 
 /// Allocates a little, writes to it and reads it back.
 pub(super) fn look(gpu: &Gpu) -> Result<Room, Error> {
-    let available = gpu.available();
+    let available = available(gpu);
     let tried = available.map_or(LITTLE, |bytes| (bytes / SHARE).min(MOST)) / PART * PART;
     let mut buffers = Vec::new();
     for number in 0..tried / PART {

@@ -31,7 +31,7 @@ impl Findings {
             ("memory for a run", known),
             ("allocated in trial", format!("{} of {}", bytes(*got), bytes(*tried))),
             ("kernels against the CPU", format!("{} of {} right", checks.len() - failed.len(), checks.len())),
-            ("other forms of kernels", format!("{} of {} right", forms.len() - wrong, forms.len())),
+            ("other variants of kernels", format!("{} of {} right", forms.len() - wrong, forms.len())),
         ] {
             table.row([name.to_owned(), value]);
         }
@@ -65,7 +65,7 @@ impl Findings {
         for form in &self.forms {
             if let Some(why) = &form.wrong {
                 let what = "is not taken on this device; nothing to do, but tell us";
-                advice.push(format!("{} as {}: {why}; it {what}", form.family, form.form));
+                advice.push(format!("{} as {}: {why}; it {what}", form.group, form.variant));
             }
         }
         if self.memory.got < self.memory.tried {

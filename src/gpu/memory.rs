@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    device::{Error, Gpu},
-    meter::Counted,
+    device::Gpu,
+    error::Error,
+    meter::{Counted, MemoryUse},
+    sync::lock,
+    wait::answered,
 };
 
 /// Bytes that [`Gpu::read`] fetches at a time.
@@ -24,17 +27,6 @@ impl Buffer {
     }
 }
 
-/// How much was made on a device since it was opened. The replay of a program makes none of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Made {
-    /// Buffers, and with them the staging memory of each [`Gpu::read`].
-    pub buffers: u64,
-    /// Pipelines.
-    pub pipelines: u64,
-    /// Bind groups.
-    pub bind_groups: u64,
-}
-
 impl Gpu {
     /// Allocates zeroed memory.
     pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer, Error> {
@@ -48,8 +40,8 @@ impl Gpu {
             usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        let failed = pollster::block_on(invalid.pop());
-        match pollster::block_on(scope.pop()).or(failed) {
+        let failed = answered(invalid.pop());
+        match answered(scope.pop()).or(failed) {
             None => Ok(Buffer { raw, _counted: self.meter.count(size) }),
             Some(reason) => Err(Error::OutOfMemory { label: label.into(), bytes: size, reason: reason.to_string() }),
         }
@@ -108,4 +100,27 @@ impl Gpu {
 /// Bytes of a buffer for so many.
 pub(super) fn allocated(bytes: u64) -> u64 {
     bytes.max(4).next_multiple_of(16)
+}
+
+impl Gpu {
+    /// Device memory in use. Looks at wgpu's allocator, which takes a moment.
+    pub fn memory_use(&self) -> MemoryUse {
+        let report = self.device.generate_allocator_report();
+        let mut state = lock(&self.meter.0);
+        // An allocator without blocks is one that this backend does not have.
+        let seen = report.map(|report| report.total_reserved_bytes).filter(|bytes| *bytes > 0);
+        state.used.reserved = state.used.reserved.max(seen);
+        state.used
+    }
+
+    /// The most bytes there were at a time since [`Self::measure_peak`].
+    pub fn peak(&self) -> u64 {
+        lock(&self.meter.0).used.peak
+    }
+
+    /// From now on, peaks are those since now.
+    pub fn measure_peak(&self) {
+        let mut state = lock(&self.meter.0);
+        (state.used.peak, state.used.reserved) = (state.used.live, None);
+    }
 }

@@ -6,28 +6,39 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::device::{Gpu, lock};
+use super::sync::lock;
 
 /// Device memory in use, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUse {
     /// Of everything there is now.
     pub live: u64,
-    /// The most there were at a time since [`Gpu::measure_peak`].
+    /// The most there were at a time since [`super::Gpu::measure_peak`].
     pub peak: u64,
-    /// The most that wgpu's allocator was seen to hold since, whole blocks and all; `None` where it does not tell.
+    /// The most that wgpu's allocator was seen to hold since, whole blocks and all; `None` where it does not say.
     pub reserved: Option<u64>,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Meter(Mutex<State>);
+/// How much was made on a device since it was opened. The replay of a program makes none of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Made {
+    /// Buffers, and with them the staging memory of each [`super::Gpu::read`].
+    pub buffers: u64,
+    /// Pipelines.
+    pub pipelines: u64,
+    /// Bind groups.
+    pub bind_groups: u64,
+}
 
 #[derive(Debug, Default)]
-struct State {
-    used: MemoryUse,
+pub(super) struct Meter(pub(super) Mutex<State>);
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) used: MemoryUse,
     /// Of writes that are not submitted yet.
     written: u64,
-    /// Writes of submissions that may be under way, by number.
+    /// Writes of submissions that may be in flight, by number.
     sent: VecDeque<(u64, u64)>,
     submissions: u64,
 }
@@ -84,28 +95,5 @@ impl Meter {
             state.sent.pop_front();
             state.used.live -= bytes;
         }
-    }
-}
-
-impl Gpu {
-    /// Device memory in use. Looks at wgpu's allocator, which takes a moment.
-    pub fn memory_use(&self) -> MemoryUse {
-        let report = self.device.generate_allocator_report();
-        let mut state = lock(&self.meter.0);
-        // An allocator without blocks is one that this backend does not have.
-        let seen = report.map(|report| report.total_reserved_bytes).filter(|bytes| *bytes > 0);
-        state.used.reserved = state.used.reserved.max(seen);
-        state.used
-    }
-
-    /// The most bytes there were at a time since [`Self::measure_peak`].
-    pub fn peak(&self) -> u64 {
-        lock(&self.meter.0).used.peak
-    }
-
-    /// From now on, peaks are those since now.
-    pub fn measure_peak(&self) {
-        let mut state = lock(&self.meter.0);
-        (state.used.peak, state.used.reserved) = (state.used.live, None);
     }
 }

@@ -4,16 +4,10 @@
 //! the form everywhere. A device without timestamps gets a submission for every step, timed by the host. Either way the
 //! same work is done in the same order, more slowly.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use core::time::Duration;
+use std::collections::BTreeMap;
 
-use super::{
-    device::{Error, Gpu},
-    program::{Prepared, Slice},
-    readback::Readback,
-};
+use super::{device::Gpu, error::Error, readback::Readback, slice::Slice, step::Prepared};
 
 /// Steps between two looks at the timestamps; a query set holds twice as many.
 const STEPS: u32 = 512;
@@ -62,11 +56,11 @@ impl Profile {
     pub(super) fn run(&mut self, gpu: &Gpu, steps: &[&Prepared]) -> Result<(), Error> {
         let Some(timer) = &mut self.timer else {
             return steps.iter().try_for_each(|step| {
-                let start = Instant::now();
+                let start = gpu.clock.now();
                 let mut encoder = gpu.device.create_command_encoder(&Default::default());
                 step.record(&mut encoder, None);
                 gpu.wait(Some(gpu.submit([encoder.finish()])))?;
-                self.spent.entry(step.name()).or_default().add(start.elapsed());
+                self.spent.entry(step.name()).or_default().add(gpu.clock.now() - start);
                 Ok(())
             });
         };

@@ -1,18 +1,16 @@
 //! A recorded list of dispatches, replayed in submissions short enough for watchdogs and displays.
 
-use std::{
-    collections::VecDeque,
-    ops::Range,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use core::time::Duration;
+use std::{collections::VecDeque, ops::Range};
 
 use super::{
-    device::{Error, Gpu, Pipeline, Submission},
-    kernel::Kernel,
-    memory::Buffer,
+    device::Gpu,
+    error::Error,
     profile::Profile,
     readback::{Readback, Ticket},
+    slice::{Slice, Step},
+    step::{Prepared, prepare},
+    wait::Submission,
 };
 
 /// GPU time of one submission that keeps a display alive (Windows resets the device after 2 s).
@@ -21,67 +19,16 @@ const TARGET: Duration = Duration::from_millis(100);
 const FIRST_CHUNK: usize = 8;
 /// The run whose times set the pace; drivers compile shaders during the first.
 const MEASURED_RUN: usize = 2;
-/// Submissions under way at a time: one runs while the next is recorded.
+/// Submissions in flight at a time: one runs while the next is recorded.
 const IN_FLIGHT: usize = 2;
 
-/// A range of a buffer, in bytes.
-#[derive(Clone, Debug)]
-pub struct Slice {
-    /// The memory.
-    pub buffer: Buffer,
-    /// First byte, a multiple of [`super::BINDING_ALIGN`].
-    pub offset: u64,
-    /// Length in bytes.
-    pub size: u64,
-}
-
-/// One thing the device does.
-#[derive(Clone, Debug)]
-pub enum Step {
-    /// Runs a kernel over a grid of workgroups.
-    Dispatch {
-        /// Which.
-        kernel: &'static Kernel,
-        /// One slice per binding, in the kernel's order.
-        bindings: Vec<Slice>,
-        /// Its immediates.
-        params: Vec<u8>,
-        /// Workgroups along x, y, z.
-        grid: [u32; 3],
-        /// Left out of replays with this many rows in use or fewer; 0: never.
-        from: usize,
-    },
-    /// Fills with zeros.
-    Clear(Slice),
-    /// Copies the first slice to the second, in another buffer and of the same length.
-    Copy(Slice, Slice),
-}
-
-/// What [`Program::time_batch`] took on the host's clock.
+/// What [`Program::time_batch`] took on the clock.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchTime {
     /// Recording the commands.
     pub recording: Duration,
     /// That, the submission, and waiting for its end.
     pub total: Duration,
-}
-
-/// A step with everything that its replay needs.
-pub(super) enum Prepared {
-    Dispatch(Dispatch),
-    Clear(Slice),
-    Copy(Slice, Slice),
-}
-
-pub(super) struct Dispatch {
-    name: &'static str,
-    pipeline: Arc<Pipeline>,
-    group: wgpu::BindGroup,
-    params: Vec<u8>,
-    grid: [u32; 3],
-    from: usize,
-    /// What the group binds, which counts as there as long as this is.
-    _memory: Vec<Buffer>,
 }
 
 /// Steps with their pipelines and bind groups, made once and replayed.
@@ -154,12 +101,13 @@ impl Program {
         }
         let mut durations = Vec::new();
         let mut in_flight = VecDeque::with_capacity(IN_FLIGHT);
-        let mut last = Instant::now();
+        let mut last = gpu.clock.now();
         let mut finish = |submission| -> Result<(), Error> {
             gpu.wait(submission)?;
             if measured {
-                durations.push(last.elapsed());
-                last = Instant::now();
+                let now = gpu.clock.now();
+                durations.push(now - last);
+                last = now;
             }
             Ok(())
         };
@@ -188,15 +136,15 @@ impl Program {
     /// # Errors
     /// If the device fails.
     pub fn time_batch(&self, gpu: &Gpu, times: usize) -> Result<BatchTime, Error> {
-        let start = Instant::now();
+        let start = gpu.clock.now();
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         for _ in 0..times {
             self.record(&mut encoder, 0..self.steps.len(), usize::MAX);
         }
         let commands = encoder.finish();
-        let recording = start.elapsed();
+        let recording = gpu.clock.now() - start;
         gpu.wait(Some(gpu.submit([commands])))?;
-        Ok(BatchTime { recording, total: start.elapsed() })
+        Ok(BatchTime { recording, total: gpu.clock.now() - start })
     }
 
     /// The steps of `range` that are needed when `rows` rows are in use.
@@ -220,93 +168,6 @@ impl Program {
             while let Some(Prepared::Dispatch(next)) = steps.next_if(|next| matches!(next, Prepared::Dispatch(_))) {
                 next.record(&mut pass);
             }
-        }
-    }
-}
-
-impl Prepared {
-    /// Its kernel's name, or what else it does.
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            Self::Dispatch(dispatch) => dispatch.name,
-            Self::Clear(_) => "clear",
-            Self::Copy(..) => "copy",
-        }
-    }
-
-    /// Records it alone; timestamps go to the query given and the one after it.
-    pub(super) fn record(&self, encoder: &mut wgpu::CommandEncoder, timestamps: Option<(&wgpu::QuerySet, u32)>) {
-        let writes = |begin: bool, end: bool| {
-            let writes = |(query_set, at): (_, u32)| wgpu::ComputePassTimestampWrites {
-                query_set,
-                beginning_of_pass_write_index: begin.then_some(at),
-                end_of_pass_write_index: end.then_some(at + 1),
-            };
-            wgpu::ComputePassDescriptor { label: None, timestamp_writes: timestamps.map(writes) }
-        };
-        if let Self::Dispatch(dispatch) = self {
-            return dispatch.record(&mut encoder.begin_compute_pass(&writes(true, true)));
-        }
-        // Timestamps belong to passes: empty ones stand before and after.
-        if timestamps.is_some() {
-            encoder.begin_compute_pass(&writes(true, false));
-        }
-        match self {
-            Self::Clear(slice) => encoder.clear_buffer(&slice.buffer.raw, slice.offset, Some(slice.size)),
-            Self::Copy(from, to) => {
-                let (source, target) = (&from.buffer.raw, &to.buffer.raw);
-                encoder.copy_buffer_to_buffer(source, from.offset, target, to.offset, from.size);
-            }
-            Self::Dispatch(_) => {}
-        }
-        if timestamps.is_some() {
-            encoder.begin_compute_pass(&writes(false, true));
-        }
-    }
-}
-
-impl Dispatch {
-    fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
-        pass.set_pipeline(&self.pipeline.raw);
-        pass.set_bind_group(0, &self.group, &[]);
-        if !self.params.is_empty() {
-            pass.set_immediates(0, &self.params);
-        }
-        let [x, y, z] = self.grid;
-        pass.dispatch_workgroups(x, y, z);
-    }
-}
-
-fn prepare(gpu: &Gpu, step: Step) -> Prepared {
-    match step {
-        Step::Clear(slice) => Prepared::Clear(slice),
-        Step::Copy(from, to) => Prepared::Copy(from, to),
-        Step::Dispatch { kernel, bindings, params, grid, from } => {
-            let chosen = gpu.choice(kernel, &params);
-            let (constants, kernel, grid) =
-                chosen.map_or((&[][..], kernel, grid), |(form, grid)| (form.constants, form.kernel, grid));
-            let pipeline = gpu.pipeline(kernel, constants);
-            let entries: Vec<_> = kernel
-                .bindings
-                .iter()
-                .zip(&bindings)
-                .map(|(binding, slice)| wgpu::BindGroupEntry {
-                    binding: binding.index,
-                    resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                        buffer: &slice.buffer.raw,
-                        offset: slice.offset,
-                        size: std::num::NonZeroU64::new(slice.size),
-                    }),
-                })
-                .collect();
-            gpu.count(|made| made.bind_groups += 1);
-            let group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(kernel.name),
-                layout: &pipeline.layout,
-                entries: &entries,
-            });
-            let memory = bindings.into_iter().map(|slice| slice.buffer).collect();
-            Prepared::Dispatch(Dispatch { name: kernel.name, pipeline, group, params, grid, from, _memory: memory })
         }
     }
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{
-    device::{Error, Gpu, Submission},
+    device::Gpu,
+    error::Error,
     memory::{Buffer, allocated},
-    program::Slice,
+    slice::Slice,
+    wait::Submission,
 };
 
 /// Names a result on its way to the host.
@@ -17,7 +19,7 @@ pub struct Readback {
     slots: Vec<Slot>,
     /// Results queued so far.
     count: u64,
-    held: BTreeMap<u64, Vec<u8>>,
+    fetched: BTreeMap<u64, Vec<u8>>,
 }
 
 struct Slot {
@@ -36,7 +38,7 @@ impl Readback {
     pub fn new(gpu: &Gpu, slots: usize, bytes: u64) -> Self {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let slots = (0..slots.max(1)).map(|_| Slot { staging: gpu.staging("readback", bytes, usage), queued: None });
-        Self { slots: slots.collect(), count: 0, held: BTreeMap::new() }
+        Self { slots: slots.collect(), count: 0, fetched: BTreeMap::new() }
     }
 
     /// Bytes of device memory that [`Self::new`] takes.
@@ -55,7 +57,7 @@ impl Readback {
         let at = self.at(self.count);
         if let Some(oldest) = self.slots[at].queued.take() {
             let bytes = self.take(gpu, at, &oldest)?;
-            self.held.insert(oldest.ticket, bytes);
+            self.fetched.insert(oldest.ticket, bytes);
         }
         Ok(())
     }
@@ -86,7 +88,9 @@ impl Readback {
         let at = self.at(ticket.0);
         match self.slots[at].queued.take_if(|queued| queued.ticket == ticket.0) {
             Some(queued) => self.take(gpu, at, &queued),
-            None => self.held.remove(&ticket.0).ok_or_else(|| Error::Device("a result was lost on its way".into())),
+            None => {
+                self.fetched.remove(&ticket.0).ok_or_else(|| Error::Device("a result was lost on its way".into()))
+            }
         }
     }
 

@@ -1,17 +1,14 @@
 //! Writing much to a device: through a few pieces of mapped memory, made once. While the copies of one run, the next is
 //! filled. A write through the queue would take fresh memory every time, whose pages cost more than the copy.
 
-use super::{
-    device::{Error, Gpu, Submission},
-    memory::Buffer,
-};
+use super::{device::Gpu, error::Error, memory::Buffer, wait::Submission};
 
 /// Bytes of a piece.
 const PIECE: u64 = 2 << 20;
 /// Pieces: one is filled while others are copied.
 const PIECES: usize = 4;
 
-/// A large write under way; [`Self::finish`] ends it.
+/// A large write in progress; [`Self::finish`] ends it.
 pub struct Upload<'g> {
     gpu: &'g Gpu,
     /// Made when they are first needed.

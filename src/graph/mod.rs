@@ -4,5 +4,6 @@
 pub mod ops;
 pub mod optim;
 pub mod plan;
+pub mod scalars;
 pub mod tape;
 pub mod tensor;

@@ -1,4 +1,4 @@
-//! From a recording to ordered dispatches with memory: drops what nobody reads, and lets tensors whose lives do not
+//! From a recording to ordered dispatches with memory: drops what is never read, and lets tensors whose lives do not
 //! overlap share a slot. The peak is known before anything is allocated.
 //!
 //! A slot is a buffer of its own, so a tensor that is read and one that is written never meet in one buffer, which WebGPU
@@ -113,7 +113,7 @@ impl Plan {
         self.commands.is_empty()
     }
 
-    /// Its dispatches without their memory, for [`gpu::tune`].
+    /// Its dispatches without their memory, for [`crate::kernels::tuner`].
     pub fn dispatches(&self) -> impl Iterator<Item = (&'static Kernel, Extents)> {
         self.commands.iter().filter_map(Command::dispatch)
     }

@@ -265,7 +265,7 @@ impl Tape {
         value
     }
 
-    /// Where to put a gradient of `x`; `None` if nobody wants it. Loss ops call this to seed the reverse walk.
+    /// Where to put a gradient of `x`; `None` if no gradient flows there. Loss ops call this to seed the reverse walk.
     pub fn gradient(&mut self, x: Tensor) -> Option<Gradient> {
         self.gradient_beside(x, None)
     }
@@ -376,12 +376,12 @@ pub struct Backward<'a> {
 }
 
 impl Backward<'_> {
-    /// Where to put the gradient of input `i`; `None` if nobody wants it.
+    /// Where to put the gradient of input `i`; `None` if no gradient flows there.
     pub fn gradient(&mut self, i: usize) -> Option<Gradient> {
         self.tape.gradient_beside(self.inputs[i], Some(self.dy))
     }
 
-    /// As [`Self::gradient`], for a kernel that writes several at once: scratch memory for what nobody wants.
+    /// As [`Self::gradient`], for a kernel that writes several at once: scratch memory where none flows.
     pub fn gradient_or_scratch(&mut self, i: usize) -> Gradient {
         let x = self.inputs[i];
         let scratch = |tape: &mut Tape| Gradient { tensor: tape.transient(x.rows, x.cols), accumulate: 0 };

@@ -1,7 +1,7 @@
 //! Shapes and storage handles. A [`Tensor`] is a name for memory, not the memory.
 //!
 //! Every tensor is a matrix `[rows, cols]`, row-major and dense. Its elements are four bytes (f32 or u32), but for weights,
-//! their gradients and moments, which may be held packed ([`Format`]). Nothing here needs a GPU except [`Memory`], so a plan can be made for a
+//! their gradients and moments, which may be packed ([`Format`]). Nothing here needs a GPU except [`Memory`], so a plan can be made for a
 //! machine that is not here.
 
 mod format;
@@ -33,7 +33,7 @@ pub struct Tensor {
     pub rows: usize,
     /// Columns.
     pub cols: usize,
-    /// How its elements are held.
+    /// Its storage format.
     pub format: Format,
 }
 
@@ -141,7 +141,7 @@ impl Store {
         self.declare_packed(label, role, rows, cols, Format::F32)
     }
 
-    /// As [`Self::declare`], held in this format.
+    /// As [`Self::declare`], in this storage format.
     pub fn declare_packed(
         &mut self,
         label: impl Into<String>,

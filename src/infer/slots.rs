@@ -222,7 +222,7 @@ impl SlotsPlan {
             + staging.into_iter().max().unwrap_or(0)
     }
 
-    /// The dispatches of a pass of either kind, for [`crate::gpu::tune`].
+    /// The dispatches of a pass of either kind, for [`crate::kernels::tuner`].
     pub fn work(&self) -> impl Iterator<Item = (&'static Kernel, Extents)> {
         self.passes.iter().flat_map(|pass| pass.plan.dispatches())
     }

@@ -6,7 +6,7 @@ use super::{Metric, MicroBatch, Objective, Position, Settings};
 use crate::{
     graph::{
         ops::{self, head_loss::Head},
-        optim::Scalars,
+        scalars::Scalars,
         tape::Tape,
         tensor::Tensor,
     },
@@ -82,7 +82,7 @@ impl<'a> Forward<'a> {
     /// Its final hidden states `[T, C]` of the positions that predict a target, first.
     pub(super) fn hidden(self, tape: &mut Tape, batch: MicroBatch, settings: Settings) -> Tensor {
         let hidden = match self.hidden {
-            Hidden::Cached(words) => return ops::widen(tape, words, self.model.config.hidden),
+            Hidden::Cached(words) => return ops::dequantize(tape, words, self.model.config.hidden),
             Hidden::LastLayer(x) => self.model.last_norm(tape, x),
             Hidden::Computed => self.model.hidden(tape, batch.inputs, None, settings.recompute),
         };

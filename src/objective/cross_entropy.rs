@@ -9,7 +9,7 @@ use crate::{
     data::random::StepKey,
     graph::{
         ops::head_loss::{Second, head_loss},
-        optim::Scalars,
+        scalars::Scalars,
         tape::Tape,
         tensor::Tensor,
     },

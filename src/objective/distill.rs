@@ -12,7 +12,7 @@ use super::{Auxiliary, Forward, Method, Metric, MicroBatch, Models, Objective, O
 use crate::{
     graph::{
         ops::head_loss::{Second, head_loss},
-        optim::Scalars,
+        scalars::Scalars,
         tape::Tape,
         tensor::Tensor,
     },
@@ -96,7 +96,7 @@ impl Objective for Distill {
 
     fn scalars(&self, _: Position, _: Option<f64>, to: &mut Scalars) {
         to.temperature = self.temperature;
-        to.hard = self.ce_weight;
-        to.lowered = self.target_logit_penalty;
+        to.ce_weight = self.ce_weight;
+        to.target_logit_penalty = self.target_logit_penalty;
     }
 }

@@ -2,8 +2,8 @@
 //! each by its weight in the loss, and a metric is a function of these averages.
 
 use crate::graph::ops::head_loss::{
-    ENTROPY, ENTROPY_STRONG, ENTROPY_WEAK, LOSS, MARGIN as MARGIN_OF, MEAN, MEAN_WEAK, PULL, PULL_ALONE, STATS,
-    TARGET, TARGET_WEAK,
+    ENTROPY, ENTROPY_STRONG, ENTROPY_WEAK, GRAD_NON_TARGET, GRAD_NON_TARGET_ALONE, LOSS, MARGIN as MARGIN_OF, MEAN,
+    MEAN_WEAK, STATS, TARGET, TARGET_WEAK,
 };
 
 /// Statistics of one token, as the loss head leaves them.
@@ -44,7 +44,7 @@ pub(super) const MAIN: &[Metric] = &[
     metric("entropy_strong", |a| a.means.0[ENTROPY_STRONG]).brief("H strong", 3),
     metric("target_logit", |a| a.means.0[TARGET]),
     metric("other_logit", |a| a.others(TARGET, MEAN)),
-    metric("grad_non_target_alone", |a| a.means.0[PULL_ALONE]),
+    metric("grad_non_target_alone", |a| a.means.0[GRAD_NON_TARGET_ALONE]),
 ];
 
 /// Share of the trained model in the mixed logits.
@@ -53,7 +53,7 @@ pub(super) const LAMBDA: Metric = metric("lambda", |a| a.lambda).brief("lambda",
 /// Predictive entropy of what the loss is taken of, and the norm of the gradient of the loss on the trained model's logits
 /// other than the target's.
 pub(super) const MIXED: [Metric; 2] =
-    [metric("entropy", |a| a.means.0[ENTROPY]), metric("grad_non_target", |a| a.means.0[PULL])];
+    [metric("entropy", |a| a.means.0[ENTROPY]), metric("grad_non_target", |a| a.means.0[GRAD_NON_TARGET])];
 
 /// The second set of logits: predictive entropy, target logit, mean of the others, and by how much it amplifies the gradient
 /// on the trained model's other logits.
@@ -113,6 +113,6 @@ impl Means {
     /// How much larger the gradient on the non-target logits of the loss is than that of the trained model's own
     /// cross-entropy, given its share of the mixture (1 with a teacher): a ratio of mean norms. 1 where both models agree.
     pub fn amplification(&self, lambda: f64) -> f64 {
-        self.0[PULL] / (lambda * self.0[PULL_ALONE])
+        self.0[GRAD_NON_TARGET] / (lambda * self.0[GRAD_NON_TARGET_ALONE])
     }
 }

@@ -60,8 +60,8 @@ impl Draw {
 }
 
 impl MicroBatch {
-    /// Declares those of `tokens` tokens. `schedule` holds the step's scalars.
-    pub fn declare(store: &mut Store, tokens: usize, schedule: Tensor) -> Self {
+    /// Declares those of `tokens` tokens. `scalars` is the row of step scalars.
+    pub fn declare(store: &mut Store, tokens: usize, scalars: Tensor) -> Self {
         let inputs = Inputs::declare(store, tokens);
         let mut declare = |name, rows, cols| store.declare(name, Role::Inputs, rows, cols);
         let targets = Targets {
@@ -70,8 +70,7 @@ impl MicroBatch {
             offsets: declare("offsets", 1, tokens),
             watched: declare("watched", 1, tokens),
             stats: declare("statistics", tokens, STATS),
-            schedule,
-            alone: true,
+            scalars,
         };
         let noise = Noise { keys: declare("keys", 1, tokens), amplitudes: declare("amplitudes", 1, tokens) };
         let (picked, slots) = (declare("picked", 1, tokens), declare("slots", 1, tokens));
@@ -83,7 +82,7 @@ impl MicroBatch {
         let Self { inputs, noise, picked, slots, targets } = self;
         let row = [inputs.tokens, inputs.order, inputs.positions, inputs.spans, inputs.ends, noise.keys];
         let row = row.into_iter().chain([noise.amplitudes, *picked, *slots, targets.ids, targets.weights]);
-        row.chain([targets.offsets, targets.watched, targets.schedule]).map(|tensor| tensor.bytes()).sum()
+        row.chain([targets.offsets, targets.watched, targets.scalars]).map(|tensor| tensor.bytes()).sum()
     }
 
     /// The final hidden states of the positions that predict a target, first.

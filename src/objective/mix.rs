@@ -18,7 +18,7 @@ use crate::{
             self,
             head_loss::{Head, Second, head_loss, observe},
         },
-        optim::Scalars,
+        scalars::Scalars,
         tape::Tape,
         tensor::Tensor,
     },
@@ -146,7 +146,7 @@ impl Objective for Mix {
         let main = models.main.head(hidden);
         if self.blends(models) {
             let blended = weak.iter().fold(hidden, |hidden, (_, weak, share)| {
-                ops::blend(tape, hidden, *weak, *share, batch.targets.schedule)
+                ops::blend(tape, hidden, *weak, *share, batch.targets.scalars)
             });
             head_loss(tape, models.main.head(blended), &Second::None, batch.targets, settings.chunk);
             if self.observes {

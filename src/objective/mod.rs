@@ -22,7 +22,7 @@ pub use mix::Mix;
 
 use crate::{
     data::random::StepKey,
-    graph::{optim::Scalars, tape::Tape, tensor::Tensor},
+    graph::{scalars::Scalars, tape::Tape, tensor::Tensor},
     settings::{self, Config},
 };
 

@@ -243,7 +243,7 @@ impl Session<'_, '_> {
                 let text = format!("texts may reach {capacity} tokens; the model was made for {made_for}");
                 self.context.report.event(&Event::Warning { code: WarningCode::Task, text: &text })?;
             }
-            let memory = self.config.memory.map(|size| size.0).or(self.context.gpu.available());
+            let memory = self.config.memory.map(|size| size.0).or(crate::platform::available(self.context.gpu));
             let shape = trust::heeding(self.context, self.source.config.clone())?;
             let gpu = self.context.gpu;
             let wanted = SIDE_BY_SIDE.min(open.len() * self.run.samples);

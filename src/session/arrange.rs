@@ -3,8 +3,9 @@
 use super::{Context, Error, advise, outline, trust, tuning};
 use crate::{
     data::Example,
-    gpu::{Gpu, tune::Wrong},
+    gpu::Gpu,
     graph::{optim::Width, tensor::Format},
+    kernels::tuner::Wrong,
     model::{self, Held, Layout},
     settings::{Config, Quantize, Recompute},
     train::{
@@ -43,7 +44,12 @@ pub struct Limits {
 impl Limits {
     /// Those of a device.
     pub fn of(gpu: &Gpu) -> Self {
-        Self { max_binding: gpu.max_binding(), available: gpu.available(), logits: None, wrong: trust::wrong(gpu) }
+        Self {
+            max_binding: gpu.max_binding(),
+            available: crate::platform::available(gpu),
+            logits: None,
+            wrong: trust::wrong(gpu),
+        }
     }
 }
 

@@ -23,7 +23,10 @@ use crate::{
     },
     formats,
     gpu::MemoryUse,
-    graph::optim::{LOSS_SCALING, Scalars, Schedule},
+    graph::{
+        optim::Schedule,
+        scalars::{LOSS_SCALING, Scalars},
+    },
     infer::score::{self, Scored},
     objective::{CrossEntropy, Means, Objective, Position},
     report::{Event, Metrics, ProfileFile, Report, WarningCode, bytes},

@@ -3,19 +3,18 @@
 use super::{Context, Error};
 use crate::{
     doctor,
-    gpu::{
-        Gpu,
-        tune::{self, Wrong},
-    },
+    gpu::Gpu,
     graph::{ops, optim::Width, tensor::Format},
+    kernels::tuner::Wrong,
     model::Config,
+    platform::{self, tuning_cache},
     report::{Event, WarningCode},
     train::engine::Spec,
 };
 
 /// What is wrong on this device.
 pub(crate) fn wrong(gpu: &Gpu) -> Wrong {
-    let wrong = tune::cache_folder().map(|folder| tune::wrong(&folder, gpu, ops::families()));
+    let wrong = platform::cache_folder().map(|folder| tuning_cache::wrong(&folder, gpu, ops::groups()));
     wrong.unwrap_or_default()
 }
 

@@ -1,4 +1,4 @@
-//! The forms of kernels that a run computes with: chosen before its memory is allocated, and written down in its folder, so
+//! The variants of kernels that a run computes with: chosen before its memory is allocated, and written down in its folder, so
 //! that a run that goes on computes with the same and gives the same bits.
 
 use std::{
@@ -9,11 +9,10 @@ use std::{
 use super::{Context, Error, folder, trust};
 use crate::{
     doctor,
-    gpu::{
-        Extents, Gpu, Kernel,
-        tune::{self, Book, Effort, Options, Told},
-    },
+    gpu::{Extents, Gpu, Kernel},
     graph::ops,
+    kernels::tuner::{Cache, Effort, Message, Options},
+    platform::{self, tuning_cache},
     report::{Event, WarningCode},
     settings::{Autotune, Config, Precision},
 };
@@ -21,7 +20,7 @@ use crate::{
 /// The choices of a run.
 const RECORD: &str = "tuning.json";
 
-/// Chooses the forms of a program's kernels. `planned`: device memory of the run, which is not allocated yet.
+/// Chooses the variants of a program's kernels. `planned`: device memory of the run, which is not allocated yet.
 ///
 /// # Errors
 /// If the device is lost on the way.
@@ -35,26 +34,26 @@ pub fn tune(
     let half = context.gpu.allows_half();
     let options = effort(config.autotune, context.gpu).map(|effort| Options { effort, half, planned });
     let Context { gpu, report, stop, .. } = context;
-    let mut told = Ok(());
-    tune::settle(
+    let mut shown = Ok(());
+    tuning_cache::choose(
         gpu,
-        ops::families(),
+        ops::groups(),
         work,
         options,
-        tune::cache_folder().as_deref(),
+        platform::cache_folder().as_deref(),
         || !stop.load(Ordering::Relaxed),
         |what| {
             let event = match &what {
-                Told::Note(text) => Event::Note(text),
-                Told::Warning(text) => Event::Warning { code: WarningCode::Device, text },
+                Message::Note(text) => Event::Note(text),
+                Message::Warning(text) => Event::Warning { code: WarningCode::Device, text },
             };
-            told = std::mem::replace(&mut told, Ok(())).and(report.event(&event));
+            shown = std::mem::replace(&mut shown, Ok(())).and(report.event(&event));
         },
     )?;
-    Ok(told?)
+    Ok(shown?)
 }
 
-/// What a setting comes to on a device: the portable forms are made for software drivers.
+/// What a setting comes to on a device: the portable kernels are made for software drivers.
 pub fn effort(autotune: Autotune, gpu: &Gpu) -> Option<Effort> {
     match autotune {
         Autotune::Off => None,
@@ -63,7 +62,7 @@ pub fn effort(autotune: Autotune, gpu: &Gpu) -> Option<Effort> {
     }
 }
 
-/// Whether forms that round factors to f16 may be taken.
+/// Whether variants that round factors to f16 may be taken.
 ///
 /// # Errors
 /// If they are asked for, and the device has none or `underdog doctor` found them wrong.
@@ -71,10 +70,10 @@ pub(crate) fn half(config: &Config, gpu: &Gpu) -> Result<bool, Error> {
     if config.precision == Precision::F32 {
         return Ok(false);
     }
-    let mut forms = ops::families().flat_map(|family| family.alternatives);
+    let mut variants = ops::groups().flat_map(|group| group.variants);
     let why = match trust::wrong(gpu).remove(doctor::HALF) {
         Some(why) => format!("`underdog doctor` found that {why}"),
-        None if forms.any(|form| form.half && gpu.offers(form)) => return Ok(true),
+        None if variants.any(|variant| variant.half && gpu.offers(variant)) => return Ok(true),
         None => "no f16 arithmetic that underdog can use".into(),
     };
     let adapter = gpu.identity().adapter;
@@ -94,10 +93,10 @@ pub(crate) fn recall(context: &mut Context<'_>, config: &Config) -> Result<(), E
         context.report.event(&Event::Note(text))?;
     }
     let Some(path) = file(config).filter(|path| path.exists()) else { return Ok(()) };
-    let (record, why) = Book::open(&path, context.gpu);
+    let (record, why) = tuning_cache::read(&path, context.gpu);
     let why = match why {
         Some(why) => Some(why.to_string()),
-        None if tune::recall_all(context.gpu, ops::families(), &record) => None,
+        None if record.apply(context.gpu, ops::groups()) => None,
         None => Some(format!("{} names kernels that are not offered here any more", path.display())),
     };
     if let Some(why) = why {
@@ -113,12 +112,11 @@ pub(crate) fn recall(context: &mut Context<'_>, config: &Config) -> Result<(), E
 /// If it cannot be written.
 pub(crate) fn record(context: &Context<'_>, config: &Config) -> Result<(), Error> {
     let Some(path) = file(config) else { return Ok(()) };
-    let (mut record, _) = Book::open(&path, context.gpu);
-    let chosen = tune::chosen(context.gpu);
-    if path.exists() && record.entries() == chosen {
+    let chosen = Cache::chosen(context.gpu);
+    if path.exists() && tuning_cache::read(&path, context.gpu).0 == chosen {
         return Ok(());
     }
-    record.set(chosen).map_err(|e| Error::User(e.to_string()))
+    tuning_cache::write(&path, context.gpu, &chosen).map_err(|e| Error::User(e.to_string()))
 }
 
 /// The record of the run that stands in `config.out`.

@@ -22,7 +22,10 @@ use crate::{
         sampler::Epochs,
     },
     events::{BoxError, Event, Numbers, Observer},
-    graph::optim::{LOSS_SCALING, Scalars, Schedule},
+    graph::{
+        optim::Schedule,
+        scalars::{LOSS_SCALING, Scalars},
+    },
     train::engine::Engine,
 };
 

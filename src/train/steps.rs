@@ -5,7 +5,7 @@ use super::{Error, Phase, State, World, rows};
 use crate::{
     data::{pack::Batch, random::StepKey},
     events::{Event, Looks, Number, Numbers, Profile, Step, WarningCode},
-    graph::optim::Scalars,
+    graph::scalars::Scalars,
     objective::{Averages, Means, Position},
     train::engine::{Engine, Side, StartedPass, StartedUpdate},
 };

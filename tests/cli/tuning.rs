@@ -1,4 +1,4 @@
-//! `--autotune`: the same training in other forms of kernels, and runs that keep theirs.
+//! `--autotune`: the same training with other variants of kernels, and runs that keep theirs.
 
 use serde_json::Value as Json;
 
@@ -15,11 +15,11 @@ fn ok(desk: &Desk, cache: &str, line: &str) -> Told {
     told
 }
 
-/// Without forms to choose from there is nothing to try.
-fn has_forms() -> bool {
-    let has = underdog::graph::ops::families().next().is_some();
+/// Without variants to choose from there is nothing to try.
+fn has_variants() -> bool {
+    let has = underdog::graph::ops::groups().next().is_some();
     if !has {
-        eprintln!("SKIPPED: tuning: wants a kernel with other forms");
+        eprintln!("SKIPPED: tuning: wants a kernel with variants");
     }
     has
 }
@@ -31,18 +31,18 @@ fn record(desk: &Desk, run: &str) -> Vec<Json> {
 
 #[test]
 fn tuned_runs_learn_the_same_and_the_next_one_need_not_tune() {
-    if !has_forms() {
+    if !has_variants() {
         return;
     }
     let desk = Desk::new();
     let told = ok(&desk, "none", &format!("{SFT} --out off --autotune off"));
     assert!(!told.stderr.contains("kernel") && !desk.has("none"), "{}", told.stderr);
     let losses = desk.column("off/metrics.jsonl", "loss");
-    assert!(record(&desk, "off").iter().all(|entry| entry["form"].is_null()));
+    assert!(record(&desk, "off").iter().all(|entry| entry["variant"].is_null()));
 
     let told = ok(&desk, "cache", &format!("{SFT} --out full --autotune full"));
     assert!(told.stderr.contains("kernel shapes (cached for the next time)"), "{}", told.stderr);
-    assert!(told.stderr.contains("take another form than the portable one"), "{}", told.stderr);
+    assert!(told.stderr.contains("take another variant than the portable one"), "{}", told.stderr);
     assert_eq!(desk.list("cache").len(), 1);
     for (want, got) in losses.iter().zip(desk.column("full/metrics.jsonl", "loss")) {
         assert!((want - got).abs() < 1e-4 * want.abs(), "{losses:?}");
@@ -72,14 +72,14 @@ fn a_resumed_run_keeps_its_kernels_whatever_the_flag_and_the_cache_say() {
 
 #[test]
 fn a_record_of_another_device_is_told_and_replaced() {
-    if !has_forms() {
+    if !has_variants() {
         return;
     }
     let desk = Desk::new();
     ok(&desk, "cache", &format!("{SFT} --out run --save-every 5"));
     let kernels = record(&desk, "run");
     let text = desk.read("run/tuning.json");
-    let unknown = text.replacen("\"family\": \"", "\"family\": \"no such ", 1);
+    let unknown = text.replacen("\"group\": \"", "\"group\": \"no such ", 1);
     for (what, text) in [
         ("was made on x", text.replace("\"adapter\": \"", "\"adapter\": \"x")),
         ("is no file of kernel choices", "{".into()),
@@ -97,7 +97,7 @@ fn a_record_of_another_device_is_told_and_replaced() {
 
 #[test]
 fn texts_runs_of_several_phases_and_comparisons_are_tuned() {
-    if !has_forms() {
+    if !has_variants() {
         return;
     }
     let desk = Desk::new();

@@ -18,7 +18,7 @@ use underdog::{
 pub(crate) fn gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
     GPU.get_or_init(|| {
-        let gpu = Gpu::open(None).unwrap_or_else(|error| panic!("{error}"));
+        let gpu = underdog::platform::open(None).unwrap_or_else(|error| panic!("{error}"));
         eprintln!("adapter: {}", gpu.name());
         if let Ok(wanted) = std::env::var("UNDERDOG_EXPECT_ADAPTER") {
             assert!(gpu.name().contains(&wanted), "wanted adapter `{wanted}`, opened `{}`", gpu.name());

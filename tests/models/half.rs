@@ -7,7 +7,7 @@ use underdog::{
     gpu::Gpu,
     graph::{
         ops::{self, head_loss::LOSS},
-        optim::{LOSS_SCALING, Scalars},
+        scalars::{LOSS_SCALING, Scalars},
     },
     model::{Config, Parameter},
     train::engine::{AuxiliaryModel, Engine, EnginePlan, Side, Spec, Updated},
@@ -23,17 +23,18 @@ const SHAPE: &str = r#"{"model_type": "qwen3", "vocab_size": 320, "hidden_size":
 
 const TOKENS: usize = 48;
 
-/// A device of its own on which every dispatch of a spec takes a form that rounds to f16, if it has one; `None` where the
+/// A device of its own on which every dispatch of a spec takes a variant that rounds to f16, if it has one; `None` where the
 /// driver has no f16.
 pub(crate) fn half_gpu(spec: &Spec) -> Option<&'static Gpu> {
-    let gpu: &'static Gpu = Box::leak(Box::new(Gpu::open(None).expect("adapter")));
+    let gpu: &'static Gpu = Box::leak(Box::new(underdog::platform::open(None).expect("adapter")));
     let mut taken = 0;
     for (kernel, extents) in EnginePlan::new(spec).expect("a plan").work() {
-        let Some(family) = ops::families().find(|family| family.kernel.name == kernel.name) else { continue };
-        let mut forms = family.alternatives.iter();
-        let takes = forms.find(|form| form.half && gpu.offers(form) && (form.grid)(&extents.params).is_some());
+        let Some(group) = ops::groups().find(|group| group.kernel.name == kernel.name) else { continue };
+        let mut variants = group.variants.iter();
+        let takes =
+            variants.find(|variant| variant.half && gpu.offers(variant) && (variant.grid)(&extents.params).is_some());
         taken += usize::from(takes.is_some());
-        gpu.choose(family, (family.class)(&extents.params), takes);
+        gpu.choose(group, (group.class)(&extents.params), takes);
     }
     if taken == 0 {
         eprintln!("SKIPPED: models in f16: want a driver with f16");

@@ -5,8 +5,8 @@ use underdog::{
     gpu::Program,
     graph::{
         ops::head_loss::{LOSS, STATS},
-        optim::{Scalars, schedule_tensor},
         plan::Plan,
+        scalars::{self, Scalars},
         tape::Tape,
         tensor::{Memory, Role, Store},
     },
@@ -137,7 +137,7 @@ fn shards(model: &Model) -> usize {
 fn pass_by_hand(arm: &Arm, batch: &Batch, chunk: usize, max_binding: u64) -> Trace {
     let (gpu, tokens) = (gpu(), batch.tokens.len());
     let mut store = Store::default();
-    let schedule = schedule_tensor(&mut store);
+    let schedule = scalars::declare(&mut store);
     let row = MicroBatch::declare(&mut store, tokens, schedule);
     let mut declare = |name: &str, trained| {
         Model::declare(&mut store, config(name), Role::Weights, trained, tokens, max_binding).unwrap()

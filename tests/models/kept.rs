@@ -13,8 +13,8 @@ use underdog::{
             self,
             head_loss::{Head, LOSS, Second, head_loss},
         },
-        optim::schedule_tensor,
         plan::Plan,
+        scalars,
         tape::Tape,
         tensor::{Memory, Role, Store},
     },
@@ -91,7 +91,7 @@ fn kept_engine(arm: &Arm, spec: &Spec, made_from: &[Batch]) -> Engine<'static> {
 fn pass_by_hand(arm: &Arm, batch: &Batch) -> Vec<(String, Vec<f32>)> {
     let (gpu, tokens) = (gpu(), batch.tokens.len());
     let mut store = Store::default();
-    let schedule = schedule_tensor(&mut store);
+    let schedule = scalars::declare(&mut store);
     let row = MicroBatch::declare(&mut store, tokens, schedule);
     let mut declare = |name: &str, trained| {
         Model::declare(&mut store, config(name), Role::Weights, trained, tokens, gpu.max_binding()).unwrap()

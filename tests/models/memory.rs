@@ -98,7 +98,7 @@ fn measured(gpu: &Gpu, spec: &Spec) -> MemoryUse {
 
 #[test]
 fn what_is_planned_is_what_is_taken() {
-    let gpu = Gpu::open(None).unwrap();
+    let gpu = underdog::platform::open(None).unwrap();
     let mut wrong = Vec::new();
     for (size, shape) in [("tiny", TINY), ("middle", MIDDLE)] {
         let wide = Spec { tokens: 4 * shape.1, logits: 4 << 20, ..spec(shape) };
@@ -136,7 +136,7 @@ fn what_is_planned_is_what_is_taken() {
 
 #[test]
 fn generation_takes_what_is_planned_of_weights_as_they_are_held() {
-    let gpu = Gpu::open(None).unwrap();
+    let gpu = underdog::platform::open(None).unwrap();
     let desk = tempfile::tempdir().unwrap();
     let (json, _) = MIDDLE;
     let parameters = config(MIDDLE, Held::default()).parameters();

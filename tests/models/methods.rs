@@ -7,8 +7,8 @@ use serde_json::Value;
 use underdog::{
     data::{pack::Batch, random::StepKey},
     graph::ops::head_loss::{
-        DISTRACTOR, DISTRACTOR_LOGIT, ENTROPY, ENTROPY_STRONG, ENTROPY_WEAK, LOSS, MARGIN, MEAN, MEAN_WEAK, PULL,
-        PULL_ALONE, TARGET, TARGET_WEAK,
+        DISTRACTOR, DISTRACTOR_LOGIT, ENTROPY, ENTROPY_STRONG, ENTROPY_WEAK, GRAD_NON_TARGET, GRAD_NON_TARGET_ALONE,
+        LOSS, MARGIN, MEAN, MEAN_WEAK, TARGET, TARGET_WEAK,
     },
     objective::{Averages, CrossEntropy, Distill, Lambda, Means, Metric, Mix, Noise, Origin, Position, TokenStats},
     settings::{LambdaSchedule, WeakSource},
@@ -231,8 +231,8 @@ fn check_stats(checks: &mut Checks, golden: &Golden, targets: &[TokenStats]) {
         ("mean_logit", MEAN),
         ("target_logit_weak", TARGET_WEAK),
         ("mean_logit_weak", MEAN_WEAK),
-        ("pull", PULL),
-        ("pull_alone", PULL_ALONE),
+        ("pull", GRAD_NON_TARGET),
+        ("pull_alone", GRAD_NON_TARGET_ALONE),
         ("distractor", DISTRACTOR),
         ("distractor_logit", DISTRACTOR_LOGIT),
     ] {

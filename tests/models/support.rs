@@ -17,8 +17,8 @@ use underdog::{
     gpu::Gpu,
     graph::{
         ops::head_loss::{self, LOSS},
-        optim::{Scalars, schedule_tensor},
         plan::Plan,
+        scalars::{self, Scalars},
         tape::Tape,
         tensor::{Memory, Role, Store},
     },
@@ -42,8 +42,8 @@ pub(crate) const SCALARS: Scalars = Scalars {
     clip: 1.0,
     label_smoothing: 0.0,
     temperature: 1.0,
-    hard: 1.0,
-    lowered: 0.0,
+    ce_weight: 1.0,
+    target_logit_penalty: 0.0,
     seed: SEED,
     growth: 0,
 };
@@ -459,7 +459,7 @@ pub(crate) fn forward_with(name: &str, adapted: Option<&str>, batch: &Batch) -> 
 pub(crate) fn forward_held(name: &str, config: Config, adapted: Option<&str>, batch: &Batch) -> Forward {
     let (gpu, tokens) = (gpu(), batch.tokens.len());
     let mut store = Store::default();
-    let schedule = schedule_tensor(&mut store);
+    let schedule = scalars::declare(&mut store);
     let row = MicroBatch::declare(&mut store, tokens, schedule);
     let (width, vocab) = (config.hidden, config.vocab);
     let mut model = Model::declare(&mut store, config, Role::Weights, false, tokens, gpu.max_binding()).unwrap();

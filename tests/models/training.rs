@@ -12,7 +12,8 @@ use underdog::{
     gpu::Gpu,
     graph::{
         ops::head_loss::LOSS,
-        optim::{Decay, Scalars, Schedule},
+        optim::{Decay, Schedule},
+        scalars::Scalars,
     },
     model::Config,
     objective::{Lambda, Mix},
@@ -367,7 +368,7 @@ fn a_run_that_runs_away_keeps_its_last_good_state() {
 fn more_steps_make_nothing_more_on_the_device() {
     let arm = ("qwen3", Some(("mix_same/weak", false))).into();
     let made = [2, STEPS].map(|steps| {
-        let gpu: &'static Gpu = Box::leak(Box::new(Gpu::open(None).unwrap()));
+        let gpu: &'static Gpu = Box::leak(Box::new(underdog::platform::open(None).unwrap()));
         let out = tempfile::tempdir().unwrap();
         Run { steps, diagnostics: 2, gpu, ..Run::of(&arm, out.path()) }.go(false).1.unwrap();
         assert_eq!(metrics(out.path()).len() as u64, steps);

@@ -4,11 +4,7 @@ use std::path::Path;
 
 use underdog::{
     data::{Example, pack::Batch, random::StepKey},
-    graph::{
-        ops::head_loss::LOSS,
-        optim::{Scalars, Width},
-        tensor::Format,
-    },
+    graph::{ops::head_loss::LOSS, optim::Width, scalars::Scalars, tensor::Format},
     model::{Config, Parameter},
     objective::Draw,
     train::engine::{AuxiliaryModel, Engine, EnginePlan, Side, Spec},

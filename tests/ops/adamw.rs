@@ -1,8 +1,9 @@
 //! AdamW against torch's order of operations in f64, over ten steps.
 
 use underdog::graph::{
-    optim::{AdamW, HOST_SCALARS, Scalars, Width, loss_scaling, schedule_tensor},
+    optim::{AdamW, Width},
     plan::Plan,
+    scalars::{self, HOST_SCALARS, Scalars, loss_scaling},
     tape::Tape,
     tensor::{Memory, Role, Store, Tensor},
 };
@@ -61,7 +62,7 @@ impl Device {
     /// Weights and gradients of these roles. Also returns how many commands an update takes.
     fn with(weights: &[Mat], roles: [Role; 2]) -> (Self, usize) {
         let mut store = Store::default();
-        let schedule = schedule_tensor(&mut store);
+        let schedule = scalars::declare(&mut store);
         let pairs: Vec<_> =
             weights.iter().map(|w| roles.map(|role| store.declare("w", role, w.rows, w.cols)).into()).collect();
         let optimizer = AdamW::declare(&mut store, &pairs, schedule, Width::Bits32);

@@ -2,8 +2,9 @@
 //! within what a rounding may change; rounding by chance is right on average, and the same for the same seed.
 
 use underdog::graph::{
-    optim::{AdamW, HOST_SCALARS, Scalars, Width, loss_scaling, schedule_tensor},
+    optim::{AdamW, Width},
     plan::Plan,
+    scalars::{self, HOST_SCALARS, Scalars, loss_scaling},
     tape::Tape,
     tensor::{Format, Memory, Role, Store, Tensor},
 };
@@ -61,7 +62,7 @@ type Shape = (usize, usize, bool);
 impl Device {
     fn new(shapes: &[Shape], width: Width, role: Option<Role>) -> Self {
         let mut store = Store::default();
-        let schedule = schedule_tensor(&mut store);
+        let schedule = scalars::declare(&mut store);
         let mut declare = |role, &(rows, cols, halves): &Shape| {
             store.declare_packed("w", role, rows, cols, if halves { Format::Bf16 } else { Format::F32 })
         };

@@ -201,7 +201,7 @@ fn numbers_kept_as_bf16_are_widened() {
             .collect();
         let width = cols.div_ceil(2);
         words.resize(rows * width, u32::MAX);
-        let outcome = run(&[Input::Index(&words, rows, width)], None, |tape, x| ops::widen(tape, x[0], cols));
+        let outcome = run(&[Input::Index(&words, rows, width)], None, |tape, x| ops::dequantize(tape, x[0], cols));
         let found: Vec<u32> = outcome.value.iter().map(|x| x.to_bits()).collect();
         let want: Vec<u32> = halves.iter().map(|half| u32::from(*half) << 16).collect();
         assert_eq!(found, want, "[{rows}, {cols}]");

@@ -3,10 +3,12 @@
 use underdog::graph::{
     ops::{
         self,
-        head_loss::{self, ENTROPY, Head, LOSS, MARGIN, PULL, PULL_ALONE, STATS, Second, Targets},
+        head_loss::{
+            self, ENTROPY, GRAD_NON_TARGET, GRAD_NON_TARGET_ALONE, Head, LOSS, MARGIN, STATS, Second, Targets,
+        },
         matmul::{self, Product},
     },
-    optim::{HOST_SCALARS, Scalars},
+    scalars::{HOST_SCALARS, Scalars},
     tape::Tape,
     tensor::Tensor,
 };
@@ -69,9 +71,9 @@ impl Shape {
         let weights = (0..self.t).map(weight).collect();
         let [targets, offsets, watched] = [0; 3].map(|_| rng.indices(self.t, vocab));
         let f32s = |x: f64| f64::from(x as f32);
-        let Scalars { lambda, label_smoothing, temperature, hard, lowered, .. } = self.scalars;
+        let Scalars { lambda, label_smoothing, temperature, ce_weight, target_logit_penalty, .. } = self.scalars;
         let [lambda, label_smoothing, temperature] = [lambda, label_smoothing, temperature].map(f32s);
-        let [hard, lowered] = [hard, lowered].map(f32s);
+        let [ce_weight, target_logit_penalty] = [ce_weight, target_logit_penalty].map(f32s);
         let mut oracle = HeadLoss {
             kind: self.kind,
             shards: self.shards.len(),
@@ -81,7 +83,14 @@ impl Shape {
             watched,
             shares: self.shares.iter().map(|share| f32s(*share)).collect(),
             caps: self.caps,
-            scalars: Scalars { lambda, label_smoothing, temperature, hard, lowered, ..Scalars::default() },
+            scalars: Scalars {
+                lambda,
+                label_smoothing,
+                temperature,
+                ce_weight,
+                target_logit_penalty,
+                ..Scalars::default()
+            },
             stand_in: None,
         };
         match self.kind {
@@ -139,7 +148,7 @@ impl Shape {
     ) -> Tensor {
         let stats = tape.transient(x[0].rows, STATS);
         let &[ids, weights, schedule, offsets, watched] = at else { panic!("{} inputs", at.len()) };
-        let targets = Targets { ids, weights, schedule, offsets, watched, stats, alone: true };
+        let targets = Targets { ids, weights, scalars: schedule, offsets, watched, stats };
         let models: Vec<(Tensor, &[Tensor])> =
             x.chunks(1 + self.shards.len()).map(|model| (model[0], &model[1..])).collect();
         let softcap = self.caps.map(|cap| cap.map(|cap| cap as f32));
@@ -276,13 +285,13 @@ fn synthetic() {
 
 #[test]
 fn distilled() {
-    for (temperature, hard, lowered, caps) in [
+    for (temperature, ce_weight, target_logit_penalty, caps) in [
         (1.0, 0.0, 0.0, [None, None]),
         (2.0, 0.3, 0.0, [None, None]),
         (0.7, 0.5, 3.0, [Some(5.0), Some(4.0)]),
         (1.0, 0.0, 10.0, [None, None]),
     ] {
-        let scalars = Scalars { temperature, hard, lowered, ..Scalars::default() };
+        let scalars = Scalars { temperature, ce_weight, target_logit_penalty, ..Scalars::default() };
         let shapes = sizes(|t, shards, c, chunk, sharpness| Shape {
             kind: Kind::Teacher,
             caps,
@@ -308,7 +317,7 @@ fn the_pull_on_a_sure_model_keeps_its_digits() {
             let mut oracle = shape.oracle(&mut rng, &x);
             oracle.targets.fill(77);
             let (got, want) = (run_with(&shape, &oracle, &x).value, oracle.forward(&x));
-            for column in [PULL, PULL_ALONE] {
+            for column in [GRAD_NON_TARGET, GRAD_NON_TARGET_ALONE] {
                 let (got, want) = (f64::from(got[column]), want.row(0)[column]);
                 assert!((got / want - 1.0).abs() < 1e-4, "{shape:?}, {above} above: {got}, not {want}");
             }
@@ -500,7 +509,7 @@ fn observing_changes_no_gradient_and_no_loss() {
         })
     });
     assert_eq!(plain.gradients, observed.gradients);
-    let own = [LOSS, MARGIN, ENTROPY, PULL];
+    let own = [LOSS, MARGIN, ENTROPY, GRAD_NON_TARGET];
     let mut want = oracle.forward(&x);
     for (t, plain) in plain.value.chunks(STATS).enumerate() {
         own.iter().for_each(|&column| want.row_mut(t)[column] = f64::from(plain[column]));

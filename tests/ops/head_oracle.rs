@@ -2,10 +2,10 @@
 
 use underdog::graph::{
     ops::head_loss::{
-        DISTRACTOR, DISTRACTOR_LOGIT, ENTROPY, ENTROPY_STRONG, ENTROPY_WEAK, LOSS, MARGIN, MEAN, MEAN_WEAK, PULL,
-        PULL_ALONE, STATS, TARGET, TARGET_WEAK, WATCHED,
+        DISTRACTOR, DISTRACTOR_LOGIT, ENTROPY, ENTROPY_STRONG, ENTROPY_WEAK, GRAD_NON_TARGET, GRAD_NON_TARGET_ALONE,
+        LOSS, MARGIN, MEAN, MEAN_WEAK, STATS, TARGET, TARGET_WEAK, WATCHED,
     },
-    optim::Scalars,
+    scalars::Scalars,
 };
 
 use crate::{
@@ -178,18 +178,19 @@ impl HeadLoss {
     }
 
     fn distilled<'a>(&self, y: usize, strong: &'a [f64], weak: &'a [f64]) -> Token<'a> {
-        let Scalars { temperature, hard, lowered, .. } = self.scalars;
+        let Scalars { temperature, ce_weight, target_logit_penalty, .. } = self.scalars;
         let mut taught = weak.to_vec();
-        taught[y] -= lowered;
+        taught[y] -= target_logit_penalty;
         let [student, taught] = [strong, &taught].map(|z| scaled(z, 1.0 / temperature));
         let [p, q] = [&student, &taught].map(|z| softmax(z));
         let [log_p, log_q] = [&student, &taught].map(|z| logsumexp(z));
         let divergence = |v: usize| q[v] * ((taught[v] - log_q) - (student[v] - log_p));
         let soft = temperature * temperature * (0..q.len()).map(divergence).sum::<f64>();
-        let loss = hard * (logsumexp(strong) - strong[y]) + (1.0 - hard) * soft;
+        let loss = ce_weight * (logsumexp(strong) - strong[y]) + (1.0 - ce_weight) * soft;
         let own = residual(strong, y).into_iter();
         let pairs = own.zip(p.iter().zip(&q));
-        let dstrong = pairs.map(|(own, (p, q))| hard * own + (1.0 - hard) * temperature * (p - q)).collect();
+        let dstrong =
+            pairs.map(|(own, (p, q))| ce_weight * own + (1.0 - ce_weight) * temperature * (p - q)).collect();
         Token { strong, weak, mixed: strong.to_vec(), loss, dstrong, dweak: vec![0.0; weak.len()] }
     }
 
@@ -204,11 +205,11 @@ impl HeadLoss {
         row[MEAN] = mean(strong);
         row[TARGET_WEAK] = if second { weak[y] } else { 0.0 };
         row[MEAN_WEAK] = if second { mean(weak) } else { 0.0 };
-        row[PULL] = match self.kind {
+        row[GRAD_NON_TARGET] = match self.kind {
             Kind::Teacher => norm_of_others(dstrong, y),
             _ => self.scalars.lambda * norm_of_others(&softmax(mixed), y),
         };
-        row[PULL_ALONE] = norm_of_others(&softmax(strong), y);
+        row[GRAD_NON_TARGET_ALONE] = norm_of_others(&softmax(strong), y);
         row[WATCHED] = strong[self.watched[t] as usize];
         // With a vocabulary of one there is no other, and no margin to speak of.
         if let Some((place, logit)) = largest_other(strong, y) {

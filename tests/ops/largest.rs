@@ -1,16 +1,17 @@
 //! Every op at the largest shapes that models may have, recorded on no device: what `trips` holds against its bounds.
 
 use underdog::{
-    gpu::kernels,
     graph::{
         ops::{
             self, Activation, Decomposed, Dropout, Heads, Norm, Scores,
             head_loss::{self, Head, STATS, Second, Targets, head_loss},
         },
-        optim::{AdamW, Width, schedule_tensor},
+        optim::{AdamW, Width},
+        scalars,
         tape::{Grid, Tape},
         tensor::{Format, Role, Store, Tensor},
     },
+    kernels,
 };
 
 /// Tokens of a row, terms of a product.
@@ -123,7 +124,7 @@ pub(crate) fn largest(store: &mut Store, tape: &mut Tape) {
     let hidden = ops::linear(tape, attended, back, None);
     let hidden = ops::pick(tape, hidden, row, row);
     let stats = trained(tape, LONGEST, STATS);
-    let targets = Targets { ids: row, weights: row, schedule, offsets: row, watched: row, stats, alone: true };
+    let targets = Targets { ids: row, weights: row, scalars: schedule, offsets: row, watched: row, stats };
     let table = shards(tape, &mut trained, 64);
     let head = |hidden| Head { hidden, weight: &table, softcap: Some(30.0) };
     let again = |tape: &mut Tape| head(ops::linear(tape, attended, back, None));
@@ -143,7 +144,7 @@ pub(crate) fn largest(store: &mut Store, tape: &mut Tape) {
     let odd_back = trained(tape, 63, 64 * 128);
     let odd_hidden = ops::linear(tape, attended, odd_back, None);
     let other_hidden = ops::linear(tape, attended, odd_back, None);
-    let odd_hidden = ops::blend(tape, odd_hidden, other_hidden, 1.0, targets.schedule);
+    let odd_hidden = ops::blend(tape, odd_hidden, other_hidden, 1.0, targets.scalars);
     let odd_table = shards(tape, &mut trained, 63);
     let odd_head = Head { hidden: odd_hidden, weight: &odd_table, softcap: None };
     head_loss(tape, odd_head, &Second::None, targets, LONGEST);
@@ -152,22 +153,22 @@ pub(crate) fn largest(store: &mut Store, tape: &mut Tape) {
     let (few, many) = (trained(tape, 1, LONGEST), trained(tape, 40, LONGEST));
     let narrow = trained(tape, 40, 64);
     let (x4, y4) = (trained(tape, 4, 4), trained(tape, 64, 4));
-    ops::widen(tape, x4, 4);
+    ops::dequantize(tape, x4, 4);
     let params = kernels::ceiling::Params { n: underdog::bench::MOST_TRIPS as u32 };
     tape.run(kernels::ceiling::MultiplyAdd { y4, x4 }, params, Grid::linear(1));
     let half = kernels::ceiling_half::Params { n: params.n };
     tape.run(kernels::ceiling_half::MultiplyAdd { y4, x4 }, half, Grid::linear(1));
-    let units = kernels::ceiling_units8::Params { n: params.n };
-    tape.run(kernels::ceiling_units8::MultiplyAdd { y: y4, x4 }, units, Grid::linear(1));
-    let units = kernels::ceiling_units8_f32::Params { n: params.n };
-    tape.run(kernels::ceiling_units8_f32::MultiplyAdd { y: y4, x4 }, units, Grid::linear(1));
-    let units = kernels::ceiling_units16::Params { n: params.n };
-    tape.run(kernels::ceiling_units16::MultiplyAdd { y: y4, x4 }, units, Grid::linear(1));
+    let units = kernels::ceiling_coop_8_f16::Params { n: params.n };
+    tape.run(kernels::ceiling_coop_8_f16::MultiplyAdd { y: y4, x4 }, units, Grid::linear(1));
+    let units = kernels::ceiling_coop_8_f32::Params { n: params.n };
+    tape.run(kernels::ceiling_coop_8_f32::MultiplyAdd { y: y4, x4 }, units, Grid::linear(1));
+    let units = kernels::ceiling_coop_16_f16::Params { n: params.n };
+    tape.run(kernels::ceiling_coop_16_f16::MultiplyAdd { y: y4, x4 }, units, Grid::linear(1));
     tape.run(kernels::ceiling::Copy { y4, x4 }, params, Grid::linear(1));
     tape.run(kernels::ceiling::Touch { y4 }, params, Grid::linear(1));
 
     let pairs: Vec<_> = (0..2).map(|_| (trained(tape, 4000, 1_000_000), trained(tape, 4000, 1_000_000))).collect();
-    let schedule = schedule_tensor(store);
+    let schedule = scalars::declare(store);
     for width in [Width::Bits32, Width::Bits16, Width::Bits8] {
         AdamW::declare(store, &pairs, schedule, width).record(tape);
     }

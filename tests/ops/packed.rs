@@ -1,11 +1,11 @@
 //! Products with packed, frozen matrices and rows of packed tables, against the numbers that the format holds.
 
 use underdog::{
-    gpu::{Gpu, kernels::linear::Params},
     graph::{
         ops,
         tensor::{Format, Packed},
     },
+    kernels::linear::Params,
 };
 
 use crate::{
@@ -68,14 +68,14 @@ fn packed_linear() {
 
 /// The tiles that a device may take for these products.
 #[test]
-fn every_form_of_packed_products() {
-    let gpu = Gpu::open(None).unwrap_or_else(|error| panic!("{error}"));
-    let names = FORMATS.map(|format| format!("linear_{}", format!("{format:?}").to_lowercase()));
-    let families = || ops::families().filter(|family| names.iter().any(|name| name == family.kernel.module.name));
-    assert_eq!(families().count(), 2 * FORMATS.len());
-    for form in families().next().map_or(&[][..], |family| family.alternatives) {
-        if !gpu.offers(form) {
-            eprintln!("SKIPPED: every_form_of_packed_products: the device does not offer {}", form.name);
+fn every_variant_of_packed_products() {
+    let gpu = underdog::platform::open(None).unwrap_or_else(|error| panic!("{error}"));
+    let names = FORMATS.map(|format| format!("linear_packed_{}", format!("{format:?}").to_lowercase()));
+    let groups = || ops::groups().filter(|group| names.iter().any(|name| name == group.kernel.module.name));
+    assert_eq!(groups().count(), 2 * FORMATS.len());
+    for variant in groups().next().map_or(&[][..], |group| group.variants) {
+        if !gpu.offers(variant) {
+            eprintln!("SKIPPED: every_variant_of_packed_products: the device does not offer {}", variant.name);
             continue;
         }
         for format in FORMATS {
@@ -84,18 +84,18 @@ fn every_form_of_packed_products() {
                 let (x, w) = (rng.mat(t, k, 0.2, 1.0), rng.mat(n, k, 0.1, 0.5));
                 let (b, dy) = (rng.mat(added, n, -0.3, 1.0), rng.mat(t, n, 0.1, 1.0));
                 let seen = held(&w, format);
-                for family in families() {
-                    let same = family.alternatives.iter().find(|other| other.name == form.name);
+                for group in groups() {
+                    let same = group.variants.iter().find(|other| other.name == variant.name);
                     let params = |m, n, k| Params { m, n, k, ldx: 0, ldw: 0, ldy: 0, accumulate: 0, addend: 0 };
                     for [m, n, k] in [[t, n, k], [t, k, n]] {
-                        let class = (family.class)(bytemuck::bytes_of(&params(m as u32, n as u32, k as u32)));
-                        gpu.choose(family, class, same);
+                        let class = (group.class)(bytemuck::bytes_of(&params(m as u32, n as u32, k as u32)));
+                        gpu.choose(group, class, same);
                     }
                 }
                 let inputs = [Input::Activation(&x), Input::Packed(&w, format), Input::Frozen(&b)];
                 let record = |tape: &mut _, x: &[_]| ops::linear(tape, x[0], x[1], Some(x[2]));
                 let outcome = run_on(&gpu, &inputs, Some(&dy), usize::MAX, record);
-                let what = |part: &str| format!("{}, {format:?} [{t}, {k}] x [{n}, {k}], {part}", form.name);
+                let what = |part: &str| format!("{}, {format:?} [{t}, {k}] x [{n}, {k}], {part}", variant.name);
                 let y = Linear.forward(&[x.clone(), seen.clone(), b]);
                 let dx = outcome.gradients[0].clone().unwrap_or_default();
                 compare(&what("y"), &outcome.value, &y, 4e-6).unwrap_or_else(|failure| panic!("{failure}"));

@@ -2,7 +2,7 @@
 
 use underdog::graph::{
     ops::{self, Activation, Norm},
-    optim::Scalars,
+    scalars::Scalars,
 };
 
 use crate::{

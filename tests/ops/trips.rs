@@ -5,21 +5,22 @@
 use std::collections::HashSet;
 
 use underdog::{
-    gpu::{Alternative, Kernel, kernels},
+    gpu::{Kernel, Variant},
     graph::{
         ops::{
             self, Heads, Norm, Scores,
             head_loss::{Head, STATS, Second, Targets, head_loss},
         },
-        optim::Scalars,
         plan::Plan,
+        scalars::Scalars,
         tape::{Command, Grid, Tape},
         tensor::{Memory, Role, Store},
     },
+    kernels,
 };
 
 use crate::{
-    attention_forms,
+    attention_variants,
     common::{Input, Mat, Rng, gpu, run},
     largest::{LONGEST, NORM, SHARD, largest, rows},
 };
@@ -29,17 +30,23 @@ const MOST: usize = 1 << 15;
 /// An upper bound of the trips of one invocation, as the kernel's comment states it.
 fn trips(kernel: &Kernel, params: &[u8]) -> usize {
     use kernels::{
-        adamw, attention, ceiling, column_sum, dora, embedding, head_single, linear, linear_any, linear_bf16,
-        linear_narrow, linear_shallow, norm_rope, rms_norm,
+        adamw, attention, ceiling, column_sum_vec4 as column_sum, dora, embedding_vec4 as embedding, head_single,
+        linear, linear_narrow, linear_packed_bf16, linear_small_k, norm_rope_vec4 as norm_rope,
+        rms_norm_vec4 as rms_norm,
     };
     const REDUCE: usize = 32; // the end of a workgroup's sum
     fn of<P: bytemuck::AnyBitPattern>(params: &[u8]) -> P {
         bytemuck::pod_read_unaligned(params)
     }
     // Kernels for any sizes take numbers one by one.
-    let width = if kernel.module.name.ends_with("_any") { 1 } else { 4 };
-    match kernel.name.replace("_any.", ".").as_str() {
-        _ if kernel.module.name == "linear_any" => of::<linear_any::Params>(params).k as usize,
+    let width = if kernel.module.name.ends_with("_scalar") { 1 } else { 4 };
+    match kernel.name.replace("_scalar.", ".").replace("_vec4.", ".").as_str() {
+        _ if kernel.module.name == "linear_scalar" => of::<linear::Params>(params).k as usize,
+        name if name.starts_with("embedding_packed_") => 0,
+        name if name.starts_with("linear_packed_") && name.ends_with(".nt_row") => {
+            of::<linear::Params>(params).k as usize / 4
+        }
+        name if name.starts_with("linear_packed_") => register_trips(params, linear_packed_bf16::BLOCKS, 4),
         "add.forward"
         | "add.accumulate"
         | "blend.forward"
@@ -50,11 +57,6 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         | "dora.forward"
         | "dora.backward"
         | "dropout.forward"
-        | "embedding_bf16.forward"
-        | "embedding_f16.forward"
-        | "embedding_q8.forward"
-        | "embedding_q4.forward"
-        | "embedding_nf4.forward"
         | "gated_mlp.forward"
         | "gated_mlp.backward"
         | "head_single.gradients"
@@ -66,7 +68,7 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         | "pick.forward"
         | "text_positions.forward"
         | "scale.forward"
-        | "widen.forward"
+        | "dequantize_bf16.forward"
         | "gradient_bf16.add"
         | "adamw_bf16.step"
         | "adamw_moments_bf16.step"
@@ -87,8 +89,10 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         }
         "ceiling.multiply_add" => of::<ceiling::Params>(params).n as usize * (1 + ceiling::ROUNDS),
         "ceiling_half.multiply_add" => of::<ceiling::Params>(params).n as usize * (1 + kernels::ceiling_half::ROUNDS),
-        "ceiling_units8.multiply_add" | "ceiling_units8_f32.multiply_add" | "ceiling_units16.multiply_add" => {
-            of::<ceiling::Params>(params).n as usize * (1 + kernels::ceiling_units8::ROUNDS) + 256 / 8
+        "ceiling_coop_8_f16.multiply_add"
+        | "ceiling_coop_8_f32.multiply_add"
+        | "ceiling_coop_16_f16.multiply_add" => {
+            of::<ceiling::Params>(params).n as usize * (1 + kernels::ceiling_coop_8_f16::ROUNDS) + 256 / 8
         }
         "column_sum.forward" => of::<column_sum::Params>(params).block as usize,
         "dora.lengths" => {
@@ -107,19 +111,14 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         "likeliest.forward" => {
             (of::<kernels::likeliest::Params>(params).cols as usize).div_ceil(kernels::likeliest::WIDTH) + REDUCE
         }
-        "linear.nt_row" | "linear_bf16.nt_row" | "linear_f16.nt_row" | "linear_q8.nt_row" | "linear_q4.nt_row"
-        | "linear_nf4.nt_row" => of::<linear::Params>(params).k as usize / 4,
-        "linear_shallow.nn" => {
-            let groups = 4 * linear_shallow::DEEP;
-            (of::<linear_shallow::Params>(params).k as usize).div_ceil(groups) * (1 + linear_shallow::ROWS)
+        "linear.nt_row" => of::<linear::Params>(params).k as usize / 4,
+        "linear_small_k.nn" => {
+            let groups = 4 * linear_small_k::DEEP;
+            (of::<linear_small_k::Params>(params).k as usize).div_ceil(groups) * (1 + linear_small_k::ROWS)
         }
         "linear_narrow.nt" => of::<linear_narrow::Params>(params).k as usize / 4,
-        "linear_bf16.nt" | "linear_bf16.nn" | "linear_f16.nt" | "linear_f16.nn" | "linear_q8.nt" | "linear_q8.nn"
-        | "linear_q4.nt" | "linear_q4.nn" | "linear_nf4.nt" | "linear_nf4.nn" => {
-            lanes_trips(params, linear_bf16::BLOCKS, 4)
-        }
         "linear.nt" | "linear.nn" | "linear.tn" => {
-            lanes_trips(params, linear::BLOCKS, if kernel.entry == "tn" { 2 } else { 4 })
+            register_trips(params, linear::BLOCKS, if kernel.entry == "tn" { 2 } else { 4 })
         }
         "rms_norm.forward" | "rms_norm.forward_sum" | "rms_norm.backward" | "rms_norm.backward_both" => {
             let cols = of::<rms_norm::Params>(params).cols as usize;
@@ -130,34 +129,34 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
             5 * head_dim.div_ceil(8 * width) * (1 + norm_rope::HEADS) + REDUCE
         }
         "rope.rotate" => {
-            let head_dim = of::<kernels::rope::Params>(params).head_dim as usize;
-            2 * head_dim.div_ceil(8 * width) * (1 + kernels::rope::HEADS)
+            let head_dim = of::<kernels::rope_vec4::Params>(params).head_dim as usize;
+            2 * head_dim.div_ceil(8 * width) * (1 + kernels::rope_vec4::HEADS)
         }
         other => panic!("{other}: state its bound here"),
     }
 }
 
-/// Of `lib/linear_lanes.wgsl`, with so many terms a trip.
-fn lanes_trips(params: &[u8], blocks: usize, terms: usize) -> usize {
+/// Of `lib/linear_registers.wgsl`, with so many terms a trip.
+fn register_trips(params: &[u8], blocks: usize, terms: usize) -> usize {
     let k = bytemuck::pod_read_unaligned::<kernels::linear::Params>(params).k as usize;
     let pieces = k.div_ceil(kernels::linear::DEEP);
     blocks * (k / terms + k % terms + 2 * pieces) + pieces
 }
 
-/// As [`trips`], of another form of a kernel.
-fn trips_of(form: &Alternative, params: &[u8]) -> usize {
-    let constant = |name| form.constants.iter().find(|(c, _)| *c == name).map_or(1, |(_, value)| *value as usize);
-    match form.kernel.module.name {
+/// As [`trips`], of a variant of a kernel.
+fn trips_of(variant: &Variant, params: &[u8]) -> usize {
+    let constant = |name| variant.constants.iter().find(|(c, _)| *c == name).map_or(1, |(_, value)| *value as usize);
+    match variant.kernel.module.name {
         "linear_registers_32x16" => {
-            let terms = if form.kernel.entry == "tn" { 2 } else { 4 };
-            lanes_trips(params, kernels::linear_registers_32x16::BLOCKS, terms)
+            let terms = if variant.kernel.entry == "tn" { 2 } else { 4 };
+            register_trips(params, kernels::linear_registers_32x16::BLOCKS, terms)
         }
-        "linear_registers_48x4" => lanes_trips(params, kernels::linear_registers_48x4::BLOCKS, 4),
-        name if name.starts_with("attention_") => attention_forms::trips(form, params),
+        "linear_registers_48x4" => register_trips(params, kernels::linear_registers_48x4::BLOCKS, 4),
+        name if name.starts_with("attention_") => attention_variants::trips(variant, params),
         name if name.starts_with("linear_") => {
             let k = bytemuck::pod_read_unaligned::<kernels::linear::Params>(params).k as usize;
-            let staged = constant("DEPTH") * constant("SLICES");
-            let at_edges = if form.cooperative.is_some() { 3 * 16 * (1 + 32) } else { 0 };
+            let staged = constant("DEPTH") * constant("SPLIT_K");
+            let at_edges = if variant.cooperative.is_some() { 3 * 16 * (1 + 32) } else { 0 };
             k.div_ceil(staged) * (1 + constant("DEPTH") / 4) + at_edges
         }
         other => panic!("{other}: state its bound here"),
@@ -175,11 +174,11 @@ fn every_kernel_keeps_its_trips_in_bounds_at_the_largest_shapes() {
             let bound = trips(kernel, &params);
             assert!(bound < MOST, "{}: {bound} trips", kernel.name);
             seen.insert(kernel.name);
-            for form in ops::families().filter(|f| f.kernel.name == kernel.name).flat_map(|f| f.alternatives) {
-                if (form.grid)(&params).is_some() {
-                    let trips = trips_of(form, &params);
-                    assert!(trips < MOST, "{} as {}: {trips} trips", kernel.name, form.name);
-                    seen.insert(form.kernel.name);
+            for variant in ops::groups().filter(|f| f.kernel.name == kernel.name).flat_map(|f| f.variants) {
+                if (variant.grid)(&params).is_some() {
+                    let trips = trips_of(variant, &params);
+                    assert!(trips < MOST, "{} as {}: {trips} trips", kernel.name, variant.name);
+                    seen.insert(variant.kernel.name);
                 }
             }
         }
@@ -227,7 +226,7 @@ fn gradients(outcome: &crate::common::Outcome) -> Vec<&Vec<f32>> {
 
 #[test]
 fn long_products_are_complete() {
-    // Multiples of 4 and others: each form of the product has a kernel for both.
+    // Multiples of 4 and others: each variant of the product has a kernel for both.
     for (t, n, k) in [
         (LONGEST, 4, 8),
         (LONGEST, 3, 5),
@@ -286,7 +285,7 @@ fn a_large_vocabulary_is_summed_completely() {
     let outcome = run(&inputs, None, |tape, x| {
         let stats = tape.transient(t, STATS);
         let [ids, weights, schedule] = [x[n], x[n + 1], x[n + 2]];
-        let targets = Targets { ids, weights, schedule, offsets: ids, watched: ids, stats, alone: true };
+        let targets = Targets { ids, weights, scalars: schedule, offsets: ids, watched: ids, stats };
         let head = Head { hidden: x[0], weight: &x[1..n], softcap: None };
         head_loss(tape, head, &Second::None, targets, t);
         stats

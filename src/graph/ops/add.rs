@@ -2,14 +2,11 @@
 
 use super::{expect_shape, width};
 use crate::{
-    gpu::kernels::{
-        add::{Accumulate, Forward, Params},
-        add_any,
-    },
     graph::{
         tape::{Backward, Op, Tape},
         tensor::{Tensor, size},
     },
+    kernels::add_vec4::{Accumulate, Forward, Params},
 };
 
 struct Add;
@@ -25,7 +22,7 @@ impl Op for Add {
         let &[a, b] = inputs else { unreachable!("add has two inputs") };
         let y = tape.transient(a.rows, a.cols);
         let n = a.len();
-        width::run_items(tape, n, (Forward { a, b, y }, &add_any::FORWARD), Params { n: size(n) });
+        width::run_items(tape, n, Forward { a, b, y }, Params { n: size(n) });
         vec![y]
     }
 
@@ -48,5 +45,5 @@ pub(super) fn add_gradient(back: &mut Backward<'_>, i: usize) {
 /// `y += a`
 pub(super) fn accumulate(tape: &mut Tape, a: Tensor, y: Tensor) {
     let n = a.len();
-    width::run_items(tape, n, (Accumulate { a, y }, &add_any::ACCUMULATE), Params { n: size(n) });
+    width::run_items(tape, n, Accumulate { a, y }, Params { n: size(n) });
 }

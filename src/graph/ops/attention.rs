@@ -5,23 +5,26 @@
 //! `delta_i = o_i do_i` and `ds_ij = p_ij (g_ij - delta_i) scale`, times `1 - (s_ij / cap)^2` under a cap:
 //! `dq_i = sum_j ds_ij k_j`, `dk_j = sum_i ds_ij q_i`, `dv_j = sum_i p_ij do_i`.
 
-mod forms;
+mod groups;
 
-pub(super) use forms::FAMILIES;
+pub(super) use groups::GROUPS;
 
 use super::expect_shape;
 use crate::{
-    gpu::kernels::attention::{BackwardDelta, BackwardKv, BackwardQ, Forward, Params},
     graph::{
         tape::{Backward, Grid, Op, Tape},
         tensor::{Tensor, size},
+    },
+    kernels::{
+        attention::{BackwardDelta, BackwardKv, BackwardQ, Forward, Params},
+        variants::attention::PORTABLE_ROWS,
     },
 };
 
 /// Trips of an invocation's loops in one dispatch: Mesa 22.3 ends them silently after 65,535.
 const MAX_TRIPS: usize = 32_000;
 /// Pairs of query and head (or keys) that one invocation owns, invocations of a workgroup.
-const ROWS: usize = 8;
+const ROWS: usize = PORTABLE_ROWS;
 const THREADS: usize = 32;
 
 /// How the columns of queries, keys and values divide into heads.

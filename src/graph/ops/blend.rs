@@ -3,11 +3,11 @@
 
 use super::{add::add_gradient, expect_shape};
 use crate::{
-    gpu::kernels::blend::{self as kernels, Params},
     graph::{
         tape::{Backward, Grid, Op, Tape},
         tensor::{Tensor, size},
     },
+    kernels::blend::{self as kernels, Params},
 };
 
 struct Blend {

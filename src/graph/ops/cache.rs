@@ -1,11 +1,11 @@
 //! Writes keys and values of new tokens into a cache; no gradient.
 
 use crate::{
-    gpu::kernels::cache::{Append, Params},
     graph::{
         tape::{Grid, Tape},
         tensor::{Tensor, size},
     },
+    kernels::cache::{Append, Params},
 };
 
 /// Sets row `rows[t]` of `cache` `[capacity, C]` to row `t` of `x` `[T, C]`.

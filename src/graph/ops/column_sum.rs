@@ -2,14 +2,11 @@
 
 use super::width;
 use crate::{
-    gpu::kernels::{
-        column_sum::{Forward, Params},
-        column_sum_any,
-    },
     graph::{
         tape::{Gradient, Grid, Tape},
         tensor::{Tensor, size},
     },
+    kernels::column_sum_vec4::{Forward, Params},
 };
 
 /// Rows that one invocation sums: so few that what neighbours read next to each other stays in a CPU's cache meanwhile. Of
@@ -33,5 +30,5 @@ fn stage(tape: &mut Tape, x: Tensor, y: Tensor, block: usize, accumulate: u32) {
     let params = Params { rows: size(x.rows), cols: size(x.cols), block: size(block), accumulate };
     let width = width::width(&[x.cols]);
     let grid = Grid::plane(x.cols.div_ceil(64 * width), x.rows.div_ceil(block));
-    width::run(tape, width, (Forward { x, y }, &column_sum_any::FORWARD), params, grid);
+    width::run(tape, width, Forward { x, y }, params, grid);
 }

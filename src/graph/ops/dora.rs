@@ -19,11 +19,11 @@ use super::{
     matmul::Product,
 };
 use crate::{
-    gpu::kernels::dora::{Backward as BackwardKernel, Forward, LengthParams, Lengths, Params},
     graph::{
         tape::{Backward, Gradient, Grid, Op, Tape},
         tensor::{Format, Tensor, size},
     },
+    kernels::dora::{Backward as BackwardKernel, Forward, LengthParams, Lengths, Params},
 };
 
 /// The parts of an adapter that decomposes its weight.

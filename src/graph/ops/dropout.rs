@@ -3,11 +3,11 @@
 //! packed and in whichever pass they are.
 
 use crate::{
-    gpu::kernels::dropout::{Forward, Params},
     graph::{
         tape::{Gradient, Grid, Tape},
         tensor::{Tensor, size},
     },
+    kernels::dropout::{Forward, Params},
 };
 
 /// Values of a hash.

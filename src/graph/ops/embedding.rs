@@ -3,14 +3,11 @@
 
 use super::{packed, width};
 use crate::{
-    gpu::kernels::{
-        embedding::{Backward as BackwardKernel, Forward, Params},
-        embedding_any,
-    },
     graph::{
         tape::{Backward, Grid, Op, Tape},
         tensor::{Format, Tensor, size},
     },
+    kernels::embedding_vec4::{Backward as BackwardKernel, Forward, Params},
 };
 
 struct Embedding {
@@ -47,8 +44,8 @@ impl Op for Embedding {
         for &table in &inputs[1..] {
             let params = self.params(tokens, table, first);
             if table.format == Format::F32 {
-                let forms = (Forward { tokens, table, y }, &embedding_any::FORWARD);
-                width::run(tape, width::width(&[y.cols]), forms, params, Grid::plane(y.rows, 1));
+                let launch = Forward { tokens, table, y };
+                width::run(tape, width::width(&[y.cols]), launch, params, Grid::plane(y.rows, 1));
             } else {
                 packed::rows(tape, [tokens, table, y], params);
             }
@@ -75,7 +72,7 @@ impl Op for Embedding {
                 let launch = BackwardKernel { tokens, order: self.order, dy: back.dy, dtable: grad.tensor };
                 let width = width::width(&[table.cols]);
                 let grid = Grid::plane(table.cols.div_ceil(64 * width), back.dy.rows);
-                width::run(back.tape, width, (launch, &embedding_any::BACKWARD), params, grid);
+                width::run(back.tape, width, launch, params, grid);
             }
             first += table.rows;
         }

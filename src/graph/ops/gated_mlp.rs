@@ -4,14 +4,11 @@
 
 use super::{expect_shape, width};
 use crate::{
-    gpu::kernels::{
-        gated_mlp::{Backward as BackwardKernel, Forward, Params},
-        gated_mlp_any,
-    },
     graph::{
         tape::{Backward, Op, Tape},
         tensor::{Tensor, size},
     },
+    kernels::gated_mlp_vec4::{Backward as BackwardKernel, Forward, Params},
 };
 
 /// What the gate passes through.
@@ -42,8 +39,8 @@ impl Op for GatedMlp {
     fn forward(&self, tape: &mut Tape, inputs: &[Tensor]) -> Vec<Tensor> {
         let (gate, up) = (inputs[0], inputs[1]);
         let y = tape.transient(gate.rows, gate.cols);
-        let forms = (Forward { gate, up, y }, &gated_mlp_any::FORWARD);
-        width::run_items(tape, gate.len(), forms, self.params(gate, 0, 0));
+        let launch = Forward { gate, up, y };
+        width::run_items(tape, gate.len(), launch, self.params(gate, 0, 0));
         vec![y]
     }
 
@@ -52,6 +49,6 @@ impl Op for GatedMlp {
         let (dgate, dup) = (back.gradient_or_scratch(0), back.gradient_or_scratch(1));
         let params = self.params(gate, dgate.accumulate, dup.accumulate);
         let launch = BackwardKernel { gate, up, dy, dgate: dgate.tensor, dup: dup.tensor };
-        width::run_items(back.tape, gate.len(), (launch, &gated_mlp_any::BACKWARD), params);
+        width::run_items(back.tape, gate.len(), launch, params);
     }
 }

@@ -1,11 +1,11 @@
 //! The likeliest token of each row of logits, so that greedy text needs none of them on the host; no gradient.
 
 use crate::{
-    gpu::kernels::likeliest::{Forward, Params},
     graph::{
         tape::{Grid, Tape},
         tensor::{Tensor, size},
     },
+    kernels::likeliest::{Forward, Params},
 };
 
 /// Sets `ids[i]` of `[1, n]` to the first column with the largest number in row `i` of `x` `[n, V]`.

@@ -1,23 +1,21 @@
-//! Matrix products as the kernels of `linear.wgsl` take them, those of `linear_any.wgsl` where sizes are not in fours, or
-//! those of `linear_narrow.wgsl` and `linear_shallow.wgsl` where Y has few columns or a sum few terms;
-//! `linear` and the loss head are made of these. W may be held packed, and so may a gradient.
+//! Matrix products as the kernels of `linear.wgsl` take them, those of `linear_scalar.wgsl` where sizes are not in fours, or
+//! those of `linear_narrow.wgsl` and `linear_small_k.wgsl` where Y has few columns or a sum few terms;
+//! `linear` and the loss head are made of these. W may be packed, and so may a gradient.
 
-mod alternatives;
-mod trial;
+mod groups;
 
-pub(super) use alternatives::{FAMILIES, PACKED};
+pub(super) use groups::GROUPS;
 
 use super::packed;
 use crate::{
-    gpu::kernels::{
-        linear::{
-            BIAS, BLOCKS, COLUMNS, NOTHING, Nn, Nt, NtRow, Params, RESIDUAL, ROW_THREADS, ROWS, Tn, WORKGROUPS,
-        },
-        linear_any, linear_bf16, linear_narrow, linear_shallow,
-    },
     graph::{
         tape::{Grid, Tape},
         tensor::{Format, GROUP, Tensor, size},
+    },
+    kernels::{
+        linear::{BIAS, BLOCKS, COLUMNS, NOTHING, Nn, Nt, NtRow, Params, RESIDUAL, ROW_THREADS, ROWS, Tn},
+        linear_narrow, linear_packed_bf16, linear_scalar, linear_small_k,
+        variants::products::register_grid,
     },
 };
 
@@ -80,14 +78,14 @@ impl Product {
 
     /// Workgroups of which an invocation makes at most `blocks` tiles.
     fn grid(&self, blocks: usize) -> Grid {
-        let [x, y] = lanes_grid([self.m, self.n], [ROWS, COLUMNS], blocks);
+        let [x, y] = register_grid([self.m, self.n], [ROWS, COLUMNS], blocks);
         Grid::plane(x, y)
     }
 
     /// Of the kernels that take any sizes.
-    fn any_grid(&self) -> Grid {
-        const COLUMNS: usize = 4 * linear_any::LANES * linear_any::QUADS;
-        const LINES: usize = linear_any::ROWS * linear_any::THREADS / linear_any::LANES;
+    fn scalar_grid(&self) -> Grid {
+        const COLUMNS: usize = 4 * linear_scalar::LANES * linear_scalar::QUADS;
+        const LINES: usize = linear_scalar::ROWS * linear_scalar::THREADS / linear_scalar::LANES;
         Grid::plane(self.n.div_ceil(COLUMNS), self.m.div_ceil(LINES))
     }
 
@@ -98,20 +96,14 @@ impl Product {
     }
 
     /// Of the kernel for few terms.
-    fn shallow_grid(&self) -> Grid {
-        Grid::plane(self.n.div_ceil(linear_shallow::COLUMNS), self.m.div_ceil(linear_shallow::ROWS))
+    fn small_k_grid(&self) -> Grid {
+        Grid::plane(self.n.div_ceil(linear_small_k::COLUMNS), self.m.div_ceil(linear_small_k::ROWS))
     }
 
     /// One row of Y per workgroup row.
     fn row_grid(&self) -> Grid {
         Grid::plane(self.n.div_ceil(4 * ROW_THREADS), self.m)
     }
-}
-
-/// Workgroups of `lib/linear_lanes.wgsl`, by its rule.
-fn lanes_grid([m, n]: [usize; 2], [rows, columns]: [usize; 2], blocks: usize) -> [usize; 2] {
-    let [down, across] = [m.div_ceil(rows), n.div_ceil(columns)];
-    [down.div_ceil((down * across / WORKGROUPS).clamp(1, blocks)), across]
 }
 
 /// The products of at most [`TERMS`] terms that one is made of: where each begins, and its part of `params`.
@@ -122,11 +114,6 @@ fn parts(params: Params) -> impl Iterator<Item = (usize, Params)> {
         let addend = if start + TERMS < k { size(NOTHING) } else { params.addend };
         (start, Params { k: size(TERMS.min(k - start)), accumulate, addend, ..params })
     })
-}
-
-/// As the kernels for any sizes take them.
-fn any(params: Params) -> linear_any::Params {
-    bytemuck::cast(params)
 }
 
 /// Numbers of a packed Y that are summed at a time: 32 MiB.
@@ -164,7 +151,7 @@ pub fn nt(tape: &mut Tape, x: Tensor, w: Tensor, added: Option<Tensor>, y: Tenso
     let few_rows = m < FEW_ROWS;
     if w.format != Format::F32 {
         assert_packed(w, &[n, ldx, ldy]);
-        let grid = if few_rows { product.row_grid() } else { product.grid(linear_bf16::BLOCKS) };
+        let grid = if few_rows { product.row_grid() } else { product.grid(linear_packed_bf16::BLOCKS) };
         return packed::nt(tape, [x, w, y, added], params, (few_rows, grid));
     }
     if by_four(&[n, k, ldx, ldw, ldy]) && few_rows {
@@ -172,7 +159,7 @@ pub fn nt(tape: &mut Tape, x: Tensor, w: Tensor, added: Option<Tensor>, y: Tenso
     } else if by_four(&[n, k, ldx, ldw, ldy]) && n <= FEW_COLUMNS {
         for (start, part) in parts(params) {
             let launch = linear_narrow::Nt { x4: x.from(start), w4: w.from(start), y4: y, addend4: added };
-            tape.run(launch, bytemuck::cast(part), product.narrow_grid());
+            tape.run(launch, part, product.narrow_grid());
         }
     } else if by_four(&[n, k, ldx, ldw, ldy]) {
         for (start, part) in parts(params) {
@@ -180,7 +167,7 @@ pub fn nt(tape: &mut Tape, x: Tensor, w: Tensor, added: Option<Tensor>, y: Tenso
             tape.run(launch, part, product.grid(BLOCKS));
         }
     } else {
-        tape.run(linear_any::Nt { x, w, y, addend: added }, any(params), product.any_grid());
+        tape.run(linear_scalar::Nt { x, w, y, addend: added }, params, product.scalar_grid());
     }
 }
 
@@ -192,14 +179,14 @@ pub fn nn(tape: &mut Tape, x: Tensor, w: Tensor, y: Tensor, product: Product) {
     let params = product.params(strides);
     if w.format != Format::F32 {
         assert_packed(w, &[k, ldx, ldy]);
-        return packed::nn(tape, [x, w, y], params, product.grid(linear_bf16::BLOCKS));
+        return packed::nn(tape, [x, w, y], params, product.grid(linear_packed_bf16::BLOCKS));
     }
     if !by_four(&[n, k, ldx, ldw, ldy]) {
-        tape.run(linear_any::Nn { x, w, y }, any(params), product.any_grid());
+        tape.run(linear_scalar::Nn { x, w, y }, params, product.scalar_grid());
         return;
     }
     if k <= FEW_TERMS {
-        tape.run(linear_shallow::Nn { x4: x, w4: w, y4: y }, bytemuck::cast(params), product.shallow_grid());
+        tape.run(linear_small_k::Nn { x4: x, w4: w, y4: y }, params, product.small_k_grid());
         return;
     }
     for (start, part) in parts(params) {
@@ -221,12 +208,12 @@ pub fn tn(tape: &mut Tape, x: Tensor, w: Tensor, y: Tensor, product: Product) {
             tape.run(Tn { x4: x.from(start * ldx), w4: w.from(start * ldw), y4: y }, part, product.grid(BLOCKS));
         }
     } else {
-        tape.run(linear_any::Tn { x, w, y }, any(params), product.any_grid());
+        tape.run(linear_scalar::Tn { x, w, y }, params, product.scalar_grid());
     }
 }
 
-/// As [`tn`], to a gradient that is held packed: the sums stand as f32 first, some rows of Y at a time, so that every form of
-/// the product serves.
+/// As [`tn`], to a gradient that is packed: the sums stand as f32 first, some rows of Y at a time, so that every variant
+/// of the product serves.
 fn tn_packed(tape: &mut Tape, [x, w, y]: [Tensor; 3], [ldx, ldw, _]: [usize; 3], product: Product) {
     let Product { m, n, k, accumulate, .. } = product;
     assert_eq!((y.len(), y.offset), (m * n, 0), "matmul: a part of {y:?}");

@@ -6,6 +6,7 @@ mod attention;
 mod blend;
 mod cache;
 mod column_sum;
+mod dequantize;
 mod dora;
 mod dropout;
 mod embedding;
@@ -23,13 +24,14 @@ mod rms_norm;
 mod rope;
 mod scale;
 mod text_positions;
-mod widen;
+
 mod width;
 
 pub use add::add;
 pub use attention::{Heads, Scores, attention, attention_forward};
 pub use blend::blend;
 pub use cache::append;
+pub use dequantize::dequantize;
 pub use dora::{Decomposed, dora};
 pub use dropout::Dropout;
 pub use embedding::embedding;
@@ -45,13 +47,12 @@ pub use rms_norm::{Norm, add_norm, rms_norm};
 pub use rope::{Rotary, rope};
 pub use scale::scale;
 pub use text_positions::text_positions;
-pub use widen::widen;
 
-use crate::{gpu::Family, graph::tensor::Tensor};
+use crate::{gpu::KernelGroup, graph::tensor::Tensor};
 
-/// Every kernel that has other forms.
-pub fn families() -> impl Iterator<Item = &'static Family> {
-    matmul::FAMILIES.iter().chain(matmul::PACKED).chain(attention::FAMILIES)
+/// Every kernel that has variants.
+pub fn groups() -> impl Iterator<Item = &'static KernelGroup> {
+    matmul::GROUPS.iter().chain(attention::GROUPS.iter())
 }
 
 /// Fails with the op, the argument, what was expected and what came: a mistake in model code, never in a user's file.

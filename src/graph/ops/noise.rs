@@ -3,11 +3,11 @@
 
 use super::add::add_gradient;
 use crate::{
-    gpu::kernels::noise::{Forward, Params},
     graph::{
         tape::{Backward, Grid, Op, Tape},
         tensor::{Tensor, size},
     },
+    kernels::noise::{Forward, Params},
 };
 
 /// What the noise of a row of tokens is made from.

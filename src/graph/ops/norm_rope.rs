@@ -7,17 +7,12 @@ use super::{
     width,
 };
 use crate::{
-    gpu::{
-        Kernel, Launch,
-        kernels::{
-            norm_rope::{Backward as BackwardKernel, BackwardBoth, Forward, HEADS, PARTS, Params},
-            norm_rope_any,
-        },
-    },
+    gpu::Launch,
     graph::{
         tape::{Backward, Grid, Op, Tape},
         tensor::{Tensor, size},
     },
+    kernels::norm_rope_vec4::{Backward as BackwardKernel, BackwardBoth, Forward, HEADS, PARTS, Params},
 };
 
 struct NormRope {
@@ -42,12 +37,12 @@ impl NormRope {
     }
 
     /// Records one of the kernels, which all have the same immediates and workgroups.
-    fn run<L: Launch<Tensor, Params = Params>>(&self, tape: &mut Tape, x: Tensor, forms: (L, &'static Kernel)) {
+    fn run<L: Launch<Tensor, Params = Params>>(&self, tape: &mut Tape, x: Tensor, launch: L) {
         let (Norm { eps, offset }, Rotary { cosines, head_dim, .. }) = (self.norm, self.rotary);
         let (heads, half) = (self.heads(x), cosines.cols);
         let params = Params { heads: size(heads), head_dim: size(head_dim), half: size(half), eps, offset };
         let grid = Grid::plane(heads.div_ceil(HEADS * PARTS), x.rows);
-        width::run(tape, rotary_width(&self.rotary), forms, params, grid);
+        width::run(tape, rotary_width(&self.rotary), launch, params, grid);
     }
 }
 
@@ -57,7 +52,7 @@ impl Op for NormRope {
         let Rotary { positions, cosines, sines, .. } = self.rotary;
         let y = tape.transient(x.rows, x.cols);
         let launch = Forward { x, weight, positions, cosines, sines, y };
-        self.run(tape, x, (launch, &norm_rope_any::FORWARD));
+        self.run(tape, x, launch);
         vec![y]
     }
 
@@ -68,14 +63,14 @@ impl Op for NormRope {
             let Some(dx) = back.gradient(0) else { return };
             return written(back.tape, dx, |tape, dx| {
                 let launch = BackwardKernel { x, weight, positions, cosines, sines, dy, dx };
-                self.run(tape, x, (launch, &norm_rope_any::BACKWARD));
+                self.run(tape, x, launch);
             });
         };
         let dx = back.gradient_or_scratch(0);
         let partial = back.tape.transient(x.rows * self.heads(x).div_ceil(HEADS), head_dim);
         written(back.tape, dx, |tape, dx| {
             let launch = BackwardBoth { x, weight, positions, cosines, sines, dy, dx, partial };
-            self.run(tape, x, (launch, &norm_rope_any::BACKWARD_BOTH));
+            self.run(tape, x, launch);
         });
         column_sum::column_sum(back.tape, partial, dw);
     }

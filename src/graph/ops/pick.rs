@@ -2,11 +2,11 @@
 //! Gradient: `dx[t] = dy[slots[t]]`, where `slots` is the inverse choice.
 
 use crate::{
-    gpu::kernels::pick::{Forward, Params},
     graph::{
         tape::{Backward, Grid, Op, Tape},
         tensor::{Tensor, size},
     },
+    kernels::pick::{Forward, Params},
 };
 
 struct Pick {

@@ -3,14 +3,11 @@
 
 use super::{add::add_gradient, column_sum, expect_shape, width};
 use crate::{
-    gpu::kernels::{
-        rms_norm::{Backward as BackwardKernel, BackwardBoth, Forward, ForwardSum, Params, ROWS},
-        rms_norm_any,
-    },
     graph::{
         tape::{Backward, Grid, Op, Tape},
         tensor::{Tensor, size},
     },
+    kernels::rms_norm_vec4::{Backward as BackwardKernel, BackwardBoth, Forward, ForwardSum, Params, ROWS},
 };
 
 /// The constants of a norm.
@@ -74,10 +71,10 @@ impl Op for RmsNorm {
         let rstd = tape.transient(1, x.rows);
         let (width, params, grid) = (width::width(&[x.cols]), self.params(x, 0), grid(x));
         if let &[a, b] = &inputs[2..] {
-            let forms = (ForwardSum { a, b, weight, y, rstd, sum: x }, &rms_norm_any::FORWARD_SUM);
-            width::run(tape, width, forms, params, grid);
+            let launch = ForwardSum { a, b, weight, y, rstd, sum: x };
+            width::run(tape, width, launch, params, grid);
         } else {
-            width::run(tape, width, (Forward { x, weight, y, rstd }, &rms_norm_any::FORWARD), params, grid);
+            width::run(tape, width, Forward { x, weight, y, rstd }, params, grid);
         }
         vec![y, rstd]
     }
@@ -89,13 +86,13 @@ impl Op for RmsNorm {
             let Some(dx) = back.gradient(0) else { return };
             let launch = BackwardKernel { x, weight, dy, saved_rstd, dx: dx.tensor };
             let params = self.params(x, dx.accumulate);
-            return width::run(back.tape, width, (launch, &rms_norm_any::BACKWARD), params, grid);
+            return width::run(back.tape, width, launch, params, grid);
         };
         let dx = back.gradient_or_scratch(0);
         let partial = back.tape.transient(x.rows.div_ceil(ROWS), x.cols);
         let launch = BackwardBoth { x, weight, dy, saved_rstd, dx: dx.tensor, partial };
         let params = self.params(x, dx.accumulate);
-        width::run(back.tape, width, (launch, &rms_norm_any::BACKWARD_BOTH), params, grid);
+        width::run(back.tape, width, launch, params, grid);
         column_sum::column_sum(back.tape, partial, dw);
     }
 }

@@ -3,14 +3,11 @@
 
 use super::{add::accumulate, width};
 use crate::{
-    gpu::kernels::{
-        rope::{HEADS, PARTS, Params, Rotate},
-        rope_any,
-    },
     graph::{
         tape::{Backward, Gradient, Grid, Op, Tape},
         tensor::{Tensor, size},
     },
+    kernels::rope_vec4::{HEADS, PARTS, Params, Rotate},
 };
 
 /// Tabulated angles and where to look them up.
@@ -40,9 +37,9 @@ impl Rope {
         let Rotary { positions, cosines, sines, head_dim } = self.0;
         let (heads, half) = (x.cols / head_dim, cosines.cols);
         let params = Params { heads: size(heads), head_dim: size(head_dim), half: size(half), sign };
-        let forms = (Rotate { x, positions, cosines, sines, y }, &rope_any::ROTATE);
+        let launch = Rotate { x, positions, cosines, sines, y };
         let grid = Grid::plane(heads.div_ceil(HEADS * PARTS), x.rows);
-        width::run(tape, rotary_width(&self.0), forms, params, grid);
+        width::run(tape, rotary_width(&self.0), launch, params, grid);
     }
 }
 

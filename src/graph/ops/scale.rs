@@ -2,14 +2,11 @@
 
 use super::width;
 use crate::{
-    gpu::kernels::{
-        scale::{Forward, Params},
-        scale_any,
-    },
     graph::{
         tape::{Backward, Op, Tape},
         tensor::{Tensor, size},
     },
+    kernels::scale_vec4::{Forward, Params},
 };
 
 struct Scale(f32);
@@ -22,7 +19,7 @@ pub fn scale(tape: &mut Tape, x: Tensor, factor: f32) -> Tensor {
 /// `y (+)= factor x`
 pub(super) fn run(tape: &mut Tape, x: Tensor, y: Tensor, factor: f32, accumulate: u32) {
     let params = Params { n: size(x.len()), factor, accumulate };
-    width::run_items(tape, x.len(), (Forward { x, y }, &scale_any::FORWARD), params);
+    width::run_items(tape, x.len(), Forward { x, y }, params);
 }
 
 impl Op for Scale {

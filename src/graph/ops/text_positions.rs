@@ -4,11 +4,11 @@
 //! packed row, so that the same document gets the same numbers whatever lies beside it.
 
 use crate::{
-    gpu::kernels::text_positions::{Forward, Params},
     graph::{
         tape::{Grid, Tape},
         tensor::{Tensor, size},
     },
+    kernels::text_positions::{Forward, Params},
 };
 
 /// `positions`, `ends`: `[1, T]`, `spans`: `[T, 2]`. The result `[1, T]` is `positions`, `second` rows further for the

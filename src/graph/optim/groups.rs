@@ -1,11 +1,9 @@
-//! How what learns is held beside its gradient, and what of it lies side by side, so that one dispatch steps it.
+//! How what learns is stored beside its gradient, and what of it lies side by side, so that one dispatch steps it.
 
 use crate::{
-    gpu::{
-        Kernel,
-        kernels::{adamw, adamw_bf16, adamw_codes, adamw_moments_bf16, adamw_moments_codes},
-    },
+    gpu::Kernel,
     graph::tensor::{Format, Role, Store, Tensor},
+    kernels::{adamw, adamw_bf16, adamw_codes, adamw_moments_bf16, adamw_moments_codes},
 };
 
 /// Bits of the numbers of what learns. Matrices that the kernels cannot take so, and all that is no matrix, keep 32.
@@ -21,7 +19,7 @@ pub enum Width {
 }
 
 impl Width {
-    /// How the moments of a weight are held: an adapter's too, whose weights stay f32.
+    /// How the moments of a weight are stored: an adapter's too, whose weights stay f32.
     fn moments(self, weight: Tensor) -> Format {
         let whole = weight.rows > 1 && weight.len().is_multiple_of(adamw_codes::BLOCK);
         match self {

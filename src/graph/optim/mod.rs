@@ -5,6 +5,6 @@ mod adamw;
 mod groups;
 mod schedule;
 
-pub use adamw::{AdamW, HOST_SCALARS, LOSS_SCALING, Scalars, loss_scaling, schedule_tensor};
+pub use adamw::AdamW;
 pub use groups::Width;
 pub use schedule::{Decay, Schedule};

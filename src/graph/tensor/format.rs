@@ -1,4 +1,4 @@
-//! How the numbers of a tensor are held: as f32, or packed.
+//! Storage formats of the numbers of a tensor: f32, or packed.
 //!
 //! Packed numbers stand row by row, the first in the lowest bits of the first word; behind them, where a format has
 //! groups, a word for every 64 numbers: a scale as f32, or scale and offset as halves.
@@ -8,7 +8,7 @@ use half::f16;
 /// Numbers that share a scale.
 pub const GROUP: usize = 64;
 
-/// Scales and offsets are halves times this, as `lib/numbers_affine.wgsl` has it. It moves the halves below 2^-14, which
+/// Scales and offsets are halves times this, as `lib/affine.wgsl` has it. It moves the halves below 2^-14, which
 /// kernels do not take, to where no weight needs them.
 const UNIT: f32 = 1.0 / 256.0;
 
@@ -72,12 +72,24 @@ impl Format {
         }
     }
 
+    /// The file in `shaders/lib/packed/` by which kernels read it, where it is one of a packed matrix.
+    pub fn loader(self) -> Option<&'static str> {
+        match self {
+            Self::F32 | Self::Codes => None,
+            Self::Bf16 => Some("bf16"),
+            Self::F16 => Some("f16"),
+            Self::Q8 => Some("q8"),
+            Self::Q4 => Some("q4"),
+            Self::Nf4 => Some("nf4"),
+        }
+    }
+
     /// Whether numbers share scales.
     pub fn has_groups(self) -> bool {
         matches!(self, Self::Q8 | Self::Q4 | Self::Nf4)
     }
 
-    /// Whether rows of this many numbers can be held.
+    /// Whether rows of this many numbers can be stored.
     pub fn takes(self, cols: usize) -> bool {
         self == Self::F32 || cols.is_multiple_of(GROUP)
     }
@@ -93,7 +105,7 @@ impl Format {
         self.number_words(numbers) + groups
     }
 
-    /// The largest number that can be held; a larger one would be held as this.
+    /// The largest number that can be stored; a larger one becomes this.
     pub fn largest(self) -> f32 {
         match self {
             Self::F32 | Self::Nf4 => f32::MAX,

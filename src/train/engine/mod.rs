@@ -11,7 +11,8 @@ use crate::{
     gpu::{Gpu, Profile, Program, Readback, Ticket, Upload},
     graph::{
         ops::head_loss::STATS,
-        optim::{AdamW, HOST_SCALARS, Scalars, loss_scaling},
+        optim::AdamW,
+        scalars::{HOST_SCALARS, Scalars, loss_scaling},
         tensor::{Memory, Tensor},
     },
     model::{Config, Model, Parameter},
@@ -174,14 +175,14 @@ impl<'g> Engine<'g> {
 
     /// Sets the step's scalars.
     pub fn set_scalars(&self, step: u64, scalars: &Scalars) {
-        self.memory.write(self.gpu, self.batch.targets.schedule, 0, &scalars.row(step)[..HOST_SCALARS]);
+        self.memory.write(self.gpu, self.batch.targets.scalars, 0, &scalars.row(step)[..HOST_SCALARS]);
     }
 
     /// From now on gradients are held times a loss scale, which starts at `start`, a power of two, and moves on the device;
     /// it is part of [`Self::state`].
     pub fn scale_loss(&mut self, start: f32) {
         self.scales_loss = true;
-        self.memory.write(self.gpu, loss_scaling(self.batch.targets.schedule), 0, &[start, 0.0]);
+        self.memory.write(self.gpu, loss_scaling(self.batch.targets.scalars), 0, &[start, 0.0]);
     }
 
     /// Computes one micro-batch: the statistics of each token (zeros where it predicts no target), and gradients added to
@@ -323,7 +324,7 @@ impl<'g> Engine<'g> {
         let mut state = Vec::new();
         let Some(adamw) = &self.adamw else { return state };
         if self.scales_loss {
-            state.push(("loss_scale".into(), vec![loss_scaling(self.batch.targets.schedule)]));
+            state.push(("loss_scale".into(), vec![loss_scaling(self.batch.targets.scalars)]));
         }
         let mut moments = adamw.moments().zip(adamw.scales());
         for (i, model) in self.models.iter().enumerate() {

@@ -7,8 +7,9 @@ use crate::{
     gpu::{Extents, Gpu, Kernel, Readback, Upload},
     graph::{
         ops::{MAX_TERMS, head_loss},
-        optim::{AdamW, Scalars, Width, schedule_tensor},
+        optim::{AdamW, Width},
         plan::{Plan, Slots},
+        scalars::{self, Scalars},
         tape::Tape,
         tensor::{Memory, Role, Store, Tensor},
     },
@@ -92,7 +93,7 @@ impl EnginePlan {
     pub fn new(spec: &Spec) -> Result<Self, Error> {
         check(spec)?;
         let mut store = Store::default();
-        let schedule = schedule_tensor(&mut store);
+        let schedule = scalars::declare(&mut store);
         let batch = MicroBatch::declare(&mut store, spec.tokens, schedule);
         let mut models = vec![declare_main(&mut store, spec, &batch)?];
         for (auxiliary, learns) in spec.auxiliaries.iter().zip(spec.learning()) {
@@ -198,7 +199,7 @@ impl EnginePlan {
         self.passes().into_iter().flat_map(Plan::dispatches)
     }
 
-    /// The dispatches of one micro-batch and one update, for [`crate::gpu::tune`]: before anything is allocated.
+    /// The dispatches of one micro-batch and one update, for [`crate::kernels::tuner`]: before anything is allocated.
     pub fn work(&self) -> impl Iterator<Item = (&'static Kernel, Extents)> {
         self.passes().into_iter().chain(&self.update).flat_map(Plan::dispatches)
     }
@@ -212,7 +213,7 @@ impl EnginePlan {
                 memory.write(gpu, tensor, 0, &values);
             }
         }
-        memory.write(gpu, self.batch.targets.schedule, 0, &Scalars::default().row(0));
+        memory.write(gpu, self.batch.targets.scalars, 0, &Scalars::default().row(0));
         gpu.flush()?;
         let slots = Slots::allocate(gpu, &self.passes())?;
         let pass = self.pass.load_over(gpu, &memory, &slots);

@@ -12,7 +12,7 @@ const BALANCE: f64 = 12.0;
 /// Of one pass, in multiply-adds.
 pub(super) fn of_pass(plan: &EnginePlan) -> f64 {
     let work: HashMap<&str, fn(&[u8]) -> f64> =
-        ops::families().map(|family| (family.kernel.name, family.trial.work)).collect();
+        ops::groups().map(|group| (group.kernel.name, group.trial.work)).collect();
     let dispatch = |(kernel, extents): (&crate::gpu::Kernel, crate::gpu::Extents)| {
         let arithmetic = work.get(kernel.name).map_or(0.0, |work| work(&extents.params));
         arithmetic.max(BALANCE * extents.bytes.iter().sum::<u64>() as f64)

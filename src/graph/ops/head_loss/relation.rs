@@ -1,16 +1,16 @@
 //! How sets of logits become a loss: one shader each, whose `statistics` read a chunk's logits and whose `gradients` replace
 //! them. A new relation is a shader beside these, a variant, and its two arms.
 
-use super::{Head, Side, Targets, stride};
+use super::side::{Head, Side, Targets, stride};
 use crate::{
-    gpu::kernels::{
-        head_distill,
-        head_mix::{self, Params, ROUND, Synthesize},
-        head_single,
-    },
     graph::{
         tape::{Grid, Tape},
         tensor::{Tensor, size},
+    },
+    kernels::{
+        head_distill,
+        head_mix::{self, Params, ROUND, Synthesize},
+        head_single,
     },
 };
 
@@ -95,7 +95,7 @@ impl<'a> Second<'a> {
     }
 }
 
-/// The tensors of some tokens, and what their kernels are told of the logits.
+/// The tensors of some tokens, and the immediates of their kernels.
 #[derive(Clone, Copy)]
 pub(super) struct Chunk {
     targets: Tensor,
@@ -131,7 +131,7 @@ impl Chunk {
         Self {
             targets: part(targets.ids),
             weights: part(targets.weights),
-            scalars: targets.schedule,
+            scalars: targets.scalars,
             offsets: part(targets.offsets),
             watched: part(targets.watched),
             stats: targets.stats.slice_rows(start, rows),

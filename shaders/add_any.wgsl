@@ -1,4 +1,0 @@
-// As add.wgsl, for any sizes.
-
-#import ones
-#import add

@@ -1,4 +1,0 @@
-// As embedding.wgsl, for any sizes.
-
-#import ones
-#import embedding

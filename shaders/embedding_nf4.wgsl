@@ -1,4 +1,0 @@
-// Rows of a frozen table in NF4 (Dettmers et al. 2023): one of 16 quantiles of the normal distribution, times the scale of its group of 64.
-
-#import embedding_packed
-#import numbers_nf4

@@ -1,4 +1,0 @@
-// As rms_norm.wgsl, for any sizes.
-
-#import ones
-#import rms_norm

@@ -1,4 +1,0 @@
-// As rope.wgsl, for any sizes.
-
-#import ones
-#import rope

@@ -1,4 +1,0 @@
-// As scale.wgsl, for any sizes.
-
-#import ones
-#import scale
