@@ -1,9 +1,28 @@
 #!/bin/sh
-# Gives Linux a Vulkan driver if it has none: Mesa's software one, from the system's packages. With a driver present, and
-# off Linux, it does nothing.
+# Gives Linux a Vulkan driver if it has none that can run: Mesa's software one, from the system's packages. With a driver present,
+# and off Linux, it does nothing.
 set -eu
 # shellcheck source=scripts/packages.sh
 . "$(dirname "$0")/packages.sh"
+
+# serves FILE: whether the driver that FILE describes can run here. Packages bring descriptions of drivers for graphics cards that
+# are not there (Debian's mesa-vulkan-drivers has six), and some are left behind by a driver that is gone.
+serves() {
+    library=$(sed -n 's/.*"library_path"[^"]*"\([^"]*\)".*/\1/p' "$1" 2>/dev/null | head -n 1)
+    case $library in
+    '') return 1 ;;
+    /*) [ -e "$library" ] || return 1 ;;
+    */*) [ -e "$(dirname "$1")/$library" ] || return 1 ;;
+    esac
+    case $library in
+    *lvp* | *swiftshader*) return 0 ;;
+    esac
+    # Every other driver needs hardware: a render node (Mesa), NVIDIA's, WSL's or a phone's device.
+    for node in /dev/dri/renderD* /dev/nvidiactl /dev/dxg /dev/kgsl-3d0 /dev/mali0; do
+        if [ -e "$node" ]; then return 0; fi
+    done
+    return 1
+}
 
 # Where the Vulkan loader looks for drivers' descriptions. VK_DRIVER_FILES (formerly VK_ICD_FILENAMES) replaces them all.
 has_driver() {
@@ -21,7 +40,7 @@ has_driver() {
     folders="$folders:/usr/local/share:/usr/share:/run/opengl-driver/share:/run/current-system/profile/share"
     for folder in $(echo "$folders" | tr ':' '\n'); do
         for file in "$folder"/vulkan/icd.d/*.json; do
-            if [ -e "$file" ]; then return; fi
+            if serves "$file"; then return; fi
         done
     done
     return 1

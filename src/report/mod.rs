@@ -7,6 +7,7 @@
 mod console;
 mod format;
 mod metrics;
+mod plot;
 mod print;
 mod profile;
 
@@ -17,6 +18,7 @@ pub use crate::events::{Event, Number, Numbers, OpTime, Profile, Step, WarningCo
 pub use console::Console;
 pub use format::{Table, bytes, count, duration};
 pub use metrics::Metrics;
+pub use plot::curves;
 pub use print::{error, json, preview, printable, render_preview, text};
 pub use profile::ProfileFile;
 
