@@ -247,7 +247,7 @@ impl Trainer<'_> {
     /// If the device fails.
     pub fn step(&mut self) -> Result<(Vec<TokenStats>, f32), Error> {
         self.engine.set_scalars(self.step, &self.scalars);
-        let stats = self.engine.pass(&self.batch, Draw::quiet(StepKey::new(0, self.step)))?;
+        let stats = self.engine.run(&self.batch, Draw::quiet(StepKey::new(0, self.step)))?;
         self.step += 1;
         Ok((stats, self.engine.update()?))
     }

@@ -148,7 +148,7 @@ fn loss(engine: &mut Engine<'_>, lambda: f64) -> Result<f64, Error> {
     engine.set_scalars(0, &Scalars { lambda, ..Scalars::default() });
     engine.reset()?;
     let batch = batch()?;
-    let stats = engine.pass(&batch, Draw::quiet(StepKey::new(0, 0)))?;
+    let stats = engine.run(&batch, Draw::quiet(StepKey::new(0, 0)))?;
     let weighed = stats.iter().zip(&batch.weights).map(|(stat, w)| f64::from(stat[LOSS]) * f64::from(*w));
     Ok(weighed.sum())
 }

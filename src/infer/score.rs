@@ -44,7 +44,7 @@ pub fn score(
         let indices: Vec<usize> = (0..group.len()).collect();
         let mut found: Vec<Option<Scored>> = vec![None; group.len()];
         for batch in train::rows(group, &indices, 1, engine.tokens())? {
-            let stats = engine.pass(&batch, Draw::quiet(StepKey::new(0, 0)))?;
+            let stats = engine.run(&batch, Draw::quiet(StepKey::new(0, 0)))?;
             for placed in &batch.examples {
                 let of = placed.start..placed.start + placed.len;
                 let targets = of.filter(|t| batch.weights[*t] != 0.0).map(|t| stats[t]);
@@ -78,7 +78,7 @@ pub fn measure(
     let indices: Vec<usize> = (0..examples.len()).collect();
     let mut means = Means::default();
     for batch in train::rows(examples, &indices, 1, engine.tokens())? {
-        means.add(&engine.pass(&batch, Draw::quiet(StepKey::new(0, 0)))?, &batch.weights);
+        means.add(&engine.run(&batch, Draw::quiet(StepKey::new(0, 0)))?, &batch.weights);
     }
     let summary = format!("loss {:.4}", means.loss());
     let seconds = observer.seconds() - began;

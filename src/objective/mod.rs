@@ -122,3 +122,21 @@ pub fn method(config: &Config) -> &'static Method {
 pub fn of(config: &Config) -> Arc<dyn Objective> {
     (method(config).objective)(config)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_is_a_setting_and_documented() {
+        let guide = include_str!("../../docs/methods.md");
+        for Method { name, settings, .. } in methods() {
+            let config = Config::default().with(&[format!("method={name}")]).unwrap();
+            assert_eq!(method(&config).name, *name);
+            assert!(guide.contains(&format!("\n| `{name}` |")), "{name} has no row in docs/methods.md");
+            for key in *settings {
+                assert!(settings::SETTINGS.iter().any(|known| known.key == *key), "{name}: {key} is no setting");
+            }
+        }
+    }
+}

@@ -82,22 +82,22 @@ impl Choice {
         let mut blocks = vec![0, self.spec.recompute, blocks(&self.spec)];
         blocks.dedup();
         let plan = |blocks| EnginePlan::new(&Spec { recompute: blocks, ..self.spec.clone() });
-        let least = time::of_pass(&plan(0)?);
+        let least = time::of_micro_batch(&plan(0)?);
         let line = |blocks| {
             let plan = plan(blocks)?;
-            Ok((blocks, plan.footprint().total(), time::of_pass(&plan) / least - 1.0))
+            Ok((blocks, plan.footprint().total(), time::of_micro_batch(&plan) / least - 1.0))
         };
         blocks.into_iter().map(line).collect()
     }
 
     /// What the plan costs.
     pub fn costs(&self) -> Result<Costs, Error> {
-        let time = |spec: &Spec| EnginePlan::new(spec).map(|plan| time::of_pass(&plan));
+        let time = |spec: &Spec| EnginePlan::new(spec).map(|plan| time::of_micro_batch(&plan));
         let kept = Spec { recompute: 0, ..self.spec.clone() };
         let (full, chosen) = (time(&Spec { logits: self.logits, ..kept.clone() })?, time(&kept)?);
         Ok(Costs {
             rows: self.rows[1].price as f64 / self.rows[0].price.max(1) as f64 - 1.0,
-            recompute: (time::of_pass(&self.plan) - chosen) / full,
+            recompute: (time::of_micro_batch(&self.plan) - chosen) / full,
             logits: chosen / full - 1.0,
         })
     }

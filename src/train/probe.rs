@@ -59,7 +59,7 @@ impl Probe {
 
     /// Statistics of the targets, in order.
     fn pass(&self, engine: &mut Engine<'_>) -> Result<Vec<TokenStats>, Error> {
-        let stats = engine.pass(&self.batch, self.draw)?;
+        let stats = engine.run(&self.batch, self.draw)?;
         engine.reset()?;
         Ok(stats.into_iter().zip(&self.batch.weights).filter(|(_, w)| **w != 0.0).map(|(stat, _)| stat).collect())
     }

@@ -7,7 +7,7 @@ use crate::{
     events::{Event, Looks, Number, Numbers, Profile, Step, WarningCode},
     graph::scalars::Scalars,
     objective::{Averages, Means, Position},
-    train::engine::{Engine, Side, StartedPass, StartedUpdate},
+    train::engine::{Engine, Side, Started, StartedUpdate},
 };
 
 /// Steps before those that are profiled: drivers compile shaders in the first, the second sets the pace.
@@ -35,7 +35,7 @@ struct InFlight {
     /// Its number, from 0.
     step: u64,
     scalars: Scalars,
-    passes: Vec<(Batch, StartedPass)>,
+    micro_batches: Vec<(Batch, Started)>,
     update: StartedUpdate,
 }
 
@@ -76,8 +76,8 @@ impl<'a, 'g, 'w> Steps<'a, 'g, 'w> {
         Ok(())
     }
 
-    /// Starts a step on these groups of examples and emits the numbers of the one before, or those of this one where something waits
-    /// for them.
+    /// Starts a step on these groups of examples and emits the numbers of the one before, or those of this one where
+    /// something waits for them.
     pub(super) fn step(&mut self, groups: &[usize], step: u64) -> Result<(), Error> {
         let profile_begins = self.phase.profile && self.started == WARM_UP;
         if self.feedback.is_some() || profile_begins {
@@ -161,19 +161,19 @@ impl<'a, 'g, 'w> Steps<'a, 'g, 'w> {
         let draw = self.engine.objective().draw(StepKey::new(self.phase.seed, step), longest);
         let scalars = self.scalars(step);
         self.engine.set_scalars(step, &scalars);
-        let mut passes = Vec::with_capacity(batches.len());
+        let mut micro_batches = Vec::with_capacity(batches.len());
         for batch in batches {
-            let started = self.engine.start_pass(&batch, draw)?;
-            passes.push((batch, started));
+            let started = self.engine.start(&batch, draw)?;
+            micro_batches.push((batch, started));
         }
         self.world.exchange.exchange(self.engine)?;
-        Ok(InFlight { step, scalars, passes, update: self.engine.start_update()? })
+        Ok(InFlight { step, scalars, micro_batches, update: self.engine.start_update()? })
     }
 
     /// Waits for the numbers of a step, and looks where that is due.
-    fn numbers(&mut self, InFlight { step, scalars, passes, update }: InFlight) -> Result<Step, Error> {
+    fn numbers(&mut self, InFlight { step, scalars, micro_batches, update }: InFlight) -> Result<Step, Error> {
         let (mut means, mut tokens) = (Means::default(), 0);
-        for (batch, started) in passes {
+        for (batch, started) in micro_batches {
             means.add(&self.engine.stats(started)?, &batch.weights);
             tokens += batch.examples.iter().map(|placed| placed.len as u64).sum::<u64>();
         }

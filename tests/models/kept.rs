@@ -161,7 +161,7 @@ fn kept_states_are_the_computed_ones_rounded() {
         let batch = &rows(&arm.examples, ROW)[0];
         let mut engine = kept_engine(&arm, &kept_spec(&arm, ROW), std::slice::from_ref(batch));
         engine.set_scalars(0, &arm.scalars(0));
-        let stats = engine.pass(batch, arm.draw(0)).unwrap();
+        let stats = engine.run(batch, arm.draw(0)).unwrap();
         let losses = stats.iter().zip(&batch.weights).filter(|(_, w)| **w != 0.0).map(|(s, _)| s[LOSS]).collect();
         let mut found = vec![("loss".to_owned(), losses)];
         found.extend(parameters(&engine, Side::Main, true));
@@ -232,8 +232,8 @@ fn states_of_other_samples_are_refused() {
     let mut engine = kept_engine(&arm, &kept_spec(&arm, ROW), &batches);
     let mut other = batches[0].clone();
     other.examples[0].idx = 77;
-    let error = engine.pass(&other, quiet()).expect_err("no states of sample 77").to_string();
+    let error = engine.run(&other, quiet()).expect_err("no states of sample 77").to_string();
     assert!(error.contains("hidden states of") && error.contains("that has"), "{error}");
     let mut none = arm.engine(&kept_spec(&arm, ROW));
-    assert!(none.pass(&batches[0], quiet()).is_err(), "no states at all");
+    assert!(none.run(&batches[0], quiet()).is_err(), "no states at all");
 }

@@ -77,7 +77,7 @@ fn measured(gpu: &Gpu, spec: &Spec) -> MemoryUse {
     let batch = pack(&[&example], spec.tokens).unwrap().remove(0);
     for step in 0..if spec.train { STEPS } else { 1 } {
         engine.set_scalars(step, &crate::support::SCALARS);
-        let passes = [(); 2].map(|()| engine.start_pass(&batch, quiet()).unwrap());
+        let passes = [(); 2].map(|()| engine.start(&batch, quiet()).unwrap());
         let update = engine.start_update().unwrap();
         for pass in passes {
             engine.stats(pass).unwrap();

@@ -58,6 +58,6 @@ fn of_a_streamed_model_one_layer_is_there() {
     assert!(saved.abs_diff(wanted) < wanted / 8, "{saved} bytes saved, {wanted} wanted");
     assert!(streamed.activations <= held.activations, "{held:?}\n{streamed:?}");
     let mut engine = arm.engine(&self::streamed(&arm, ROW));
-    let error = engine.pass(&rows(&arm.examples, ROW)[0], quiet()).expect_err("no folder").to_string();
+    let error = engine.run(&rows(&arm.examples, ROW)[0], quiet()).expect_err("no folder").to_string();
     assert!(error.contains("it is not known where"), "{error}");
 }

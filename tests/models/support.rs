@@ -369,7 +369,7 @@ pub(crate) fn pass(engine: &mut Engine<'_>, rows: &[Batch]) -> Vec<Vec<TokenStat
 
 /// As [`pass`], with randomness.
 pub(crate) fn pass_with(engine: &mut Engine<'_>, rows: &[Batch], draw: Draw) -> Vec<Vec<TokenStats>> {
-    rows.iter().map(|row| engine.pass(row, draw).unwrap()).collect()
+    rows.iter().map(|row| engine.run(row, draw).unwrap()).collect()
 }
 
 /// The weighted sum of a statistic: its mean over target tokens.

@@ -311,6 +311,30 @@ fn a_probe_sees_what_the_model_says_and_changes_nothing() {
 }
 
 #[test]
+fn diagnostics_only_observe_where_hidden_states_are_mixed() {
+    let arm = adapters::arm("weak_base");
+    let folders = [0; 2].map(|_| tempfile::tempdir().unwrap());
+    let [plain, observed] = [false, true].map(|observes| {
+        let Loss::Mix(mix) = &arm.loss else { panic!("{:?}", arm.loss) };
+        let loss = Loss::Mix(Mix { blends: true, observes, ..mix.clone() });
+        let arm = Arm { loss, ..arm.clone() };
+        let out = folders[usize::from(observes)].path();
+        Run { diagnostics: 3 * u64::from(observes), ..Run::of(&arm, out) }.go(false).1.unwrap();
+        out
+    });
+    let adapter = |out: &Path| fs::read(out.join("adapter_model.safetensors")).unwrap();
+    assert!(adapter(plain) == adapter(observed));
+    for (plain, mut observed) in metrics(plain).into_iter().zip(metrics(observed)) {
+        let observed = observed.as_object_mut().unwrap();
+        for column in ["entropy_strong", "target_logit", "grad_non_target_alone", "entropy_weak", "amplification"] {
+            assert!(observed[column].as_f64().unwrap().is_finite(), "{column}");
+        }
+        observed.retain(|column, _| plain.get(column).is_some());
+        assert_eq!(plain.as_object().unwrap(), observed);
+    }
+}
+
+#[test]
 fn other_settings_are_refused_by_name() {
     let out = tempfile::tempdir().unwrap();
     let arm = ("qwen3", None).into();

@@ -74,7 +74,7 @@ fn gradient_error(rows: &[Batch], times: u64) -> [f64; 2] {
         let mut engine = engine(width, false);
         let of_step = |step| move |row: &Batch| (row.clone(), Draw::quiet(StepKey::new(SEED, step)));
         let draws = (0..times).flat_map(|step| rows.iter().map(of_step(step)));
-        let pass = |(row, draw): (Batch, Draw)| engine.pass(&row, draw).unwrap();
+        let pass = |(row, draw): (Batch, Draw)| engine.run(&row, draw).unwrap();
         let stats: Vec<_> = draws.map(pass).collect();
         (mean(rows, &stats[..rows.len()], LOSS), parameters(&engine, Side::Main, true))
     });

@@ -43,21 +43,21 @@ pub enum Error {
         /// The cheapest change that would help.
         advice: String,
     },
-    /// The user's row is shorter than an example, and examples are never split.
+    /// The user's sequence length is shorter than an example, and examples are never split.
     #[error(
         "rows of {tokens} tokens are too short: an example has {longest}; raise tokens_per_pass to that at least, leave \
          it out, or lower max_length"
     )]
     ShortRow {
-        /// Tokens of a row.
+        /// Tokens of a sequence.
         tokens: usize,
         /// Tokens of the longest example.
         longest: usize,
     },
-    /// A packed row has more tokens than the gradient of a weight can sum over.
+    /// A packed sequence has more tokens than the gradient of a weight can sum over.
     #[error("rows of {tokens} tokens are not supported, {most} are the most; lower max_length or tokens_per_pass")]
     Tokens {
-        /// Tokens of a row.
+        /// Tokens of a sequence.
         tokens: usize,
         /// The longest sum.
         most: usize,
@@ -84,12 +84,12 @@ pub enum Error {
         /// Tokens that the text may reach.
         tokens: usize,
     },
-    /// A tensor of a packed row is larger than a binding.
+    /// A tensor of a packed sequence is larger than a binding.
     #[error(
         "rows of {tokens} tokens need a tensor of {bytes} bytes, and this device binds at most {limit}; lower max_length"
     )]
     Row {
-        /// Tokens of a row.
+        /// Tokens of a sequence.
         tokens: usize,
         /// Size of the largest tensor.
         bytes: u64,

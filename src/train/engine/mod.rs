@@ -1,7 +1,7 @@
 //! An objective over models, declared, planned and loaded: what training, scoring and evaluation run.
 //!
 //! An [`EnginePlan`] needs no GPU and knows the exact memory; [`EnginePlan::build`] allocates it. One micro-batch, a packed
-//! sequence of fixed length, goes through at a time ([`Engine::pass`]); gradients add up until [`Engine::update`].
+//! sequence of fixed length, goes through at a time ([`Engine::run`]); gradients add up until [`Engine::update`].
 
 use std::sync::Arc;
 
@@ -11,12 +11,11 @@ use crate::{
     gpu::{Gpu, Profile, Program, Readback, Ticket, Upload},
     graph::{
         ops::head_loss::STATS,
-        optim::AdamW,
         scalars::{HOST_SCALARS, Scalars, loss_scaling},
         tensor::{Memory, Tensor},
     },
     model::{Config, Model, Parameter},
-    objective::{Draw, Metric, MicroBatch, Objective, TokenStats},
+    objective::{Draw, Metric, Objective, TokenStats},
 };
 
 mod error;
@@ -27,6 +26,7 @@ mod spec;
 pub use error::Error;
 use hidden::Source;
 pub use hidden::{HiddenSource, ReadStates};
+use plan::Declared;
 pub use plan::{EnginePlan, Footprint, LOGITS};
 pub use spec::{AuxiliaryModel, Spec};
 
@@ -34,30 +34,21 @@ pub use spec::{AuxiliaryModel, Spec};
 pub struct Engine<'g> {
     gpu: &'g Gpu,
     memory: Memory,
-    /// The main model, then the auxiliary ones.
-    models: Vec<Model>,
-    batch: MicroBatch,
-    objective: Arc<dyn Objective>,
-    metrics: Vec<Metric>,
+    declared: Declared,
     /// Of each auxiliary model.
     sources: Vec<Source<'g>>,
-    /// What the objective's recording leaves for the host.
-    result: Option<Tensor>,
-    adamw: Option<AdamW>,
-    pass: Program,
+    micro_batch: Program,
     update: Option<Program>,
     reset: Program,
     results: Readback,
     profile: Option<Profile>,
-    tokens: usize,
-    logits: u64,
     /// Whether [`Engine::scale_loss`] was asked for.
     scales_loss: bool,
 }
 
 /// A micro-batch in flight, whose statistics [`Engine::stats`] has.
 #[must_use]
-pub struct StartedPass {
+pub struct Started {
     targets: Vec<usize>,
     stats: Option<Ticket>,
 }
@@ -105,12 +96,12 @@ impl Side {
 impl<'g> Engine<'g> {
     /// Tokens of a packed sequence.
     pub fn tokens(&self) -> usize {
-        self.tokens
+        self.declared.tokens
     }
 
     /// Bytes of logits of one model that exist at a time: the order of sums depends on it.
     pub fn logits(&self) -> u64 {
-        self.logits
+        self.declared.logits
     }
 
     /// The most device memory there was at a time, in bytes, since that is measured.
@@ -120,17 +111,17 @@ impl<'g> Engine<'g> {
 
     /// One of the models.
     pub fn model(&self, side: Side) -> Option<&Model> {
-        self.models.get(side.index())
+        self.declared.models.get(side.index())
     }
 
     /// What is computed.
     pub fn objective(&self) -> &dyn Objective {
-        &*self.objective
+        &*self.declared.objective
     }
 
     /// The numbers that the statistics of a step give.
     pub fn metrics(&self) -> &[Metric] {
-        &self.metrics
+        &self.declared.metrics
     }
 
     fn source(&mut self, side: Side) -> Option<&mut Source<'g>> {
@@ -175,43 +166,43 @@ impl<'g> Engine<'g> {
 
     /// Sets the step's scalars.
     pub fn set_scalars(&self, step: u64, scalars: &Scalars) {
-        self.memory.write(self.gpu, self.batch.targets.scalars, 0, &scalars.row(step)[..HOST_SCALARS]);
+        self.memory.write(self.gpu, self.declared.batch.targets.scalars, 0, &scalars.row(step)[..HOST_SCALARS]);
     }
 
     /// From now on gradients are held times a loss scale, which starts at `start`, a power of two, and moves on the device;
     /// it is part of [`Self::state`].
     pub fn scale_loss(&mut self, start: f32) {
         self.scales_loss = true;
-        self.memory.write(self.gpu, loss_scaling(self.batch.targets.scalars), 0, &[start, 0.0]);
+        self.memory.write(self.gpu, loss_scaling(self.declared.batch.targets.scalars), 0, &[start, 0.0]);
     }
 
     /// Computes one micro-batch: the statistics of each token (zeros where it predicts no target), and gradients added to
     /// those that are there.
-    pub fn pass(&mut self, batch: &Batch, draw: Draw) -> Result<Vec<TokenStats>, Error> {
-        let started = self.start_pass(batch, draw)?;
+    pub fn run(&mut self, batch: &Batch, draw: Draw) -> Result<Vec<TokenStats>, Error> {
+        let started = self.start(batch, draw)?;
         self.stats(started)
     }
 
-    /// As [`Self::pass`], without waiting: [`Self::stats`] has the statistics. What is started later goes behind it.
-    pub fn start_pass(&mut self, batch: &Batch, draw: Draw) -> Result<StartedPass, Error> {
+    /// As [`Self::run`], without waiting: [`Self::stats`] has the statistics. What is started later goes behind it.
+    pub fn start(&mut self, batch: &Batch, draw: Draw) -> Result<Started, Error> {
         let targets = self.upload(batch, draw);
-        for (source, model) in self.sources.iter_mut().zip(&self.models[1..]) {
+        for (source, model) in self.sources.iter_mut().zip(&self.declared.models[1..]) {
             source.provide((self.gpu, &self.memory), model, batch, targets.len())?;
         }
         if targets.is_empty() {
-            self.pass.run_rows(self.gpu, 0)?;
-            return Ok(StartedPass { targets, stats: None });
+            self.micro_batch.run_rows(self.gpu, 0)?;
+            return Ok(Started { targets, stats: None });
         }
-        let used = self.memory.slice(self.batch.targets.stats.slice_rows(0, targets.len()));
+        let used = self.memory.slice(self.declared.batch.targets.stats.slice_rows(0, targets.len()));
         let (results, profile) = (&mut self.results, self.profile.as_mut());
-        let stats = self.pass.run_then_read(self.gpu, targets.len(), &used, results, profile)?;
-        Ok(StartedPass { targets, stats: Some(stats) })
+        let stats = self.micro_batch.run_then_read(self.gpu, targets.len(), &used, results, profile)?;
+        Ok(Started { targets, stats: Some(stats) })
     }
 
     /// The positions that predict a target, of a batch that is then on the device.
     fn upload(&self, batch: &Batch, draw: Draw) -> Vec<usize> {
-        let Config { vocab, hidden, .. } = self.models[0].config;
-        self.batch.upload((self.gpu, &self.memory), batch, draw, &*self.objective, [vocab, hidden])
+        let Config { vocab, hidden, .. } = self.declared.models[0].config;
+        self.declared.batch.upload((self.gpu, &self.memory), batch, draw, &*self.declared.objective, [vocab, hidden])
     }
 
     /// Sets what reads the cached hidden states of an auxiliary model; see [`HiddenSource::Cached`].
@@ -230,18 +221,18 @@ impl<'g> Engine<'g> {
 
     /// What the objective leaves for the host of each position that predicts a target, one after another.
     pub fn result(&mut self, batch: &Batch) -> Result<Vec<f32>, Error> {
-        let Some(result) = self.result else { return Ok(Vec::new()) };
+        let Some(result) = self.declared.result else { return Ok(Vec::new()) };
         let targets = self.upload(batch, Draw::quiet(StepKey::new(0, 0)));
         if targets.is_empty() {
             return Ok(Vec::new());
         }
-        self.pass.run(self.gpu)?;
+        self.micro_batch.run(self.gpu)?;
         Ok(self.memory.read(self.gpu, result.slice_rows(0, targets.len()))?)
     }
 
-    /// The statistics of a pass, as [`Self::pass`] has them. Waits for that pass only.
-    pub fn stats(&mut self, StartedPass { targets, stats: ticket }: StartedPass) -> Result<Vec<TokenStats>, Error> {
-        let mut stats = vec![[0.0; STATS]; self.tokens];
+    /// The statistics of a micro-batch, as [`Self::run`] has them. Waits for that one only.
+    pub fn stats(&mut self, Started { targets, stats: ticket }: Started) -> Result<Vec<TokenStats>, Error> {
+        let mut stats = vec![[0.0; STATS]; self.declared.tokens];
         if let Some(ticket) = ticket {
             let bytes = self.results.fetch(self.gpu, ticket)?;
             let found: Vec<TokenStats> = bytemuck::pod_collect_to_vec(&bytes);
@@ -250,7 +241,7 @@ impl<'g> Engine<'g> {
         Ok(stats)
     }
 
-    /// From now on, passes and updates are timed kernel by kernel, which takes longer and waits for them.
+    /// From now on, micro-batches and updates are timed kernel by kernel, which takes longer and waits for them.
     pub fn start_profile(&mut self) {
         self.profile = Some(Profile::new(self.gpu));
     }
@@ -260,9 +251,9 @@ impl<'g> Engine<'g> {
         self.profile.as_ref()
     }
 
-    /// From the next pass on, the i-th target's statistics are of the main model's logit of `tokens[i]`.
+    /// From the next micro-batch on, the i-th target's statistics are of the main model's logit of `tokens[i]`.
     pub fn watch(&self, tokens: &[u32]) {
-        self.memory.write(self.gpu, self.batch.targets.watched, 0, tokens);
+        self.memory.write(self.gpu, self.declared.batch.targets.watched, 0, tokens);
     }
 
     /// Forgets the gradients so far.
@@ -275,7 +266,7 @@ impl<'g> Engine<'g> {
     pub fn update(&mut self) -> Result<f32, Error> {
         let started = self.start_update()?;
         let norm = self.norm(started)?;
-        if let (Some(adamw), false) = (&self.adamw, norm.is_finite()) {
+        if let (Some(adamw), false) = (&self.declared.adamw, norm.is_finite()) {
             self.memory.write(self.gpu, adamw.norm(), 0, &[0.0f32; 2]);
         }
         Ok(norm)
@@ -284,7 +275,7 @@ impl<'g> Engine<'g> {
     /// As [`Self::update`], without waiting: [`Self::norm`] has the norm. After one that is not finite, no update that is
     /// started changes anything any more: by the time it is known, the next step is in flight.
     pub fn start_update(&mut self) -> Result<StartedUpdate, Error> {
-        let (Some(program), Some(adamw)) = (&mut self.update, &self.adamw) else {
+        let (Some(program), Some(adamw)) = (&mut self.update, &self.declared.adamw) else {
             return Ok(StartedUpdate { norm: None });
         };
         let norm = self.memory.slice(adamw.norm());
@@ -322,12 +313,12 @@ impl<'g> Engine<'g> {
     /// learns, as they are stored, an auxiliary model that learns, and the loss scale where one moves.
     pub fn state(&self) -> Vec<(String, Vec<Tensor>)> {
         let mut state = Vec::new();
-        let Some(adamw) = &self.adamw else { return state };
+        let Some(adamw) = &self.declared.adamw else { return state };
         if self.scales_loss {
-            state.push(("loss_scale".into(), vec![loss_scaling(self.batch.targets.scalars)]));
+            state.push(("loss_scale".into(), vec![loss_scaling(self.declared.batch.targets.scalars)]));
         }
         let mut moments = adamw.moments().zip(adamw.scales());
-        for (i, model) in self.models.iter().enumerate() {
+        for (i, model) in self.declared.models.iter().enumerate() {
             let prefix = i.checked_sub(1).map_or_else(String::new, |i| format!("weak{i}."));
             for stored in model.parameters() {
                 let name = format!("{prefix}{}", stored.parameter.name);

@@ -65,24 +65,29 @@ impl Footprint {
     }
 }
 
+/// What an engine is made of, allocated or not.
+pub(super) struct Declared {
+    /// The main model, then the auxiliary ones.
+    pub(super) models: Vec<Model>,
+    pub(super) batch: MicroBatch,
+    pub(super) objective: Arc<dyn Objective>,
+    pub(super) metrics: Vec<Metric>,
+    /// What the objective's recording leaves for the host.
+    pub(super) result: Option<Tensor>,
+    pub(super) adamw: Option<AdamW>,
+    pub(super) tokens: usize,
+    pub(super) logits: u64,
+}
+
 /// Everything declared and planned, nothing allocated.
 pub struct EnginePlan {
     store: Store,
-    /// The main model, then the auxiliary ones.
-    models: Vec<Model>,
-    batch: MicroBatch,
-    objective: Arc<dyn Objective>,
-    metrics: Vec<Metric>,
+    declared: Declared,
     /// Of each auxiliary model.
     sources: Vec<SourcePlan>,
-    /// What the objective's recording leaves for the host.
-    result: Option<Tensor>,
-    adamw: Option<AdamW>,
-    pass: Plan,
+    micro_batch: Plan,
     update: Option<Plan>,
     reset: Plan,
-    tokens: usize,
-    logits: u64,
 }
 
 impl EnginePlan {
@@ -118,9 +123,9 @@ impl EnginePlan {
         });
         let metrics = spec.objective.metrics(&of_objective);
         tape.backward();
-        let pass = Plan::new(tape.finish());
-        if pass.largest() > spec.max_binding {
-            return Err(Error::Row { tokens: spec.tokens, bytes: pass.largest(), limit: spec.max_binding });
+        let micro_batch = Plan::new(tape.finish());
+        if micro_batch.largest() > spec.max_binding {
+            return Err(Error::Row { tokens: spec.tokens, bytes: micro_batch.largest(), limit: spec.max_binding });
         }
         let trained: Vec<_> = models.iter().flat_map(Model::trained).collect();
         let adamw = spec.train.then(|| AdamW::declare(&mut store, &trained, schedule, spec.width));
@@ -132,21 +137,8 @@ impl EnginePlan {
         let reset = plan(&|tape| trained.iter().for_each(|(_, gradient)| tape.clear(*gradient)));
         let update = adamw.as_ref().map(|adamw| plan(&|tape| adamw.record(tape)));
         let (objective, &Spec { tokens, logits, .. }) = (spec.objective.clone(), spec);
-        Ok(Self {
-            store,
-            models,
-            batch,
-            objective,
-            metrics,
-            sources,
-            result,
-            adamw,
-            pass,
-            update,
-            reset,
-            tokens,
-            logits,
-        })
+        let declared = Declared { models, batch, objective, metrics, result, adamw, tokens, logits };
+        Ok(Self { store, declared, sources, micro_batch, update, reset })
     }
 
     /// The device memory that [`Self::build`] takes.
@@ -158,8 +150,8 @@ impl EnginePlan {
             optimizer: self.store.bytes(Role::Optimizer),
             weak: self.store.bytes(Role::Weak),
             inputs: self.store.bytes(Role::Inputs),
-            activations: self.pass.kept(),
-            workspaces: Slots::bytes(&self.passes()) - self.pass.kept() + updates.map(Plan::bytes).sum::<u64>(),
+            activations: self.micro_batch.kept(),
+            workspaces: Slots::bytes(&self.plans()) - self.micro_batch.kept() + updates.map(Plan::bytes).sum::<u64>(),
             staging: self.staging(),
         }
     }
@@ -167,80 +159,64 @@ impl EnginePlan {
     /// The ring of results, and the most of what else there is at a time: weights or tables on their way in, inputs of
     /// micro-batches that are not done, weights on their way out.
     fn staging(&self) -> u64 {
-        let models = || self.models.iter();
+        let Declared { models, batch, result, .. } = &self.declared;
+        let models = || models.iter();
         let stored = models().flat_map(|model| [Some(&*model.weights), model.adapter.as_ref().map(|a| &a.weights)]);
         let bytes = |weights: &Weights| weights.iter().flat_map(|stored| &stored.shards).map(Tensor::bytes).sum();
         let loaded = stored.flatten().map(bytes).max().unwrap_or(0);
         let tables = models().flat_map(Model::rotary_tensors).map(|table| table.bytes()).sum();
         let trained = models().flat_map(Model::trained).map(|(weight, _)| weight.bytes()).max().unwrap_or(0);
         let provided: u64 = self.sources.iter().map(SourcePlan::written).sum();
-        let inputs = (RESULTS as u64 + 1) * (self.batch.upload_bytes() + provided);
-        let result = self.result.map_or(0, |result| result.bytes());
+        let inputs = (RESULTS as u64 + 1) * (batch.upload_bytes() + provided);
+        let result = result.map_or(0, |result| result.bytes());
         let read = Gpu::read_staging(trained.max(result));
         let passing = [Upload::staging(loaded), tables, inputs, read];
-        let streamed = self.sources.iter().zip(&self.models[1..]).map(|(source, model)| source.staging(model));
+        let streamed = self.sources.iter().zip(models().skip(1)).map(|(source, model)| source.staging(model));
         let streamed: u64 = streamed.sum();
-        let ring = Readback::staging(RESULTS, self.batch.targets.stats.bytes());
+        let ring = Readback::staging(RESULTS, batch.targets.stats.bytes());
         ring + streamed + passing.into_iter().max().unwrap_or(0)
     }
 
     /// The plans of a micro-batch, which run one after another.
-    fn passes(&self) -> Vec<&Plan> {
-        self.sources.iter().flat_map(|source| &source.plans).chain([&self.pass]).collect()
+    fn plans(&self) -> Vec<&Plan> {
+        self.sources.iter().flat_map(|source| &source.plans).chain([&self.micro_batch]).collect()
     }
 
     /// Dispatches of one micro-batch and of one update.
     pub fn dispatches(&self) -> [usize; 2] {
-        [self.passes().iter().map(|plan| plan.len()).sum(), self.update.as_ref().map_or(0, Plan::len)]
+        [self.plans().iter().map(|plan| plan.len()).sum(), self.update.as_ref().map_or(0, Plan::len)]
     }
 
     /// The dispatches of one micro-batch: without their memory.
-    pub fn pass_work(&self) -> impl Iterator<Item = (&'static Kernel, Extents)> {
-        self.passes().into_iter().flat_map(Plan::dispatches)
+    pub fn micro_batch_work(&self) -> impl Iterator<Item = (&'static Kernel, Extents)> {
+        self.plans().into_iter().flat_map(Plan::dispatches)
     }
 
     /// The dispatches of one micro-batch and one update, for [`crate::kernels::tuner`]: before anything is allocated.
     pub fn work(&self) -> impl Iterator<Item = (&'static Kernel, Extents)> {
-        self.passes().into_iter().chain(&self.update).flat_map(Plan::dispatches)
+        self.plans().into_iter().chain(&self.update).flat_map(Plan::dispatches)
     }
 
     /// Allocates everything; weights are 0 until loaded.
     pub fn build(self, gpu: &Gpu) -> Result<Engine<'_>, Error> {
         gpu.flush()?; // what was dropped before is gone now
         let memory = Memory::allocate(gpu, &self.store)?;
-        for model in &self.models {
+        let Self { declared, micro_batch, update, reset, .. } = &self;
+        for model in &declared.models {
             for (tensor, values) in model.rotary_tables() {
                 memory.write(gpu, tensor, 0, &values);
             }
         }
-        memory.write(gpu, self.batch.targets.scalars, 0, &Scalars::default().row(0));
+        memory.write(gpu, declared.batch.targets.scalars, 0, &Scalars::default().row(0));
         gpu.flush()?;
-        let slots = Slots::allocate(gpu, &self.passes())?;
-        let pass = self.pass.load_over(gpu, &memory, &slots);
+        let slots = Slots::allocate(gpu, &self.plans())?;
+        let micro_batch = micro_batch.load_over(gpu, &memory, &slots);
         let sources = self.sources.iter().map(|planned| planned.load(gpu, &memory, &slots)).collect();
-        let update = self.update.as_ref().map(|plan| plan.load(gpu, &memory)).transpose()?;
-        let reset = self.reset.load(gpu, &memory)?;
-        let results = Readback::new(gpu, RESULTS, self.batch.targets.stats.bytes());
-        let Self { models, batch, objective, metrics, result, adamw, tokens, logits, .. } = self;
-        Ok(Engine {
-            gpu,
-            memory,
-            models,
-            batch,
-            objective,
-            metrics,
-            sources,
-            result,
-            adamw,
-            pass,
-            update,
-            reset,
-            results,
-            profile: None,
-            tokens,
-            logits,
-            scales_loss: false,
-        })
+        let update = update.as_ref().map(|plan| plan.load(gpu, &memory)).transpose()?;
+        let reset = reset.load(gpu, &memory)?;
+        let results = Readback::new(gpu, RESULTS, declared.batch.targets.stats.bytes());
+        let (declared, profile, scales_loss) = (self.declared, None, false);
+        Ok(Engine { gpu, memory, declared, sources, micro_batch, update, reset, results, profile, scales_loss })
     }
 }
 

@@ -9,13 +9,13 @@ use crate::{graph::ops, train::engine::EnginePlan};
 /// and 4.8e12, an Apple M3 Max 7e12 and 0.4e12).
 const BALANCE: f64 = 12.0;
 
-/// Of one pass, in multiply-adds.
-pub(super) fn of_pass(plan: &EnginePlan) -> f64 {
+/// Of one micro-batch, in multiply-adds.
+pub(super) fn of_micro_batch(plan: &EnginePlan) -> f64 {
     let work: HashMap<&str, fn(&[u8]) -> f64> =
         ops::groups().map(|group| (group.kernel.name, group.trial.work)).collect();
     let dispatch = |(kernel, extents): (&crate::gpu::Kernel, crate::gpu::Extents)| {
         let arithmetic = work.get(kernel.name).map_or(0.0, |work| work(&extents.params));
         arithmetic.max(BALANCE * extents.bytes.iter().sum::<u64>() as f64)
     };
-    plan.pass_work().map(dispatch).sum()
+    plan.micro_batch_work().map(dispatch).sum()
 }

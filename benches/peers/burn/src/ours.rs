@@ -42,7 +42,7 @@ impl<'g> Ours<'g> {
     /// One step, waited for; returns the loss before its update.
     pub fn step(&mut self) -> Result<f64, Box<dyn Error>> {
         self.engine.set_scalars(self.step, &self.scalars);
-        let stats = self.engine.pass(&self.batch, Draw::quiet(StepKey::new(0, self.step)))?;
+        let stats = self.engine.run(&self.batch, Draw::quiet(StepKey::new(0, self.step)))?;
         self.engine.update()?;
         self.step += 1;
         let weighted = stats.iter().zip(&self.batch.weights);
