@@ -3,14 +3,24 @@
 # Mesa's layer that picks a GPU for a desktop complains where there is none; underdog picks for itself.
 export NODEVICE_SELECT ?= 1
 
-.PHONY: demo test same check portability setup
+.PHONY: demo quick test nightly same check portability setup
 
 # The main job on the built-in task.
 demo: setup
 	cargo run --release --locked -- demo
 
+# The tests that need no graphics driver: under a minute once built.
+quick:
+	./scripts/tests.sh quick
+
+# All tests but those of `make nightly`, and how long each test binary took.
 test: setup
-	cargo test --locked
+	./scripts/tests.sh all
+
+# The rest: long runs of the whole program, and every test of ops and models on every driver.
+nightly: setup
+	./scripts/tests.sh nightly
+	./scripts/portability.sh every-test
 
 # The recorded runs, bit for bit; `make same BASE=REV` compares with the program of that revision, built here.
 # RUNS='mix lora': only those whose names hold one of these.
@@ -23,7 +33,7 @@ check:
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
-# The tests on other drivers, the kernels through other compilers: see scripts/portability.sh.
+# Tests that tell something of each driver, the kernels through other compilers: see scripts/portability.sh.
 portability:
 	./scripts/portability.sh
 

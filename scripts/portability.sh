@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Shows that the kernels do not lean on one driver or compiler:
-#   - the op and model tests on SwiftShader (the smallest limits), on lavapipe with subgroups of 4 and 16 (`make test` has 8),
-#     and on a newer lavapipe, which has matrix units,
+#   - the op tests, and tests of models against goldens, on SwiftShader (the smallest limits, subgroups of 4), on lavapipe
+#     with subgroups of 16 (`make test` has 8), and on a newer lavapipe, which has matrix units; `portability.sh every-test`
+#     runs every test of models and has lavapipe with subgroups of 4 too,
 #   - every kernel's SPIR-V and that of its other forms through spirv-val, its WGSL through Tint, its HLSL through DXC, its
 #     MSL written.
 # It wants Debian (apt) on x86-64 or ARM64, installs system packages it lacks, and keeps the other tools in .portability/,
@@ -19,6 +20,8 @@ dxc=$tools/dxc/libdxcompiler.so
 python=$tools/python/bin/python
 machine=$(uname -m)
 failures=0
+every=
+[ "${1:-}" != every-test ] || every=1
 
 # Node comes from PyPI too: Debian's npm brings some 400 packages with it.
 node_version=24.19.0
@@ -123,15 +126,18 @@ get_tint() {
     "$tools/python/bin/npm" install --loglevel=error --no-save --ignore-scripts --prefix "$tools" "webgpu@$webgpu_version"
 }
 
-# tests_on NAME ICD ADAPTER [VARIABLE=VALUE]: the op and model tests on one driver; the tests themselves fail if the
-# adapter's name lacks ADAPTER, so a driver that falls back to another cannot pass.
+# tests_on NAME ICD ADAPTER [VARIABLE=VALUE]: the op tests on one driver, and those of models that compare with goldens
+# (all of them with `every-test`); the tests themselves fail if the adapter's name lacks ADAPTER, so a driver that falls
+# back to another cannot pass.
 tests_on() {
-    local log=$tools/tests.log started=$SECONDS
-    if env "${@:4}" VK_DRIVER_FILES="$2" UNDERDOG_EXPECT_ADAPTER="$3" \
-        cargo test -q --locked --test ops --test models >"$log" 2>&1; then
+    local log=$tools/tests.log started=$SECONDS models=(families:: adapters:: methods:: quantised:: half::gradients)
+    [ -z "$every" ] || models=()
+    if env "${@:4}" VK_DRIVER_FILES="$2" UNDERDOG_EXPECT_ADAPTER="$3" bash -c '
+        cargo test -q --locked --test ops && cargo test -q --locked --test models -- "$@"' tests "${models[@]}" >"$log" 2>&1; then
         local passed
         passed=$(awk '/^test result: ok/ { sum += $4 } END { print sum + 0 }' "$log")
         if [ "$passed" -gt 0 ]; then
+            { grep -o 'SKIPPED: .*' "$log" || true; } | sort -u | sed "s/^SKIPPED/portability: skipped on $1/"
             echo "portability: tests on $1: $passed passed in $((SECONDS - started)) s"
             return
         fi
@@ -212,7 +218,8 @@ translate
 check spirv-val validate_spirv
 check Tint timeout 300 "$tools/python/bin/node" scripts/tint.mjs "$tools/node_modules" "$translations"
 check DXC timeout 300 "$python" scripts/dxc.py "$dxc" "$translations"
-for bits in 128 512; do
+# SwiftShader too has subgroups of 4.
+for bits in ${every:+128} 512; do
     tests_on "lavapipe, subgroups of $((bits / 32))" "$lavapipe" "$bits bits" "LP_NATIVE_VECTOR_WIDTH=$bits"
 done
 # The runner is named from here: cargo would split an absolute path at its spaces.

@@ -18,10 +18,14 @@ mod mistakes;
 mod plan;
 #[path = "cli/quantised.rs"]
 mod quantised;
+#[path = "cli/resumed.rs"]
+mod resumed;
 #[path = "cli/runs.rs"]
 mod runs;
 #[path = "cli/settings.rs"]
 mod settings;
+#[path = "common/skip.rs"]
+mod skip;
 #[path = "cli/stops.rs"]
 mod stops;
 #[path = "cli/support.rs"]

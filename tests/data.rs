@@ -8,6 +8,8 @@ mod dataset;
 mod pack;
 #[path = "data/sampler.rs"]
 mod sampler;
+#[path = "common/skip.rs"]
+mod skip;
 #[path = "data/support.rs"]
 mod support;
 #[path = "data/template.rs"]

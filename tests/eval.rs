@@ -14,6 +14,8 @@ mod record;
 mod replies;
 #[path = "eval/sandbox.rs"]
 mod sandbox;
+#[path = "common/skip.rs"]
+mod skip;
 #[path = "eval/stats.rs"]
 mod stats;
 #[path = "eval/support.rs"]

@@ -1,7 +1,7 @@
 //! Who may import whom. Reads the sources against the table of rooms in `docs/architecture.md`.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -277,4 +277,238 @@ fn violations_are_found() {
     ] {
         assert_eq!(violations(file, &code(line)), Vec::<String>::new(), "{file}: `{line}`");
     }
+}
+
+/// Circles of files that import each other: to be taken apart, never to grow.
+const CIRCLES: &[&[&str]] = &[
+    &["bench/ceilings.rs", "bench/engines.rs"],
+    &["bench/compare.rs", "bench/svg.rs"],
+    &["data/curriculum/error.rs", "data/curriculum/weak.rs"],
+    &["data/dataset/row.rs", "data/dataset/turns.rs"],
+    &["eval/sandbox.rs", "eval/sandbox/child.rs", "eval/sandbox/isolation.rs"],
+    &["gpu/alternative.rs", "gpu/device.rs", "gpu/memory.rs", "gpu/meter.rs"],
+    &["gpu/profile.rs", "gpu/program.rs", "gpu/readback.rs"],
+    &["gpu/tune/mod.rs", "gpu/tune/scratch.rs", "gpu/tune/verdict.rs"],
+    &["graph/ops/head_loss/mod.rs", "graph/ops/head_loss/relation.rs"],
+    &["model/layer.rs", "model/mod.rs"],
+    &[
+        "session/advise.rs",
+        "session/arrange.rs",
+        "session/choose.rs",
+        "session/models.rs",
+        "session/phase.rs",
+        "session/weak_states.rs",
+    ],
+    &["train/mod.rs", "train/steps.rs"],
+];
+
+/// Rooms that touch no files and no threads, and have clocks only through a trait that is passed in: they can run in a
+/// browser.
+const CORE: &[&str] = &["gpu", "graph", "model", "objective", "train", "infer"];
+
+/// What the core does not import.
+const OUTSIDE: &[&[&str]] =
+    &[&["std", "fs"], &["std", "thread"], &["std", "time", "Instant"], &["std", "time", "SystemTime"]];
+
+/// Files of the core that still do: to become none.
+const NOT_YET: &[&str] = &[
+    "gpu/available.rs",
+    "gpu/profile.rs",
+    "gpu/program.rs",
+    "gpu/tune/book.rs",
+    "gpu/tune/mod.rs",
+    "model/config/read.rs",
+];
+
+/// Paths of the `use` statements of `code`, groups taken apart, each with whether it is passed on (`pub use`); and the other
+/// paths that begin with `crate`, `super` or `self`.
+fn paths(code: &str) -> Vec<(bool, Vec<String>)> {
+    let (mut found, mut rest) = (Vec::new(), code.to_owned());
+    let mut starts: Vec<usize> = occurrences(code, "use").collect();
+    starts.reverse();
+    for at in starts {
+        let Some(end) = code[at..].find(';').map(|end| at + end) else { continue };
+        let before = code[..at].trim_end();
+        let public = before.ends_with("pub")
+            || before.ends_with(')') && before[..].rfind("pub(").is_some_and(|p| !before[p..].contains('\n'));
+        let compact: String = code[at + 3..end].split_whitespace().collect::<Vec<_>>().join(" ");
+        expand(&compact, &[], &mut |path| found.push((public, path)));
+        rest.replace_range(at..end, "");
+    }
+    for root in ["crate::", "super::", "self::", "std::"] {
+        for at in occurrences(&rest, root) {
+            if !rest[..at].ends_with("::") {
+                let end = rest[at..].find(|c| !is_word(c) && c != ':').map_or(rest.len(), |end| at + end);
+                found.push((
+                    false,
+                    rest[at..end].split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect(),
+                ));
+            }
+        }
+    }
+    found
+}
+
+/// Calls `each` with every path of `a::{b, c::d as e}`.
+fn expand(tree: &str, prefix: &[String], each: &mut impl FnMut(Vec<String>)) {
+    let with = |path: &str| {
+        let parts = path.split("::").map(|part| part.split(" as ").next().unwrap_or(part).trim());
+        prefix.iter().cloned().chain(parts.filter(|part| !part.is_empty()).map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let Some(open) = tree.find('{') else {
+        let mut path = with(tree);
+        if path.last().is_some_and(|last| last == "self") && path.len() > 1 {
+            path.pop();
+        }
+        return each(path);
+    };
+    let prefix = with(&tree[..open]);
+    let (mut depth, mut start) = (0, open + 1);
+    let close = tree.rfind('}').unwrap_or(tree.len());
+    for (at, c) in tree[..close].char_indices().skip(open + 1) {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                expand(tree[start..at].trim(), &prefix, each);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if !tree[start..close].trim().is_empty() {
+        expand(tree[start..close].trim(), &prefix, each);
+    }
+}
+
+/// A module's path: `a/b.rs` and `a/b/mod.rs` are `a::b`.
+fn module(file: &str) -> Vec<String> {
+    let path = file.trim_end_matches(".rs").trim_end_matches("/mod");
+    if ["lib", "main"].contains(&path) { Vec::new() } else { path.split('/').map(str::to_owned).collect() }
+}
+
+/// Which file every file imports. A name that a module passes on (`pub use`) is its who defines it.
+fn edges(sources: &[(String, String)]) -> Vec<BTreeSet<usize>> {
+    let modules: BTreeMap<Vec<String>, usize> = sources
+        .iter()
+        .enumerate()
+        .filter(|(_, (file, _))| file != "main.rs")
+        .map(|(i, (file, _))| (module(file), i))
+        .collect();
+    let all: Vec<_> = sources.iter().map(|(_, code)| paths(code)).collect();
+    // The path from the root that a path in a module stands for.
+    let absolute = |here: &[String], path: &[String]| -> Option<Vec<String>> {
+        let mut base = here.to_vec();
+        let mut rest = path;
+        match path.first()?.as_str() {
+            "crate" => (base, rest) = (Vec::new(), &path[1..]),
+            "self" => rest = &path[1..],
+            "super" => {}
+            first => {
+                base.push(first.to_owned());
+                modules.get(&base)?;
+                base.pop();
+            }
+        }
+        while rest.first().is_some_and(|part| part == "super") {
+            base.pop();
+            rest = &rest[1..];
+        }
+        base.extend(rest.iter().cloned());
+        Some(base)
+    };
+    fn resolve(
+        path: &[String],
+        modules: &BTreeMap<Vec<String>, usize>,
+        passed_on: &dyn Fn(usize, &str) -> Option<Vec<String>>,
+        depth: usize,
+    ) -> Option<usize> {
+        let (length, file) = (0..=path.len()).rev().find_map(|n| modules.get(&path[..n]).map(|file| (n, *file)))?;
+        let name = path.get(length);
+        match name.and_then(|name| passed_on(file, name)) {
+            Some(further) if depth < 8 => {
+                let whole: Vec<String> = further.into_iter().chain(path[length + 1..].iter().cloned()).collect();
+                resolve(&whole, modules, passed_on, depth + 1)
+            }
+            _ => Some(file),
+        }
+    }
+    let passed_on = |file: usize, name: &str| {
+        let mut public = all[file].iter().filter(|(public, _)| *public);
+        let found = public.find(|(_, path)| path.len() > 1 && path.last().is_some_and(|last| last == name))?;
+        absolute(&module(&sources[file].0), &found.1)
+    };
+    let of = |from: usize| {
+        let here = module(&sources[from].0);
+        let used = all[from].iter().filter(|(public, _)| !public);
+        let files = used.filter_map(|(_, path)| resolve(&absolute(&here, path)?, &modules, &passed_on, 0));
+        files.filter(|to| *to != from).collect()
+    };
+    (0..sources.len()).map(of).collect()
+}
+
+/// Groups of files each of which imports, over others, all of its group.
+fn circles(sources: &[(String, String)]) -> Vec<Vec<&str>> {
+    let edges = edges(sources);
+    let reached = |from: usize| {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
+        while let Some(next) = open.pop() {
+            open.extend(edges[next].iter().filter(|to| seen.insert(**to)));
+        }
+        seen
+    };
+    let reached: Vec<BTreeSet<usize>> = (0..sources.len()).map(reached).collect();
+    let group = |i: usize| -> Vec<&str> {
+        (0..sources.len())
+            .filter(|j| reached[i].contains(j) && reached[*j].contains(&i))
+            .map(|j| sources[j].0.as_str())
+            .collect()
+    };
+    let groups: BTreeSet<Vec<&str>> = (0..sources.len()).map(group).filter(|group| group.len() > 1).collect();
+    groups.into_iter().collect()
+}
+
+#[test]
+fn files_do_not_import_each_other_in_circles() {
+    let sources = sources();
+    let known = |circle: &Vec<&str>| CIRCLES.iter().any(|known| circle.iter().all(|file| known.contains(file)));
+    let new: Vec<_> = circles(&sources).into_iter().filter(|circle| !known(circle)).collect();
+    let lines: Vec<String> = new.iter().map(|circle| format!("    &{circle:?},")).collect();
+    assert!(new.is_empty(), "{} circles of files:\n{}", new.len(), lines.join("\n"));
+}
+
+#[test]
+fn circles_are_found() {
+    let named = |files: &[(&str, &str)]| {
+        files.iter().map(|(name, text)| ((*name).to_owned(), code(text))).collect::<Vec<_>>()
+    };
+    let made = named(&[
+        ("lib.rs", "pub mod a; pub mod b;"),
+        ("a/mod.rs", "mod one; mod two; pub use one::{One, other as another}; pub(crate) use two::Two;"),
+        ("a/one.rs", "use std::fmt;\nuse super::two::Two;\nuse crate::b::B;"),
+        ("a/two.rs", "fn f() -> super::One { todo() }"),
+        ("b.rs", "use crate::{a, c};"),
+    ]);
+    assert_eq!(circles(&made), [["a/one.rs", "a/two.rs"]], "through a name that is passed on; none by `mod`");
+    let made = named(&[("a.rs", "use crate::{b::{self, B}};"), ("b.rs", "mod c;"), ("b/c.rs", "use crate::a::A;")]);
+    assert!(circles(&made).is_empty(), "a module does not import its parts by `mod`");
+}
+
+#[test]
+fn the_core_touches_no_files_threads_or_clocks() {
+    let wrong = |(file, code): &(String, String)| -> Vec<String> {
+        let paths = paths(code).into_iter().map(|(_, path)| path);
+        let outside = |path: &Vec<String>| {
+            OUTSIDE.iter().any(|outside| {
+                path.iter().map(String::as_str).zip(*outside).all(|(a, b)| a == *b) && path.len() >= outside.len()
+            })
+        };
+        paths.filter(outside).map(|path| format!("{file}: {}", path.join("::"))).collect()
+    };
+    let core = |(file, _): &&(String, String)| CORE.contains(&room(file)) && !NOT_YET.contains(&file.as_str());
+    let wrong: Vec<String> = sources().iter().filter(core).flat_map(wrong).collect();
+    assert!(wrong.is_empty(), "{} imports:\n{}", wrong.len(), wrong.join("\n"));
+    let seen = paths("use std::{fs::File, path::Path}; fn f() { std::thread::spawn(g) }");
+    assert!(seen.iter().any(|(_, path)| path.join("::") == "std::fs::File"), "{seen:?}");
+    assert!(seen.iter().any(|(_, path)| path.join("::") == "std::thread::spawn"), "{seen:?}");
 }

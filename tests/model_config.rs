@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 #[path = "model_config/real.rs"]
 mod real;
+#[path = "common/skip.rs"]
+mod skip;
 
 use safetensors::SafeTensors;
 use serde_json::{Value, json};

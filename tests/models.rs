@@ -25,6 +25,8 @@ mod methods;
 mod mixes;
 #[path = "models/quantised.rs"]
 mod quantised;
+#[path = "common/skip.rs"]
+mod skip;
 #[path = "models/streamed.rs"]
 mod streamed;
 #[path = "models/support.rs"]

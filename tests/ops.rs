@@ -3,6 +3,8 @@
 
 mod common;
 
+#[path = "common/skip.rs"]
+mod skip;
 #[path = "ops/adamw.rs"]
 mod adamw;
 #[path = "ops/adamw_widths.rs"]

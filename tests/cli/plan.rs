@@ -1,10 +1,6 @@
 //! `plan` needs no weights and no GPU, and its sums are right.
 
-use std::{
-    fs,
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use serde_json::Value as Json;
 
@@ -147,13 +143,8 @@ fn the_largest_models_are_planned() {
 
 #[test]
 fn every_dense_config_is_planned() {
-    let folder = std::env::var_os("UNDERDOG_DATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from)
-        .join("hf_configs");
-    let Ok(entries) = fs::read_dir(&folder) else {
-        let _ = writeln!(std::io::stderr(), "SKIPPED: every_dense_config_is_planned: wants {}", folder.display());
-        return;
-    };
+    let Some(root) = crate::skip::shared("every_dense_config_is_planned", "hf_configs") else { return };
+    let entries = fs::read_dir(root.join("hf_configs")).unwrap();
     let desk = Desk::new();
     let mut planned = 0;
     for path in
@@ -203,15 +194,9 @@ fn a_run_takes_the_memory_that_was_planned() {
 /// What Qwen3 may take at most in 8 bits, GiB: one row of 2,048 tokens.
 #[test]
 fn real_models_in_8_bits_stay_within_their_bounds() {
-    let root = std::env::var_os("UNDERDOG_DATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
+    let test = "real_models_in_8_bits_stay_within_their_bounds";
+    let Some(root) = crate::skip::shared(test, "hf_configs") else { return };
     let configs = root.join("hf_configs");
-    if !configs.is_dir() {
-        // Past the test harness, which swallows what passing tests print.
-        let test = "real_models_in_8_bits_stay_within_their_bounds";
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: wants {}", configs.display());
-        return;
-    }
     let desk = Desk::new();
     for (file, most) in [("Qwen--Qwen3-0.6B", 4.0), ("Qwen--Qwen3-1.7B", 11.0), ("Qwen--Qwen3-4B-2507", 24.0)] {
         let config = fs::read_to_string(configs.join(format!("{file}.json"))).unwrap();

@@ -222,7 +222,8 @@ pub(crate) fn steps(desk: &Desk, file: &str) -> usize {
     fs::read_to_string(desk.path().join(file)).map_or(0, |text| text.lines().count())
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies a folder with all that is in it.
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

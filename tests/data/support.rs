@@ -1,24 +1,13 @@
 //! Where the shared data lies, and how its files are read.
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use underdog::data::tokenizer::Tokenizer;
 
-/// The shared data folder, or `None` after saying that `test` is skipped.
-pub(crate) fn shared(test: &str, folder: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("UNDERDOG_DATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
-    let path = root.join(folder);
-    if path.is_dir() {
-        return Some(root);
-    }
-    // Past the test harness, which swallows what passing tests print.
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: wants {}", path.display());
-    None
-}
+pub(crate) use crate::skip::shared;
 
 /// A file's text, unpacked where only its gzipped form is there.
 pub(crate) fn text(path: &Path) -> String {

@@ -1,11 +1,11 @@
 //! Programs that must pass, and programs that must not get out.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use crate::skip::skip;
 use serde_json::Value;
 use underdog::eval::sandbox::program::{cut, fenced, human_eval, mbpp};
 use underdog::eval::sandbox::{Limits, Outcome, Sandbox};
@@ -22,19 +22,8 @@ fn sandbox(test: &str) -> Option<&'static Sandbox> {
 /// Whether programs may write and fork inside: Seatbelt denies both.
 const ROOMY: bool = cfg!(target_os = "linux");
 
-fn skip(test: &str, wants: &str) {
-    // Past the test harness, which swallows what passing tests print.
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: wants {wants}");
-}
-
 fn shared(test: &str, file: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("UNDERDOG_DATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
-    let path = root.join(file);
-    if !path.exists() {
-        skip(test, &path.display().to_string());
-    }
-    path.exists().then_some(path)
+    crate::skip::shared(test, file).map(|root| root.join(file))
 }
 
 fn run(sandbox: &Sandbox, program: &str) -> Outcome {

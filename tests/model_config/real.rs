@@ -1,6 +1,5 @@
 //! Real `config.json` files: each loads as the model it is, or is refused with the reason.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -149,14 +148,7 @@ const FILES: &[(&str, &str)] = &[
 
 /// The folder of real config files, or a visible skip.
 fn real_configs(test: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let folder = std::env::var_os("UNDERDOG_DATA").map_or_else(beside, PathBuf::from).join("hf_configs");
-    if !folder.is_dir() {
-        // Past the test harness, which swallows what passing tests print.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: wants {}", folder.display());
-        return None;
-    }
-    Some(folder)
+    crate::skip::shared(test, "hf_configs").map(|root| root.join("hf_configs"))
 }
 
 fn json_files(folder: &Path) -> Vec<PathBuf> {

@@ -16,6 +16,7 @@ use crate::{
     attention::{Attention, TOLERANCE, ends, heads, spans},
     check::Oracle,
     common::{Input, Mat, Rng, compare, run_on},
+    skip::skip,
 };
 
 /// Factors are rounded to f16, 5e-4 of each: scores of about 10 are off by 5e-3, and so are their weights.
@@ -186,7 +187,7 @@ fn every_variant_agrees_with_the_oracle() {
                 assert!(seen.contains(&name), "{name} took no case");
             } else {
                 let Variant { workgroup_bytes, cooperative, half, .. } = variant;
-                eprintln!("SKIPPED: {name}: wants {workgroup_bytes} bytes a workgroup, f16: {half}, {cooperative:?}");
+                skip(&name, &format!("wants {workgroup_bytes} bytes a workgroup, f16: {half}, {cooperative:?}"));
             }
         }
     }

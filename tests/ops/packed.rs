@@ -12,6 +12,7 @@ use crate::{
     check::Oracle,
     common::{Input, Mat, Rng, compare, run, run_on},
     linear::{Linear, matmul_nn, matmul_tn},
+    skip::skip,
 };
 
 const FORMATS: [Format; 5] = [Format::Bf16, Format::F16, Format::Q8, Format::Q4, Format::Nf4];
@@ -75,7 +76,7 @@ fn every_variant_of_packed_products() {
     assert_eq!(groups().count(), 2 * FORMATS.len());
     for variant in groups().next().map_or(&[][..], |group| group.variants) {
         if !gpu.offers(variant) {
-            eprintln!("SKIPPED: every_variant_of_packed_products: the device does not offer {}", variant.name);
+            skip("every_variant_of_packed_products", &format!("the device does not offer {}", variant.name));
             continue;
         }
         for format in FORMATS {
