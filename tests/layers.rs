@@ -55,7 +55,7 @@ const RESERVED: &[(&str, &str)] = &[
 
 /// Rooms that touch no files, threads or clocks, so that they could run in a browser, and what they therefore never name.
 const CORE: (&[&str], &[&str]) =
-    (&["events", "graph", "model", "objective", "train", "infer"], &["fs", "thread", "Instant", "SystemTime"]);
+    (&["events", "gpu", "graph", "model", "objective", "train", "infer"], &["fs", "thread", "Instant", "SystemTime"]);
 
 /// Files of these rooms that open a folder all the same.
 const OPENERS: &[&str] = &["model/config/read.rs"];
@@ -283,13 +283,7 @@ fn violations_are_found() {
 const CIRCLES: &[&[&str]] = &[
     &["bench/ceilings.rs", "bench/engines.rs"],
     &["bench/compare.rs", "bench/svg.rs"],
-    &["data/curriculum/error.rs", "data/curriculum/weak.rs"],
-    &["data/dataset/row.rs", "data/dataset/turns.rs"],
     &["eval/sandbox.rs", "eval/sandbox/child.rs", "eval/sandbox/isolation.rs"],
-    &["gpu/alternative.rs", "gpu/device.rs", "gpu/memory.rs", "gpu/meter.rs"],
-    &["gpu/profile.rs", "gpu/program.rs", "gpu/readback.rs"],
-    &["gpu/tune/mod.rs", "gpu/tune/scratch.rs", "gpu/tune/verdict.rs"],
-    &["graph/ops/head_loss/mod.rs", "graph/ops/head_loss/relation.rs"],
     &["model/layer.rs", "model/mod.rs"],
     &[
         "session/advise.rs",
@@ -299,25 +293,8 @@ const CIRCLES: &[&[&str]] = &[
         "session/phase.rs",
         "session/weak_states.rs",
     ],
+    &["train/engine/mod.rs", "train/engine/plan.rs"],
     &["train/mod.rs", "train/steps.rs"],
-];
-
-/// Rooms that touch no files and no threads, and have clocks only through a trait that is passed in: they can run in a
-/// browser.
-const CORE: &[&str] = &["gpu", "graph", "model", "objective", "train", "infer"];
-
-/// What the core does not import.
-const OUTSIDE: &[&[&str]] =
-    &[&["std", "fs"], &["std", "thread"], &["std", "time", "Instant"], &["std", "time", "SystemTime"]];
-
-/// Files of the core that still do: to become none.
-const NOT_YET: &[&str] = &[
-    "gpu/available.rs",
-    "gpu/profile.rs",
-    "gpu/program.rs",
-    "gpu/tune/book.rs",
-    "gpu/tune/mod.rs",
-    "model/config/read.rs",
 ];
 
 /// Paths of the `use` statements of `code`, groups taken apart, each with whether it is passed on (`pub use`); and the other
@@ -492,23 +469,4 @@ fn circles_are_found() {
     assert_eq!(circles(&made), [["a/one.rs", "a/two.rs"]], "through a name that is passed on; none by `mod`");
     let made = named(&[("a.rs", "use crate::{b::{self, B}};"), ("b.rs", "mod c;"), ("b/c.rs", "use crate::a::A;")]);
     assert!(circles(&made).is_empty(), "a module does not import its parts by `mod`");
-}
-
-#[test]
-fn the_core_touches_no_files_threads_or_clocks() {
-    let wrong = |(file, code): &(String, String)| -> Vec<String> {
-        let paths = paths(code).into_iter().map(|(_, path)| path);
-        let outside = |path: &Vec<String>| {
-            OUTSIDE.iter().any(|outside| {
-                path.iter().map(String::as_str).zip(*outside).all(|(a, b)| a == *b) && path.len() >= outside.len()
-            })
-        };
-        paths.filter(outside).map(|path| format!("{file}: {}", path.join("::"))).collect()
-    };
-    let core = |(file, _): &&(String, String)| CORE.contains(&room(file)) && !NOT_YET.contains(&file.as_str());
-    let wrong: Vec<String> = sources().iter().filter(core).flat_map(wrong).collect();
-    assert!(wrong.is_empty(), "{} imports:\n{}", wrong.len(), wrong.join("\n"));
-    let seen = paths("use std::{fs::File, path::Path}; fn f() { std::thread::spawn(g) }");
-    assert!(seen.iter().any(|(_, path)| path.join("::") == "std::fs::File"), "{seen:?}");
-    assert!(seen.iter().any(|(_, path)| path.join("::") == "std::thread::spawn"), "{seen:?}");
 }

@@ -3,8 +3,6 @@
 
 mod common;
 
-#[path = "common/skip.rs"]
-mod skip;
 #[path = "ops/adamw.rs"]
 mod adamw;
 #[path = "ops/adamw_widths.rs"]
@@ -35,6 +33,8 @@ mod packed;
 mod product_variants;
 #[path = "ops/rows.rs"]
 mod rows;
+#[path = "common/skip.rs"]
+mod skip;
 #[path = "ops/tape.rs"]
 mod tape;
 #[path = "ops/trips.rs"]
