@@ -11,14 +11,11 @@ use crate::{
         template::{Chat, Moment},
         tokenizer::Tokenizer,
     },
-    formats::{Folder, ReadTensors, TensorSource},
-    infer::{Next, Request, Sampling, SlotsPlan},
-    model::Config,
+    infer::{Next, Request, Sampling},
     platform,
     report::{self, Console, Report},
-    session::{self, Context, Error},
+    session::{self, Context, Error, Source},
     settings::{self, GENERATE},
-    train::engine,
 };
 
 pub(super) const VERB: Verb = Verb {
@@ -42,41 +39,27 @@ struct Arguments {
 
 fn run(call: &Call<'_>) -> Result<(), Error> {
     let args: Arguments = call.arguments()?;
-    let (settings, json, stop) = (&call.config, call.json, call.stop);
-    let path = settings.model()?;
-    let mut config = Config::open(path)?;
-    let folder = Folder::open(path)?;
-    folder.check(&config.entries())?;
-    config.hold_as_stored(&folder).map_err(engine::Error::from)?;
-    let tokenizer = Tokenizer::open(path)?;
-    let prompt = prompt(&args, &tokenizer)?;
-    if let Some(id) = prompt.iter().find(|id| **id as usize >= config.vocab) {
-        return Err(Error::User(format!("the tokenizer gives token {id}, the model has {} of them", config.vocab)));
+    let (config, json, stop) = (&call.config, call.json, call.stop);
+    let source = Source::of(config)?;
+    let tokenizer = &source.tokenizer;
+    let prompt = prompt(&args, tokenizer)?;
+    let vocab = source.config.vocab;
+    if let Some(id) = prompt.iter().find(|id| **id as usize >= vocab) {
+        return Err(Error::User(format!("the tokenizer gives token {id}, the model has {vocab} of them")));
     }
-    let gpu = platform::open(settings.device.as_deref())?;
-    let most = settings.generate.max_new_tokens as usize;
-    let adapter = settings.adapter.as_deref().map(|folder| session::open_adapter(folder, &config)).transpose()?;
-    let mark = folder.mark(&config.entries())?;
-    adapter.iter().try_for_each(|tuned| tuned.check_base(&mark))?;
-    let layout = adapter.as_ref().map(|tuned| tuned.layout.clone());
+    let gpu = platform::open(config.device.as_deref())?;
     let mut report = Report::new(Console::stderr());
     let mut context = Context { gpu: &gpu, report: &mut report, stop, profile: false };
-    let config = session::heeding(&mut context, config)?;
-    let plan = SlotsPlan::new(config, layout, 1, prompt.len() + most, gpu.max_binding())?;
-    session::tune(&mut context, settings, plan.work(), plan.bytes())?;
-    let mut slots = plan.load(
-        &gpu,
-        &folder,
-        adapter.as_ref().and_then(|tuned| Some(tuned.folder.as_ref()? as &dyn TensorSource)),
-    )?;
-    let settings::Sampling { temperature, top_k, top_p } = settings.sampling;
+    let most = config.generate.max_new_tokens as usize;
+    let mut slots = session::slots(&mut context, config, &source, 1, prompt.len() + most)?;
+    let settings::Sampling { temperature, top_k, top_p } = config.sampling;
     let sampling = Sampling { temperature, top_k, top_p };
     let ends = tokenizer.eos_ids();
     // People watch the text grow; whoever reads a pipe gets the same bytes.
     let live = !json && std::io::stdout().is_terminal();
     let mut stream = tokenizer.stream(true);
     let mut failed = None;
-    let request = Request { prompt, seed: settings.seed, sampling, most };
+    let request = Request { prompt, seed: config.seed, sampling, most };
     let written = slots.generate(&[request], ends, |_, token| {
         if live && !ends.contains(&token) {
             let shown = stream.push(token).map_err(Error::from).and_then(|text| show(&text));

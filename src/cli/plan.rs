@@ -4,22 +4,21 @@ use serde_json::json;
 
 use super::verb::{Call, Verb};
 use crate::{
-    data::{Example, sampler::Epochs, tokenizer::Tokenizer},
-    model::{self, config::Parameter},
+    data::{Example, sampler::Order, tokenizer::Tokenizer},
+    gpu::Gpu,
+    model::config::Parameter,
     platform,
     report::{self, Console, Report, Table, bytes, count},
-    session::{self, Error, Limits},
+    session::{self, Error, Limits, Session},
     settings::{Config, PLAN},
-    train::planner::{Choice, Costs},
+    train::planner::Costs,
 };
-
-/// Bytes that a binding may span on common GPUs; a device with less splits tables, which costs nothing.
-const MAX_BINDING: u64 = (2 << 30) - 4;
 
 pub(super) const VERB: Verb = Verb {
     bit: PLAN,
     about: "Print the memory and the micro-batches of a run, without weights or a GPU",
-    help: "Takes the flags of the run in question; of the model it reads config.json only.\n\nExample:\n  \
+    help: "Takes the flags of the run in question, and says what it takes to the byte where its data and weights are here; of a \
+        model without weights it reads config.json only.\n\nExample:\n  \
         underdog plan --method mix --model Qwen3-0.6B --max-length 4096 --memory 8GiB",
     needs: &[],
     arguments: |command| command,
@@ -28,32 +27,36 @@ pub(super) const VERB: Verb = Verb {
 
 fn run(call: &Call<'_>) -> Result<(), Error> {
     let (config, json) = (call.config.clone(), call.json);
-    let strong = model::Config::open(config.model()?)?;
-    let spec = session::outline(&config, &strong)?;
-    let steps = steps(&config, &strong)?;
-    let batches: Vec<Vec<&Example>> = steps.iter().map(|step| step.iter().collect()).collect();
-    let limits = limits(&config)?;
-    let before = session::states_peak(&config, &spec.auxiliaries, &batches, &limits)?;
-    let choice = session::arrange(&config, spec, &batches, &limits)?;
-    let Choice { spec, plan, .. } = &choice;
-    let footprint = plan.footprint();
-    let [pass, update] = plan.dispatches();
-    let passes = batches.iter().map(|batch| crate::data::pack(batch, spec.tokens).map_or(0, |rows| rows.len()));
-    let passes = passes.sum::<usize>() as f64 / batches.len().max(1) as f64;
-    let parameters = strong.parameters().iter().map(Parameter::count).sum::<usize>();
+    let (main, _) = session::shape(config.model()?)?;
+    let spec = session::outline(&config, &main)?;
+    let (examples, order) = data(&config, main.vocab)?;
+    let (mut epochs, steps) = session::epochs(&config, order)?;
+    let gpu = device(&config)?;
+    if let Some(gpu) = &gpu {
+        session::half(&config, gpu)?;
+    }
+    let limits = Limits::of(gpu.as_ref());
+    let seen = session::seen(&config, &examples, &mut epochs, steps);
+    let before = session::cache_peak(&config, &spec, &seen, &limits, None)?;
+    let session = Session::train(&config, spec, &examples, &mut epochs, steps);
+    let planned = session.plan(&limits)?;
+    let (choice, passes) = (&planned.choice, session.passes(&planned));
+    let footprint = choice.plan.footprint();
+    let [pass, update] = choice.plan.dispatches();
+    let parameters = main.parameters().iter().map(Parameter::count).sum::<usize>();
     let (costs, recomputed) = (choice.costs()?, choice.recomputed()?);
     if json {
         let line = |(blocks, bytes, slower): &(usize, u64, f64)| json!({ "blocks": blocks, "peak_bytes": bytes, "slower": slower });
         return Ok(report::json(&json!({
             "parameters": parameters,
             "peak_bytes": footprint.total(),
-            "available_bytes": config.memory.map_or(limits.available, |size| Some(size.0)),
+            "available_bytes": limits.memory(&config),
             "parts": footprint,
             "states_pass_bytes": before,
-            "tokens_per_pass": spec.tokens,
+            "tokens_per_pass": choice.spec.tokens,
             "passes_per_step": passes,
-            "recompute": spec.recompute,
-            "logits_bytes": spec.logits,
+            "recompute": choice.spec.recompute,
+            "logits_bytes": choice.spec.logits,
             "costs": costs,
             "recomputed": recomputed.iter().map(line).collect::<Vec<_>>(),
             "dispatches": { "pass": pass, "update": update },
@@ -68,7 +71,7 @@ fn run(call: &Call<'_>) -> Result<(), Error> {
     }
     let mut times = Table::new(["blocks computed twice", "peak", "a step takes"]);
     for (blocks, peak, slower) in &recomputed {
-        let mark = if *blocks == spec.recompute { " (chosen)" } else { "" };
+        let mark = if *blocks == choice.spec.recompute { " (chosen)" } else { "" };
         times.row([format!("{blocks}{mark}"), bytes(*peak), format!("+{:.0}%", slower * 100.0)]);
     }
     let available = match (config.memory, limits.available) {
@@ -76,20 +79,18 @@ fn run(call: &Call<'_>) -> Result<(), Error> {
         (None, Some(there)) => format!("{}: what this device has, less a reserve", bytes(there)),
         (None, None) => "not known, so nothing is held back; say with --memory".into(),
     };
-    report::text(&format!(
-        "{} parameters, {}{}, {passes:.1} passes a step\nmemory there is: {available}\n\n{}\n{}\n{}",
+    Ok(report::text(&format!(
+        "{} parameters, {}, {passes:.1} passes a step\nmemory there is: {available}\n\n{}\n{}\n{}",
         count(parameters as u64),
-        choice.describe(),
-        if spec.streams() { ", layers of the weak model or teacher read in every pass" } else { "" },
+        planned.describe(),
         table.render(),
         times.render(),
-        told(costs),
-    ))?;
-    Ok(())
+        describe(costs),
+    ))?)
 }
 
 /// What was chosen for the sake of memory costs.
-fn told(Costs { rows, recompute, logits }: Costs) -> String {
+fn describe(Costs { rows, recompute, logits }: Costs) -> String {
     let lines = [("shorter rows", rows), ("blocks computed twice", recompute), ("fewer logits at a time", logits)];
     let lines = lines.into_iter().filter(|(_, cost)| *cost > 0.0005);
     let lines: Vec<String> = lines.map(|(what, cost)| format!("{what} +{:.1}%", cost * 100.0)).collect();
@@ -99,32 +100,29 @@ fn told(Costs { rows, recompute, logits }: Costs) -> String {
     }
 }
 
-/// Those of the device that a run would take; where memory is given or no device is here, those of common GPUs.
-fn limits(config: &Config) -> Result<Limits, Error> {
-    let common = Limits { max_binding: MAX_BINDING, ..Limits::default() };
-    Ok(match (&config.device, platform::open(config.device.as_deref())) {
-        _ if config.memory.is_some() => common,
-        (_, Ok(gpu)) => Limits { max_binding: MAX_BINDING, ..Limits::of(&gpu) },
-        (None, Err(_)) => common,
-        (Some(_), Err(error)) => return Err(error.into()),
-    })
-}
-
-/// The examples of the first optimizer steps; without data, full batches of the longest examples there may be.
-fn steps(config: &Config, strong: &model::Config) -> Result<Vec<Vec<Example>>, Error> {
-    if config.data.is_none() {
-        let example =
-            |idx| Example { idx, line: 0, ids: vec![0; config.max_length], trained: vec![true; config.max_length] };
-        return Ok(vec![(0..config.batch_size as u64).map(example).collect()]);
+/// The device that a run would take, if there is one.
+fn device(config: &Config) -> Result<Option<Gpu>, Error> {
+    match (&config.device, platform::open(config.device.as_deref())) {
+        (_, Ok(gpu)) => Ok(Some(gpu)),
+        (None, Err(_)) => Ok(None),
+        (Some(_), Err(error)) => Err(error.into()),
     }
-    let tokenizer = Tokenizer::open(config.model()?)?;
-    let dataset = session::dataset(&mut Report::new(Console::stderr()), config, &tokenizer, strong.vocab)?;
-    let order = session::choose_order(config, &dataset.examples, None)?;
-    let mut epochs = Epochs::new(order, config.batch_size, config.seed, config.shuffle)?;
-    let step = |step| epochs.batch(step).into_iter().map(|i| dataset.examples[i].clone()).collect();
-    Ok((0..epochs_looked_at(&dataset.examples, config)).map(step).collect())
 }
 
-fn epochs_looked_at(examples: &[Example], config: &Config) -> u64 {
-    (examples.len().div_ceil(config.batch_size) as u64).min(32)
+/// The examples of a run and which of them make an epoch; without data, a step of the longest examples there may be.
+fn data(config: &Config, vocab: usize) -> Result<(Vec<Example>, Order), Error> {
+    let Some(_) = &config.data else {
+        let (ids, trained) = (vec![0; config.max_length], vec![true; config.max_length]);
+        let examples = (0..config.batch_size as u64).map(|idx| Example {
+            idx,
+            line: 0,
+            ids: ids.clone(),
+            trained: trained.clone(),
+        });
+        return Ok((examples.collect(), Order::All(config.batch_size)));
+    };
+    let tokenizer = Tokenizer::open(config.model()?)?;
+    let examples = session::dataset(&mut Report::new(Console::stderr()), config, &tokenizer, vocab)?.examples;
+    let order = session::order(config, &examples)?;
+    Ok((examples, order))
 }

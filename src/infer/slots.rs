@@ -202,11 +202,6 @@ impl SlotsPlan {
         Ok(best)
     }
 
-    /// Texts at a time.
-    pub fn slots(&self) -> usize {
-        self.slots
-    }
-
     /// Bytes of device memory that [`Self::load`] and what follows take.
     pub fn bytes(&self) -> u64 {
         let stored = [Role::Cache, Role::Weights, Role::Inputs].map(|role| self.store.bytes(role));
@@ -262,6 +257,11 @@ impl SlotsPlan {
 }
 
 impl Slots<'_> {
+    /// Texts at a time.
+    pub fn count(&self) -> usize {
+        self.texts.len()
+    }
+
     /// Takes a text into a free slot and says which; `None` if there is none. Where positions depend on the length of a text,
     /// it is taken to become as long as it may.
     ///

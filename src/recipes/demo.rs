@@ -15,7 +15,7 @@ use crate::{
         tokenizer::Tokenizer,
     },
     report::{Event, count, curves, duration},
-    session::{Context, Error, Models, Source, phase},
+    session::{self, Context, Directory, Error, Models, Source, Training},
     settings::{self, Config},
 };
 
@@ -111,10 +111,10 @@ pub fn demo(context: &mut Context<'_>, out: &Path, seed: u64) -> Result<Demo, Er
     let strong = Source::open(&out.join("WMSS"))?;
 
     let held_out = settings(out, "eval", "held_out.jsonl", size, seed);
-    let dataset = phase::dataset(context.report, &held_out, &m0.tokenizer, m0.config.vocab)?;
+    let dataset = session::dataset(context.report, &held_out, &m0.tokenizer, m0.config.vocab)?;
     let mut rows = Vec::new();
     for (name, source, updates) in [("M0", &m0, 0), ("SFT", &sft, 2 * updates), ("WMSS", &strong, 2 * updates)] {
-        let found = phase::evaluate(context, &held_out, &format!("eval {name}"), source, &dataset.examples)?;
+        let found = session::evaluate(context, &held_out, &format!("eval {name}"), source, &dataset.examples)?;
         rows.push(DemoRow {
             model: name.into(),
             loss: found.loss,
@@ -161,11 +161,13 @@ fn settings(out: &Path, name: &str, data: &str, Size { shape, .. }: Size, seed: 
 fn train(context: &mut Context<'_>, config: &Config, from: &Source) -> Result<Source, Error> {
     let to = config.out()?;
     if !to.join("config.json").exists() {
-        let dataset = phase::dataset(context.report, config, &from.tokenizer, from.config.vocab)?;
+        let dataset = session::dataset(context.report, config, &from.tokenizer, from.config.vocab)?;
         let order = Order::All(dataset.examples.len());
         let name = to.file_name().unwrap_or_default().to_string_lossy();
-        let (models, examples) = (Models::plain(), &dataset.examples);
-        phase::train(context, config, &name, from, &models, examples, order, to, config.dtype, true)?;
+        let (main, models, examples) = (from, &Models::plain(), &dataset.examples);
+        let (name, out, dtype) = (&*name, to, config.dtype);
+        let mut directory = Directory::open(config, true, &[])?;
+        Training { config, name, main, models, examples, order, out, dtype }.run(context, &mut directory)?;
     }
     Source::open(to)
 }

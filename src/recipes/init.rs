@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use crate::session::Error;
 use crate::{
     data::tokenizer::Tokenizer,
     formats::{self, Contents, Dtype, ModelFiles, SHARD_BYTES},
     model::Config,
+    session::Error,
 };
 
 /// Writes a model of the shape in `config_json` (read from `origin`) with the tokenizer of another folder; returns its

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::session::{Error, Source};
 use crate::{
     formats::{self, Contents, ModelFiles, SHARD_BYTES},
+    session::{Error, Source},
     settings::Dtype,
 };
 

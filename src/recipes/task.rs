@@ -9,7 +9,6 @@ use std::{
 
 use serde_json::json;
 
-use crate::session::{Context, Error, Source, trust, tuning};
 use crate::{
     data::{
         random::StepKey,
@@ -24,10 +23,10 @@ use crate::{
         stats,
         task::Kind,
     },
-    infer::{Next, Request, Sampling, Slots, SlotsPlan},
+    infer::{Next, Request, Sampling, Slots},
     report::{Event, WarningCode},
+    session::{self, Context, Error, Source},
     settings::Config,
-    train::engine,
 };
 
 /// Texts that are generated side by side, if memory allows.
@@ -90,9 +89,8 @@ pub fn task(context: &mut Context<'_>, config: &Config, run: &TaskRun) -> Result
     let source = Source::of(config)?;
     let loaded = eval::task::load(run.task, &run.file)?;
     if let Some(other) = loaded.other_count {
-        context
-            .report
-            .event(&Event::Warning { code: WarningCode::Task, text: &format!("{}: {other}", run.file.display()) })?;
+        let text = format!("{}: {other}", run.file.display());
+        context.report.event(&Event::Warning { code: WarningCode::Task, text: &text })?;
     }
     let style = run.style.unwrap_or_else(|| Style::default_for(source.tokenizer.has_chat_template()));
     let shots = shots(run, style, &loaded.shots)?;
@@ -243,25 +241,9 @@ impl Session<'_, '_> {
                 let text = format!("texts may reach {capacity} tokens; the model was made for {made_for}");
                 self.context.report.event(&Event::Warning { code: WarningCode::Task, text: &text })?;
             }
-            let memory = self.config.memory.map(|size| size.0).or(crate::platform::available(self.context.gpu));
-            let shape = trust::heeding(self.context, self.source.config.clone())?;
-            let gpu = self.context.gpu;
             let wanted = SIDE_BY_SIDE.min(open.len() * self.run.samples);
-            let layout = self.source.layout();
-            let plan = SlotsPlan::fitting(&shape, layout.as_ref(), wanted, capacity, gpu.max_binding(), memory);
-            let too_long = |error| match error {
-                engine::Error::Row { tokens, .. } => Error::User(format!(
-                    "texts of up to {tokens} tokens are more than this device can keep in one buffer; lower \
-                     --max-new-tokens"
-                )),
-                other => Error::from(other),
-            };
-            let plan = plan.map_err(too_long)?;
-            tuning::tune(self.context, self.config, plan.work(), plan.bytes())?;
-            let together = (plan.slots() / self.run.samples).max(1);
-            let mut slots = plan
-                .load(gpu, self.source.weights.as_ref(), self.source.adapter_folder().map(|folder| folder as _))
-                .map_err(too_long)?;
+            let mut slots = session::slots(self.context, self.config, self.source, wanted, capacity)?;
+            let together = (slots.count() / self.run.samples).max(1);
             for group in open.chunks(together) {
                 rows.extend(self.group(&mut slots, group, rows.len())?);
             }

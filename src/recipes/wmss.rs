@@ -9,12 +9,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::session::{
-    Context, Error, Models, Source, arrange,
-    folder::{self, Standing, is_model},
-    models::same_tokens,
-    phase,
-};
 use crate::{
     data::{
         Example,
@@ -24,8 +18,18 @@ use crate::{
     formats::{self, ReadTensors, SHARD_BYTES},
     objective,
     report::{Event, count},
+    session::{self, Context, Directory, Error, Models, Source, State, Training, is_model, key, same_tokens},
     settings::{self, Config, CurriculumRule, Method},
 };
+
+/// The names of a round's phases.
+fn names(round: u64) -> [String; 3] {
+    let first = 2 + 3 * round;
+    [format!("{first}-score"), format!("{}-curriculum", first + 1), format!("{}-mix", first + 2)]
+}
+
+/// The first phase.
+const SFT: &str = "1-sft";
 
 /// Runs what is not finished yet; the strong model then stands in `config.out` itself.
 ///
@@ -34,115 +38,111 @@ use crate::{
 pub fn wmss(context: &mut Context<'_>, config: &Config) -> Result<(), Error> {
     let out = config.out()?;
     let start = Source::of(config)?;
-    let dataset = phase::dataset(context.report, config, &start.tokenizer, start.config.vocab)?;
+    let dataset = session::dataset(context.report, config, &start.tokenizer, start.config.vocab)?;
     let examples = &dataset.examples;
-    if folder::standing(config, true)? == Standing::Finished {
+    let also: Vec<String> = [SFT.to_owned()].into_iter().chain((0..config.rounds).flat_map(names)).collect();
+    let mut directory = Directory::open(config, true, &also)?;
+    if directory.state() == State::Finished {
         return Ok(context.report.event(&Event::Note("every phase is finished already"))?);
     }
     // Before anything is trained, a fresh adapter changes nothing: then the weak model is the base itself.
     let first_weak = config.weak.first().map_or_else(|| start.untrained(), |folder| start.beside(folder))?;
     same_tokens(&first_weak, &start)?;
-    arrange::check_fits(context, config, &start.config, examples)?;
-    folder::claim(config, true)?;
-    folder::same_inputs(out, examples, &start)?;
+    session::check_fits(context, config, &start.config, examples)?;
+    let inputs = key::of([
+        ("data", key::of_data(examples, None)),
+        ("model", key::of_model(&start)?),
+        ("weak", key::of_model(&first_weak)?),
+    ]);
+    directory.create(config)?;
+    directory.same_inputs(&inputs)?;
 
-    let sft = out.join("1-sft");
-    let plain = Models::open(context, &Config { method: Method::Sft, ..config.clone() }, &start)?;
-    train(context, config, "1-sft", &start, &plain, examples, Order::All(examples.len()), &sft)?;
-    let (mut weak, mut strong) = (first_weak, trained(&start, &sft)?);
+    let mut run = Run { context, config, directory, examples, start: &start, out };
+    let sft = out.join(SFT);
+    let plain = Models::open(run.context, &Config { method: Method::Sft, ..config.clone() }, &start)?;
+    run.train(SFT, &start, &plain, Order::All(examples.len()))?;
+    let (mut weak, mut strong) = (first_weak, run.trained(&sft)?);
     // Entropies of every model so far, the oldest first.
     let mut entropies = Vec::new();
     for round in 0..config.rounds {
-        let number = |phase: u64| 2 + 3 * round + phase;
-        let names =
-            [format!("{}-score", number(0)), format!("{}-curriculum", number(1)), format!("{}-mix", number(2))];
-        let files = score(context, config, &names[0], &weak, &strong, examples, out)?;
+        let [score, curriculum, mix] = names(round);
+        let files = run.score(&score, &weak, &strong)?;
         entropies.extend(files.into_iter().skip(usize::from(round > 0)));
-        let order = draw(context, config, &names[1], &entropies, examples, out)?;
+        let order = run.draw(&curriculum, &entropies)?;
         let objective = objective::of(config);
         let auxiliaries = [weak].into_iter().take(objective.auxiliaries().len()).collect();
-        let models = Models { objective, auxiliaries };
-        let mix = out.join(&names[2]);
-        train(context, config, &names[2], &strong, &models, examples, order, &mix)?;
-        let next = trained(&start, &mix)?;
+        run.train(&mix, &strong, &Models { objective, auxiliaries }, order)?;
+        let next = run.trained(&out.join(&mix))?;
         (weak, strong) = (strong, next);
     }
     export(config, &strong, out)
 }
 
-/// What a phase left: an adapter on the model of the first, or a model of its own.
-fn trained(start: &Source, folder: &Path) -> Result<Source, Error> {
-    if start.adapter.is_some() { start.with(folder) } else { Source::open(folder) }
+/// A run of all phases.
+struct Run<'a, 'c> {
+    context: &'a mut Context<'c>,
+    config: &'a Config,
+    directory: Directory,
+    examples: &'a [Example],
+    start: &'a Source,
+    out: &'a Path,
 }
 
-#[allow(clippy::too_many_arguments, reason = "as `phase::train`")]
-fn train(
-    context: &mut Context<'_>,
-    config: &Config,
-    name: &str,
-    strong: &Source,
-    models: &Models,
-    examples: &[Example],
-    order: Order,
-    out: &Path,
-) -> Result<(), Error> {
-    if is_model(out) {
-        return Ok(context.report.event(&Event::Note(&format!("{name} is finished already")))?);
+impl Run<'_, '_> {
+    /// What a phase left: an adapter on the model of the first, or a model of its own.
+    fn trained(&self, folder: &Path) -> Result<Source, Error> {
+        if self.start.adapter.is_some() { self.start.with(folder) } else { Source::open(folder) }
     }
-    // Between phases nothing is rounded: bf16, if wanted, is for the final model.
-    phase::train(context, config, name, strong, models, examples, order, out, settings::Dtype::F32, true)?;
-    Ok(())
-}
 
-/// Entropies under both models, from their files where those stand.
-fn score(
-    context: &mut Context<'_>,
-    config: &Config,
-    name: &str,
-    weak: &Source,
-    strong: &Source,
-    examples: &[Example],
-    out: &Path,
-) -> Result<[PathBuf; 2], Error> {
-    let folder = make(out, name)?;
-    let files = ["weak", "strong"].map(|side| folder.join(format!("{side}.jsonl")));
-    for (source, (file, side)) in [weak, strong].into_iter().zip(files.iter().zip(["weak", "strong"])) {
-        if file.exists() {
-            context.report.event(&Event::Note(&format!("{name} ({side}) is finished already")))?;
-            continue;
+    fn train(&mut self, name: &str, main: &Source, models: &Models, order: Order) -> Result<(), Error> {
+        let Self { context, config, directory, examples, out, .. } = self;
+        let out = &out.join(name);
+        if is_model(out) {
+            return Ok(context.report.event(&Event::Note(&format!("{name} is finished already")))?);
         }
-        let scored = phase::score(context, config, &format!("{name} ({side})"), source, examples)?;
-        let rows: Vec<EntropyRow> = scored.into_iter().map(|s| s.row).collect();
-        curriculum::write_entropies(file, &rows)?;
+        // Between phases nothing is rounded: bf16, if wanted, is for the final model.
+        let dtype = settings::Dtype::F32;
+        Training { config, name, main, models, examples, order, out, dtype }.run(context, directory)?;
+        Ok(())
     }
-    Ok(files)
-}
 
-/// Weights and drawn samples, written down.
-fn draw(
-    context: &mut Context<'_>,
-    config: &Config,
-    name: &str,
-    entropies: &[PathBuf],
-    examples: &[Example],
-    out: &Path,
-) -> Result<Order, Error> {
-    let folder = make(out, name)?;
-    let (rule, wanted) = rule(config, entropies.len());
-    let newest: Vec<&Path> = entropies[entropies.len() - wanted..].iter().map(PathBuf::as_path).collect();
-    let rows: Vec<CurriculumRow> = curriculum::from_files(&rule, &newest)?;
-    curriculum::write_curriculum(&folder.join("weights.jsonl"), &rows)?;
-    let order = phase::choose_order(config, examples, Some(&rows))?;
-    let drawn = if let Order::Drawn(drawn) = &order { drawn.as_slice() } else { &[] };
-    let lines: String = drawn.iter().map(|i| format!("{{\"idx\":{}}}\n", examples[*i].idx)).collect();
-    let path = folder.join("drawn.jsonl");
-    std::fs::write(&path, lines).map_err(|e| Error::User(format!("{}: {e}", path.display())))?;
-    let weights: Vec<f64> = rows.iter().map(|row| row.weight).collect();
-    let effective = curriculum::effective_sample_size(&weights);
-    let (drawn, of) = (count(drawn.len() as u64), count(rows.len() as u64));
-    let text = format!("{name}: {drawn} samples drawn from {of}, which weigh as much as {effective:.0} equal ones");
-    context.report.event(&Event::Note(&text))?;
-    Ok(order)
+    /// Entropies under both models, from their files where those stand.
+    fn score(&mut self, name: &str, weak: &Source, strong: &Source) -> Result<[PathBuf; 2], Error> {
+        let folder = make(self.out, name)?;
+        let files = ["weak", "strong"].map(|side| folder.join(format!("{side}.jsonl")));
+        for (source, (file, side)) in [weak, strong].into_iter().zip(files.iter().zip(["weak", "strong"])) {
+            if file.exists() {
+                self.context.report.event(&Event::Note(&format!("{name} ({side}) is finished already")))?;
+                continue;
+            }
+            let name = format!("{name} ({side})");
+            let scored = session::score(self.context, self.config, &name, source, self.examples)?;
+            let rows: Vec<EntropyRow> = scored.into_iter().map(|s| s.row).collect();
+            curriculum::write_entropies(file, &rows)?;
+        }
+        Ok(files)
+    }
+
+    /// Weights and drawn samples, written down.
+    fn draw(&mut self, name: &str, entropies: &[PathBuf]) -> Result<Order, Error> {
+        let (config, examples) = (self.config, self.examples);
+        let folder = make(self.out, name)?;
+        let (rule, wanted) = rule(config, entropies.len());
+        let newest: Vec<&Path> = entropies[entropies.len() - wanted..].iter().map(PathBuf::as_path).collect();
+        let rows: Vec<CurriculumRow> = curriculum::from_files(&rule, &newest)?;
+        curriculum::write_curriculum(&folder.join("weights.jsonl"), &rows)?;
+        let order = session::choose_order(config, examples, Some(&rows))?;
+        let drawn = if let Order::Drawn(drawn) = &order { drawn.as_slice() } else { &[] };
+        let lines: String = drawn.iter().map(|i| format!("{{\"idx\":{}}}\n", examples[*i].idx)).collect();
+        session::write(&folder.join("drawn.jsonl"), lines.as_bytes())?;
+        let weights: Vec<f64> = rows.iter().map(|row| row.weight).collect();
+        let effective = curriculum::effective_sample_size(&weights);
+        let (drawn, of) = (count(drawn.len() as u64), count(rows.len() as u64));
+        let text =
+            format!("{name}: {drawn} samples drawn from {of}, which weigh as much as {effective:.0} equal ones");
+        self.context.report.event(&Event::Note(&text))?;
+        Ok(order)
+    }
 }
 
 /// How samples are weighed when `models` models were scored, and how many of the newest that takes.
@@ -168,7 +168,7 @@ fn export(config: &Config, strong: &Source, out: &Path) -> Result<(), Error> {
         chosen => strong.files(chosen).dtype,
     };
     let files = strong.files(settings::Dtype::F32);
-    folder::sweep(out)?;
+    session::remove_partial(out)?;
     let entries = strong.layout().map_or_else(|| strong.config.entries(), |layout| layout.entries());
     formats::save(out, &files.contents(&entries), dtype, SHARD_BYTES, |entry| match strong.adapter_folder() {
         Some(adapter) => adapter.read_vec(&entry.name, &entry.dims),

@@ -1,6 +1,6 @@
 //! What to change where a run does not fit: formats and lengths change the result, so they are named and never taken.
 
-use super::{Error, outline};
+use super::{error::Error, outline::outline};
 use crate::{
     data::{Example, Overlength},
     model,
@@ -22,18 +22,18 @@ struct Proposal {
     config: Config,
 }
 
-/// The proposals that `fits`, as a sentence for the user; `None` if none does. Those that change the result least come
-/// first. `fits` gives the arrangement of other settings for some examples.
-pub(crate) fn advice(
+/// The proposals that fit, as a sentence for the user; `None` if none does. Those that change the result least come first.
+/// `plan` plans models under other settings for some examples.
+pub(super) fn advice(
     config: &Config,
-    strong: &model::Config,
+    main: &model::Config,
     batches: &[Vec<&Example>],
-    fits: impl Fn(&Config, Spec, &[Vec<&Example>]) -> Result<Choice, Error>,
+    plan: impl Fn(&Config, Spec, &[Vec<&Example>]) -> Result<Choice, Error>,
 ) -> Option<String> {
     let fitting = |Proposal { flags, config }: Proposal| {
         let cut: Vec<Vec<Example>> = batches.iter().map(|batch| cut(batch, config.max_length)).collect();
         let cut: Vec<Vec<&Example>> = cut.iter().map(|batch| batch.iter().collect()).collect();
-        let choice = fits(&config, outline(&config, strong).ok()?, &cut).ok()?;
+        let choice = plan(&config, outline(&config, main).ok()?, &cut).ok()?;
         Some(format!("{flags} ({})", bytes(choice.plan.footprint().total())))
     };
     let longest = batches.iter().flatten().map(|example| example.ids.len()).max().unwrap_or(0);

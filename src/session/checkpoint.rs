@@ -4,16 +4,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
-use super::Error;
+use super::{
+    error::Error,
+    key::{self, Difference},
+    source::Files,
+};
 use crate::{
-    data::Example,
     events::BoxError,
-    formats::{
-        self, AdapterConfig, AdapterFiles, Contents, Dtype, Entry, ModelFiles, ReadTensors, Restored, SHARD_BYTES,
-        Saved, TensorFile, TokenizerFiles,
-    },
+    formats::{self, Entry, ReadTensors, Restored, SHARD_BYTES, Saved, TensorFile},
     graph::tensor::Tensor,
     train::{
         self,
@@ -25,34 +24,6 @@ use crate::{
 const OPTIMIZER: &str = "optimizer";
 /// Of what `state.json` holds. Version 1 had no number in it, and named values by the program's own types.
 const VERSION: u32 = 2;
-
-/// The files of what a phase leaves.
-#[derive(Clone, Debug)]
-pub struct Files {
-    /// Text of the model's `config.json`.
-    pub config_json: String,
-    /// Class name in it.
-    pub architecture: String,
-    /// Tokenizer and so on.
-    pub tokenizer: TokenizerFiles,
-    /// Number format of a model's final weights.
-    pub dtype: Dtype,
-    /// Settings of an adapter, and name and mark of its base, where that is what is left.
-    pub adapter: Option<(AdapterConfig, String, String)>,
-}
-
-impl Files {
-    /// As they are written.
-    pub fn contents<'a>(&'a self, entries: &'a [Entry]) -> Contents<'a> {
-        let Self { config_json, architecture, tokenizer, adapter, .. } = self;
-        match adapter {
-            None => Contents::Model(ModelFiles { config_json, architecture, tokenizer, entries }),
-            Some((config, base, base_mark)) => {
-                Contents::Adapter(AdapterFiles { config, base, base_mark, tokenizer, entries })
-            }
-        }
-    }
-}
 
 /// What a checkpoint holds beside tensors.
 #[derive(Serialize, Deserialize)]
@@ -92,24 +63,19 @@ impl State {
     }
 }
 
-/// Tokens of a packed sequence and bytes of logits at a time in the run that left this checkpoint.
+/// Checks that a checkpoint is of a run with this key. Returns tokens of a packed sequence and bytes of logits at a time in that
+/// run.
 ///
 /// # Errors
-/// If its state is not ours.
-pub fn layout_of(checkpoint: &Restored) -> Result<(usize, u64), Error> {
-    State::of(checkpoint).map(|state| (state.tokens, state.logits))
-}
-
-/// A digest of examples, for a resume key.
-pub fn fingerprint(examples: &[Example]) -> String {
-    let mut hash = Sha256::new();
-    for example in examples {
-        hash.update(example.idx.to_le_bytes());
-        hash.update((example.ids.len() as u64).to_le_bytes());
-        hash.update(bytemuck::cast_slice::<u32, u8>(&example.ids));
-        hash.update(example.trained.iter().map(|t| u8::from(*t)).collect::<Vec<u8>>());
+/// If its state is not ours; [`Error::OtherRun`] names what differs.
+pub fn layout_of(checkpoint: &Restored, key: &Map<String, Value>) -> Result<(usize, u64), Error> {
+    let state = State::of(checkpoint)?;
+    match key::difference(&state.key, key) {
+        None => Ok((state.tokens, state.logits)),
+        Some(Difference { name, was, is }) => {
+            Err(Error::OtherRun { path: checkpoint.path.clone(), field: name, was, is })
+        }
     }
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The folder of a phase, where it is kept.
@@ -128,14 +94,9 @@ impl Checkpoints<'_> {
     /// Loads a checkpoint into an engine that is prepared. Returns its step, and what it keeps of the training loop.
     ///
     /// # Errors
-    /// If it is of another run or damaged; [`Error::OtherRun`] names what differs.
+    /// If it is damaged.
     pub fn restore(&self, engine: &Engine<'_>, from: &Restored) -> Result<(u64, train::State), Error> {
         let state = State::of(from)?;
-        if let Some((field, is)) = self.key.iter().find(|(key, value)| state.key.get(*key) != Some(value)) {
-            let was = state.key.get(field).map_or_else(|| "nothing".into(), ToString::to_string);
-            let (path, field, is) = (from.path.clone(), field.clone(), is.to_string());
-            return Err(Error::OtherRun { path, field, was, is });
-        }
         match &from.saved {
             Saved::Model(folder) => engine.load(Side::Main, folder)?,
             Saved::Adapter(folder) => engine.load_adapter(Side::Main, folder.as_ref())?,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Context, Error, Source, phase};
+use super::{context::Context, error::Error, examples::dataset, measure, source::Source};
 use crate::{
     data::curriculum::{self, Candidate},
     infer::score,
@@ -14,35 +14,33 @@ use crate::{
 /// Samples of the held-out file that are looked at.
 const SLICE: usize = 64;
 
-/// Measures every candidate beside the strong model and chooses by [`curriculum::choose_weak`].
+/// Measures every candidate beside the main model and chooses by [`curriculum::choose_weak`].
 ///
 /// # Errors
-/// If there is no held-out file, a model does not fit the strong one, or no candidate is weaker than it.
-pub(crate) fn weak(context: &mut Context<'_>, config: &Config, strong: &Source) -> Result<Source, Error> {
+/// If there is no held-out file, a model does not fit the main one, or no candidate is weaker than it.
+pub(super) fn weak(context: &mut Context<'_>, config: &Config, main: &Source) -> Result<Source, Error> {
     let held_out_file = config.held_out()?;
-    let mut sources = config.candidate.iter().map(|folder| strong.beside(folder)).collect::<Result<Vec<_>, _>>()?;
+    let mut sources = config.candidate.iter().map(|folder| main.beside(folder)).collect::<Result<Vec<_>, _>>()?;
     let held_out = Config { data: Some(held_out_file.into()), method: Method::Sft, ..config.clone() };
-    let dataset = phase::dataset(context.report, &held_out, &strong.tokenizer, strong.config.vocab)?;
+    let dataset = dataset(context.report, &held_out, &main.tokenizer, main.config.vocab)?;
     let examples = &dataset.examples[..dataset.examples.len().min(SLICE)];
-    let scored = phase::score(context, config, "strong model on held-out samples", strong, examples)?;
+    let scored = measure::score(context, config, "strong model on held-out samples", main, examples)?;
     let strong_loss = score::mean_loss(&scored);
     let mut candidates = Vec::new();
     for source in &sources {
-        let folder = source.adapter_folder().map_or(&source.path, |adapter| &adapter.path);
+        let folder = source.adapter_folder().map_or(&*source.path, |adapter| &*adapter.path);
         let name = folder.display().to_string();
-        let alone = phase::score(context, config, &name, source, examples)?;
+        let alone = measure::score(context, config, &name, source, examples)?;
         let loss = score::mean_loss(&alone);
         let entropy = alone.iter().map(|s| s.row.entropy).sum::<f64>() / alone.len() as f64;
-        let mixed =
-            phase::Measured { objective: Arc::new(Mix::fixed(1, false, config.lambda)), auxiliaries: vec![source] };
-        let means = phase::measure(context, config, &format!("{name}, mixed"), strong, mixed, examples)?;
+        let mix = Arc::new(Mix::fixed(1, false, config.lambda));
+        let means = measure::measure(context, config, &format!("{name}, mixed"), main, mix, source, examples)?;
         candidates.push(Candidate { name, loss, entropy, amplification: means.amplification(config.lambda) });
     }
     let chosen = curriculum::choose_weak(&candidates, strong_loss)?;
     let mut table = Table::new(["candidate", "loss", "entropy", "amplification", ""]);
     for (i, Candidate { name, loss, entropy, amplification }) in candidates.iter().enumerate() {
-        let numbers = [loss, entropy, amplification].map(|x| format!("{x:.4}"));
-        let [loss, entropy, amplification] = numbers;
+        let [loss, entropy, amplification] = [loss, entropy, amplification].map(|x| format!("{x:.4}"));
         let mark = if i == chosen { "chosen" } else { "" };
         table.row([name.clone(), loss, entropy, amplification, mark.into()]);
     }

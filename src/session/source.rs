@@ -6,11 +6,12 @@ use std::{
     sync::Arc,
 };
 
-use super::{Error, Files};
+use super::error::Error;
 use crate::{
     data::tokenizer::Tokenizer,
     formats::{
-        AdapterConfig, AdapterFolder, Dtype, Entry, Folder, ReadTensors, TensorSource, TokenizerFiles, is_adapter,
+        self, AdapterConfig, AdapterFiles, AdapterFolder, Contents, Dtype, Entry, Folder, ModelFiles, ReadTensors,
+        TensorSource, TokenizerFiles, is_adapter,
     },
     model::{Config, Layout},
     settings,
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// The name of the model without its adapter, where another is asked for.
-const BASE: &str = "base";
+pub(super) const BASE: &str = "base";
 
 /// A Hugging Face model folder whose files go together.
 pub struct Base {
@@ -30,7 +31,8 @@ pub struct Base {
     pub weights: Arc<dyn TensorSource>,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
-    config_json: String,
+    /// The text of its `config.json`.
+    pub(super) config_json: String,
     tokenizer_files: TokenizerFiles,
     /// Tells its weights from others.
     mark: String,
@@ -75,16 +77,14 @@ impl Source {
     /// # Errors
     /// Names the file and what is wrong with it.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        if is_adapter(path) && !path.join("config.json").exists() {
+        if is_adapter_alone(path) {
             return Err(Error::User(format!(
                 "{} holds an adapter, not a model; give its base as the model and this folder as the adapter",
                 path.display()
             )));
         }
-        let mut config = Config::open(path)?;
-        let weights = Folder::open(path)?;
-        weights.check(&config.entries())?;
-        config.hold_as_stored(&weights).map_err(engine::Error::from)?;
+        let (config, weights) = shape(path)?;
+        let weights = weights?;
         let tokenizer = Tokenizer::open(path)?;
         let (config_json, tokenizer_files) = (weights.config()?, weights.tokenizer()?);
         let mark = weights.mark(&config.entries())?;
@@ -140,7 +140,7 @@ impl Source {
                  --adapter, or the folder of a weak model"
                     .into(),
             )),
-            _ if is_adapter(folder) && !folder.join("config.json").exists() => self.with(folder),
+            _ if is_adapter_alone(folder) => self.with(folder),
             _ => Self::open(folder),
         }
     }
@@ -196,6 +196,57 @@ impl Source {
     }
 }
 
+/// The files of what a phase leaves.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// Text of the model's `config.json`.
+    pub config_json: String,
+    /// Class name in it.
+    pub architecture: String,
+    /// Tokenizer and so on.
+    pub tokenizer: TokenizerFiles,
+    /// Number format of a model's final weights.
+    pub dtype: Dtype,
+    /// Settings of an adapter, and name and mark of its base, where that is what is left.
+    pub adapter: Option<(AdapterConfig, String, String)>,
+}
+
+impl Files {
+    /// As they are written.
+    pub fn contents<'a>(&'a self, entries: &'a [Entry]) -> Contents<'a> {
+        let Self { config_json, architecture, tokenizer, adapter, .. } = self;
+        match adapter {
+            None => Contents::Model(ModelFiles { config_json, architecture, tokenizer, entries }),
+            Some((config, base, base_mark)) => {
+                Contents::Adapter(AdapterFiles { config, base, base_mark, tokenizer, entries })
+            }
+        }
+    }
+}
+
+/// Whether a folder holds an adapter and no model.
+pub(super) fn is_adapter_alone(folder: &Path) -> bool {
+    is_adapter(folder) && !folder.join("config.json").exists()
+}
+
+/// The shape of the model in a folder, stored as its weights are where they are there.
+///
+/// # Errors
+/// If `config.json` or the weights cannot be read, or the weights are not of this shape.
+pub fn shape(path: &Path) -> Result<(Config, Result<Folder, formats::Error>), Error> {
+    let mut config = Config::open(path)?;
+    let weights = Folder::open(path);
+    match &weights {
+        Ok(weights) => {
+            weights.check(&config.entries())?;
+            config.hold_as_stored(weights).map_err(engine::Error::from)?;
+        }
+        Err(formats::Error::NoWeights { .. }) => {}
+        Err(_) => return Err(weights.err().map_or_else(|| Error::User(String::new()), Error::from)),
+    }
+    Ok((config, weights))
+}
+
 /// Whether all of a model's parameters are stored like this.
 fn holds(weights: &dyn TensorSource, config: &Config, dtype: safetensors::Dtype) -> bool {
     let alike = |entry: &Entry| weights.tensor(&entry.name).is_some_and(|(_, stored)| stored.dtype == dtype);
@@ -234,7 +285,7 @@ pub(crate) fn tuned(config: &settings::Config, model: &Config) -> Result<Option<
 ///
 /// # Errors
 /// If it is damaged or not of this model.
-pub fn open_adapter(folder: &Path, model: &Config) -> Result<Tuned, Error> {
+pub(super) fn open_adapter(folder: &Path, model: &Config) -> Result<Tuned, Error> {
     let opened = AdapterFolder::open(folder)?;
     let layout = Layout::of_folder(&opened, model).map_err(|error| Error::User(error.to_string()))?;
     Ok(Tuned { layout, folder: Some(opened) })

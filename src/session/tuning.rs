@@ -6,7 +6,7 @@ use std::{
     sync::atomic::Ordering,
 };
 
-use super::{Context, Error, folder, trust};
+use super::{context::Context, directory, error::Error, faults};
 use crate::{
     doctor,
     gpu::{Extents, Gpu, Kernel},
@@ -24,7 +24,7 @@ const RECORD: &str = "tuning.json";
 ///
 /// # Errors
 /// If the device is lost on the way.
-pub fn tune(
+pub(super) fn tune(
     context: &mut Context<'_>,
     config: &Config,
     work: impl IntoIterator<Item = (&'static Kernel, Extents)>,
@@ -66,12 +66,12 @@ pub fn effort(autotune: Autotune, gpu: &Gpu) -> Option<Effort> {
 ///
 /// # Errors
 /// If they are asked for, and the device has none or `underdog doctor` found them wrong.
-pub(crate) fn half(config: &Config, gpu: &Gpu) -> Result<bool, Error> {
+pub fn half(config: &Config, gpu: &Gpu) -> Result<bool, Error> {
     if config.precision == Precision::F32 {
         return Ok(false);
     }
     let mut variants = ops::groups().flat_map(|group| group.variants);
-    let why = match trust::wrong(gpu).remove(doctor::HALF) {
+    let why = match faults::of(gpu).remove(doctor::HALF) {
         Some(why) => format!("`underdog doctor` found that {why}"),
         None if variants.any(|variant| variant.half && gpu.offers(variant)) => return Ok(true),
         None => "no f16 arithmetic that underdog can use".into(),
@@ -85,7 +85,7 @@ pub(crate) fn half(config: &Config, gpu: &Gpu) -> Result<bool, Error> {
 ///
 /// # Errors
 /// If the device has no f16 and the settings want it, or a warning cannot be shown.
-pub(crate) fn recall(context: &mut Context<'_>, config: &Config) -> Result<(), Error> {
+pub fn recall(context: &mut Context<'_>, config: &Config) -> Result<(), Error> {
     let half = half(config, context.gpu)?;
     if context.gpu.allow_half(half) && half && effort(config.autotune, context.gpu).is_none() {
         let text = "precision f16: no kernel is tried on this device with this --autotune, so that only those that the run \
@@ -122,5 +122,5 @@ pub(crate) fn record(context: &Context<'_>, config: &Config) -> Result<(), Error
 /// The record of the run that stands in `config.out`.
 fn file(config: &Config) -> Option<PathBuf> {
     let out: &Path = config.out.as_deref()?;
-    folder::is_claimed(out).then(|| out.join(RECORD))
+    directory::is_claimed(out).then(|| out.join(RECORD))
 }

@@ -211,6 +211,16 @@ fn vocabularies() {
     ]);
 }
 
+/// Gives a changed file of a checkpoint the length and digest that its manifest says.
+fn reseal(desk: &Desk, checkpoint: &str, file: &str) {
+    use sha2::Digest;
+    let bytes = desk.bytes(&format!("{checkpoint}/{file}"));
+    let hex: String = sha2::Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    edit_json(desk, &format!("{checkpoint}/MANIFEST.json"), |manifest| {
+        manifest["files"][file] = json!({ "bytes": bytes.len(), "sha256": hex });
+    });
+}
+
 #[test]
 fn folders_that_are_taken() {
     let other = |d: &Desk| assert_eq!(d.ok(&format!("{TRAIN} --max-steps 1")).code, Some(0));
@@ -225,7 +235,33 @@ fn folders_that_are_taken() {
             .filter(|name| *name != "metrics.jsonl")
             .for_each(|name| d.remove(&format!("run/{name}")));
     };
+    let mine = |name: &'static str| move |d: &Desk| d.write(&format!("run/{name}"), "mine");
+    let earlier = |d: &Desk| {
+        assert_eq!(d.ok(&format!("{TRAIN} --max-steps 2 --save-every 1")).code, Some(0));
+        d.remove("run/config.json");
+        let file = "run/checkpoint-2/state.json";
+        let state = d.read(file).replacen("{\"version\":2", "{\"old\":2", 1);
+        assert!(state.contains("old"), "{state}");
+        d.write(file, &state);
+        reseal(d, "run/checkpoint-2", "state.json");
+    };
+    let resume = format!("{TRAIN} --max-steps 2 --save-every 1 --resume");
     check(&[
+        (&mine("checkpoint-1/notes.txt"), &format!("{TRAIN} --save-every 1"), &["run", "overwrite checkpoint-1"]),
+        (&mine("tuning.json"), TRAIN, &["run", "overwrite tuning.json"]),
+        (&mine("profile.json"), &format!("{TRAIN} --profile"), &["run", "overwrite profile.json"]),
+        (&mine("1-sft/notes.txt"), "wmss --model m --data data.jsonl --out run", &["overwrite 1-sft"]),
+        (
+            &mine("M0/result.json"),
+            "compare --model m --data data.jsonl --held-out data.jsonl --arms sft --out run",
+            &["overwrite M0"],
+        ),
+        (
+            &mine("table.md"),
+            "compare --model m --data data.jsonl --held-out data.jsonl --arms sft --out run",
+            &["overwrite table.md"],
+        ),
+        (&earlier, &resume, &["run/checkpoint-2: state.json", "format 1, not 2", "another --out"]),
         (&fine, &TRAIN.replace("--out run", "--out m"), &["m/", "already there", "nothing was overwritten"]),
         (&fine, &TRAIN.replace("--out run", "--out data.jsonl"), &["data.jsonl"]),
         (&fine, &TRAIN.replace("--out run", "--out data.jsonl/run"), &["data.jsonl is a file, not a folder"]),

@@ -191,6 +191,42 @@ fn a_run_takes_the_memory_that_was_planned() {
     assert!(!desk.has("less"), "a refused run leaves nothing");
 }
 
+/// For the same flags and data, to the byte.
+#[test]
+fn what_is_planned_is_what_a_run_plans() {
+    let desk = Desk::new();
+    desk.ok("train --model m --data data.jsonl --lora-rank 2 --out adapter --max-steps 1 --batch-size 1");
+    // One row is far longer than the others, and is not among those of the first steps.
+    let long = serde_json::json!({ "text": "Tom has 5 eggs. ".repeat(6) }).to_string();
+    desk.write("long.jsonl", &format!("{}{long}\n", desk.read("data.jsonl")));
+    for flags in [
+        "--model m --data long.jsonl --batch-size 2",
+        "--model m --data long.jsonl --batch-size 2 --max-steps 2",
+        "--model m --data long.jsonl --batch-size 4 --max-steps 1 --no-shuffle",
+        "--model m --data data.jsonl --weights curriculum.jsonl --batch-size 4",
+        "--model m --data data.jsonl --batch-size 4 --recompute on --tokens-per-pass 256",
+        "--model m --data data.jsonl --batch-size 4 --memory 3MiB",
+        "--model m --data data.jsonl --optimizer-bits 8 --max-steps 1",
+        "--model m --data data.jsonl --optimizer-bits 16 --epochs 2",
+        "--model sft --data data.jsonl --method mix --weak m",
+        "--model sft --data data.jsonl --method mix --weak m --freeze-weak --cache-weak --max-steps 1",
+        "--model sft --data data.jsonl --method mix --weak m --weak sft --weak-share 1 --weak-share 2 --freeze-weak",
+        "--model m --data data.jsonl --lora-rank 2 --quantize 4bit --method mix --weak base",
+        "--model m --data data.jsonl --lora-rank 2 --modules-to-save embed_tokens --method mix --weak adapter",
+        "--model m --data data.jsonl --adapter adapter --method self-distill",
+        "--model m --data data.jsonl --method distill --teacher sft --quantize 8bit",
+        "--model m --data data.jsonl --method neftune --max-length 40",
+    ] {
+        let planned = desk.json(&format!("plan {flags}"));
+        let told = desk.ok(&format!("train {flags} --out run"));
+        let said = desk.column("run/metrics.jsonl", "planned_bytes")[0];
+        assert_eq!(peak(&planned) as f64, said, "{flags}: {planned}\n{}", told.stderr);
+        let rows = format!("rows of {} tokens", planned["tokens_per_pass"]);
+        assert!(told.stderr.contains(&rows), "{flags}: {rows}\n{}", told.stderr);
+        desk.remove("run");
+    }
+}
+
 /// What Qwen3 may take at most in 8 bits, GiB: one row of 2,048 tokens.
 #[test]
 fn real_models_in_8_bits_stay_within_their_bounds() {

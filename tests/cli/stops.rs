@@ -88,7 +88,7 @@ fn resume_starts_where_nothing_stands_and_rests_where_all_is_done() {
     desk.write("data.jsonl", &desk.read("data.jsonl").replace("\"prompt\":\"", "\"prompt\":\"Tom "));
     let told = desk.line(&format!("{SFT} --out changed --save-every 5 --max-steps 6 --resume"));
     assert_eq!(told.code, Some(1));
-    assert!(told.stderr.contains("checkpoint-5: this checkpoint was made with data ="), "{}", told.stderr);
+    assert!(told.stderr.contains("checkpoint-5: this checkpoint was made with data.examples ="), "{}", told.stderr);
 }
 
 #[test]
@@ -108,6 +108,52 @@ fn a_loss_that_runs_away_stops_the_run() {
         *good.last().unwrap(),
         "the bad step is not in the numbers"
     );
+}
+
+#[test]
+fn a_start_that_was_cut_off_counts_as_none() {
+    let desk = Desk::new();
+    for text in ["", "\n"] {
+        desk.write("run/config.toml", text);
+        desk.ok(&format!("{SFT} --max-steps 1 --out run"));
+        assert!(desk.read("run/config.toml").contains("max_steps = 1"));
+        desk.remove("run");
+    }
+    desk.write("run/config.toml", "");
+    desk.write("run/notes.txt", "mine");
+    let told = desk.line(&format!("{SFT} --max-steps 1 --out run"));
+    assert!(told.code == Some(1) && told.stderr.contains("run already holds another run"), "{}", told.stderr);
+}
+
+#[test]
+fn everything_that_decides_a_number_is_in_the_resume_key() {
+    let line = format!("{MIX} --freeze-weak --max-steps 6 --save-every 5 --out run");
+    let edits: [(&dyn Fn(&Desk), &str); 3] = [
+        (&|d| d.write("sft/config.json", &d.read("sft/config.json").replace("10000.0", "10001.0")), "rope_theta"),
+        (&|d| touch_weights(d, "sft"), "model.weights"),
+        (&|d| touch_weights(d, "m"), "objective.auxiliary_models"),
+    ];
+    for (edit, name) in edits {
+        let desk = Desk::new();
+        desk.ok(&line);
+        desk.remove("run/config.json");
+        edit(&desk);
+        let told = desk.line(&format!("{line} --resume"));
+        assert_eq!(told.code, Some(1), "{name}: {}", told.stderr);
+        assert!(
+            told.stderr.contains("this checkpoint was made with ") && told.stderr.contains(name),
+            "{}",
+            told.stderr
+        );
+    }
+}
+
+/// Changes the last number of a model's weights.
+fn touch_weights(desk: &Desk, model: &str) {
+    let mut bytes = desk.bytes(&format!("{model}/model.safetensors"));
+    let last = bytes.len() - 4;
+    bytes[last] ^= 1;
+    fs::write(desk.path().join(model).join("model.safetensors"), bytes).unwrap();
 }
 
 #[cfg(unix)]
@@ -144,6 +190,26 @@ mod signals {
                 desk.bytes(&format!("whole-{name}/model.safetensors"))
             );
         }
+    }
+
+    #[test]
+    fn a_directory_is_worked_in_by_one_process_at_a_time() {
+        let desk = Desk::new();
+        let line = format!("{} --out run", SFT.replace("--epochs 4", "--epochs 40"));
+        let refused = std::cell::RefCell::new(None);
+        let both = || {
+            if steps(&desk, "run/metrics.jsonl") < 2 {
+                return false;
+            }
+            *refused.borrow_mut() = Some(desk.line(&format!("{line} --resume")));
+            true
+        };
+        let (code, stderr) = stop(&desk, &line, "-KILL", both);
+        assert_eq!(code, None, "{stderr}");
+        let told = refused.into_inner().unwrap();
+        assert!(told.code == Some(1) && told.stderr.contains("another process is working in run"), "{}", told.stderr);
+        // The dead hold no lock.
+        desk.ok(&format!("{line} --resume"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use underdog::{
     model::Config,
     objective::{Lambda, Mix},
     report::{self, Console, Metrics, ProfileFile, Report},
-    session::{self, Checkpoints, Files, checkpoint, fingerprint},
+    session::{self, Checkpoints, Files, layout_of},
     settings::LambdaSchedule,
     train::{
         self, Error, Hook, NoExchange, Outcome, Phase, Probe, World,
@@ -77,7 +77,12 @@ impl<'a> Run<'a> {
         let mut engine = arm.engine_on(self.gpu, &Spec { max_binding: self.max_binding, ..arm.spec(TOKENS) });
         let (examples, strong) = (&arm.examples, golden_path(&arm.strong));
         let from = formats::latest(self.out).unwrap().found;
-        assert!(from.as_ref().is_none_or(|from| checkpoint::layout_of(from).unwrap() == (TOKENS, LOGITS)));
+        let ids: Vec<&[u32]> = examples.iter().map(|example| &*example.ids).collect();
+        let key = identity(json!({ "lr": self.lr, "examples": ids }));
+        match from.as_ref().map(|from| layout_of(from, &key)).transpose() {
+            Ok(layout) => assert!(layout.is_none_or(|layout| layout == (TOKENS, LOGITS))),
+            Err(error) => return (engine, Err(error)),
+        }
         let phase = Phase {
             name: "test",
             examples,
@@ -93,7 +98,7 @@ impl<'a> Run<'a> {
         let mut checkpoints = Checkpoints {
             out: self.out,
             keep: 1,
-            key: identity(json!({ "lr": self.lr, "examples": fingerprint(examples) })),
+            key,
             files: Files {
                 config_json: fs::read_to_string(strong.join("config.json")).unwrap(),
                 architecture: config(&arm.strong).family.architecture.into(),

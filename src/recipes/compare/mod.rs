@@ -17,19 +17,17 @@ pub use arm::Arm;
 pub use table::{Comparison, Row as ComparisonRow};
 
 use super::single;
-use crate::session::{
-    Context, Error, Source, arrange, fingerprint, folder, models::same_tokens, outline, phase, tuning,
-};
 use crate::{
     data::{
-        Dataset, Example,
+        Dataset,
         curriculum::{self, EntropyRow, Rule},
     },
-    infer::score::Scored,
+    infer::score,
     model,
     objective::{self, Origin},
     report::Event,
-    settings::{self, Config, CurriculumRule, Method},
+    session::{self, Context, Directory, Error, Source, key, missing, outline, same_tokens, write},
+    settings::{Config, CurriculumRule, Method},
     train::engine::Spec,
 };
 
@@ -76,15 +74,16 @@ pub fn compare(
 ) -> Result<Comparison, Error> {
     let root = config.out()?;
     let m0 = Source::open(config.model()?)?;
-    let train = phase::dataset(context.report, config, &m0.tokenizer, m0.config.vocab)?;
+    let train = session::dataset(context.report, config, &m0.tokenizer, m0.config.vocab)?;
     let measured = Config { data: Some(config.held_out()?.into()), ..config.clone() };
-    let held_out = phase::dataset(context.report, &measured, &m0.tokenizer, m0.config.vocab)?;
+    let held_out = session::dataset(context.report, &measured, &m0.tokenizer, m0.config.vocab)?;
     let plan = Plan { config, arms, equal, root, m0: &m0, train: &train, held_out: &held_out };
-    plan.check(context, seeds)?;
-    folder::claim(&plan.shared(), true)?;
-    folder::same_inputs(root, &train.examples, &m0)?;
+    let mut directory = plan.check(context, seeds)?;
+    let inputs = key::of([("data", key::of_data(&train.examples, None)), ("model", key::of_model(&m0)?)]);
+    directory.create(&plan.shared())?;
+    directory.same_inputs(&inputs)?;
     // What was chosen for one arm holds for those that are still to come.
-    tuning::recall(context, config)?;
+    session::recall(context, config)?;
 
     let mut rows = vec![table::Row::new("M0"), table::Row::new("M1")];
     rows.extend(arms.iter().map(|arm| table::Row::new(&arm.name)));
@@ -96,7 +95,7 @@ pub fn compare(
     }
     let comparison = Comparison::new(rows, arm::BASELINE, config.seed);
     for (name, text) in [("table.md", comparison.markdown()), ("table.json", comparison.json())] {
-        write(&root.join(name), &text)?;
+        write(&root.join(name), text.as_bytes())?;
     }
     Ok(comparison)
 }
@@ -131,7 +130,16 @@ impl Plan<'_> {
     }
 
     fn folder(&self, seed: u64) -> PathBuf {
-        self.root.join(format!("seed-{}", self.config.seed + seed))
+        self.root.join(self.seed_name(seed))
+    }
+
+    fn seed_name(&self, seed: u64) -> String {
+        format!("seed-{}", self.config.seed + seed)
+    }
+
+    /// Tells these held-out samples from others.
+    fn held_out_key(&self) -> String {
+        key::of_data(&self.held_out.examples, None)["examples"].as_str().unwrap_or_default().into()
     }
 
     /// Settings of an arm, with the updates that are its share.
@@ -172,13 +180,15 @@ impl Plan<'_> {
         }
     }
 
-    /// Everything that can be wrong with an arm or its folder, before any work.
-    fn check(&self, context: &Context<'_>, seeds: u64) -> Result<(), Error> {
-        folder::standing(&self.shared(), true)?;
+    /// Everything that can be wrong with an arm or its folder, before any work; the directory of the comparison.
+    fn check(&self, context: &Context<'_>, seeds: u64) -> Result<Directory, Error> {
+        let first = ["table.md", "table.json", "M0", "entropies-M0.jsonl"].map(str::to_owned).into_iter();
+        let also: Vec<String> = first.chain((0..seeds).map(|seed| self.seed_name(seed))).collect();
+        let directory = Directory::open(&self.shared(), true, &also)?;
         for seed in 0..seeds {
-            folder::standing(&self.first(seed), true)?;
+            Directory::open(&self.first(seed), true, &[])?;
             for arm in self.arms {
-                folder::standing(&self.arm(arm, seed)?, true)?;
+                Directory::open(&self.arm(arm, seed)?, true, &[])?;
             }
         }
         for arm in self.arms {
@@ -187,20 +197,21 @@ impl Plan<'_> {
                 let text = format!("{}: compare trains whole models; leave the settings of adapters out", arm.name);
                 return Err(Error::User(text));
             }
-            arrange::check_fits(context, &config, &self.m0.config, &self.train.examples)?;
+            session::check_fits(context, &config, &self.m0.config, &self.train.examples)?;
             for weights in config.weights.iter().filter(|file| !file.starts_with(self.root)) {
                 curriculum::read_curriculum(weights)?;
             }
-            for folder in config.weak.iter().chain(&config.teacher).filter(|folder| !folder.starts_with(self.root)) {
-                same_tokens(&Source::open(folder)?, self.m0)?;
-            }
             for auxiliary in objective::of(&config).auxiliaries() {
-                if let Origin::Missing { key, what } = auxiliary.origin {
-                    return Err(settings::Error::Missing { key, value_name: "DIR", what }.into());
+                match auxiliary.origin {
+                    Origin::Missing { key, what } => return Err(missing(key, what)),
+                    Origin::Folder(folder) if !folder.starts_with(self.root) => {
+                        same_tokens(&Source::open(&folder)?, self.m0)?;
+                    }
+                    _ => {}
                 }
             }
         }
-        Ok(())
+        Ok(directory)
     }
 
     /// M1 and every arm with one seed.
@@ -232,7 +243,7 @@ impl Plan<'_> {
         // Written down at once: a run that is stopped before it is measured goes on with a model that stands.
         let memory = out.join(MEMORY);
         let bytes = match single(context, config)? {
-            Some(trained) => write(&memory, &trained.bytes.to_string()).map(|()| trained.bytes)?,
+            Some(trained) => write(&memory, trained.bytes.to_string().as_bytes()).map(|()| trained.bytes)?,
             None => fs::read_to_string(&memory).ok().and_then(|text| text.parse().ok()).unwrap_or(0),
         };
         self.measure(context, out, &Source::open(out)?, Some(bytes))
@@ -241,9 +252,7 @@ impl Plan<'_> {
     /// What was found of the model in `folder` on these very samples.
     fn measured(&self, folder: &Path) -> Option<Outcome> {
         let text = fs::read_to_string(folder.join(RESULT)).ok()?;
-        serde_json::from_str(&text)
-            .ok()
-            .filter(|outcome: &Outcome| outcome.held_out == fingerprint(&self.held_out.examples))
+        serde_json::from_str(&text).ok().filter(|outcome: &Outcome| outcome.held_out == self.held_out_key())
     }
 
     /// Measures a model on the held-out samples and writes that into `out`; `bytes` if it was trained there.
@@ -257,11 +266,11 @@ impl Plan<'_> {
         if let Some(outcome) = self.measured(out) {
             return Ok(outcome);
         }
-        let scored = phase::score(context, self.config, "held-out samples", source, &self.held_out.examples)?;
+        let scored = session::score(context, self.config, "held-out samples", source, &self.held_out.examples)?;
         let [updates, tokens, seconds] = bytes.map_or(Ok([0.0; 3]), |_| totals(&out.join("metrics.jsonl")))?;
         let outcome = Outcome {
-            held_out: fingerprint(&self.held_out.examples),
-            loss: crate::infer::score::mean_loss(&scored),
+            held_out: self.held_out_key(),
+            loss: score::mean_loss(&scored),
             losses: scored.iter().map(|s| s.row.loss).collect(),
             exact: scored.iter().map(|s| s.exact).collect(),
             updates: updates as u64,
@@ -270,7 +279,7 @@ impl Plan<'_> {
             bytes: bytes.unwrap_or(0),
         };
         fs::create_dir_all(out).map_err(|e| Error::User(format!("{}: {e}", out.display())))?;
-        write(&out.join(RESULT), &serde_json::to_string(&outcome).unwrap_or_default())?;
+        write(&out.join(RESULT), serde_json::to_string(&outcome).unwrap_or_default().as_bytes())?;
         Ok(outcome)
     }
 
@@ -283,12 +292,12 @@ impl Plan<'_> {
         weights: &Path,
         seed: u64,
     ) -> Result<(), Error> {
-        let examples = &self.train.examples;
         let files = [self.root.join("entropies-M0.jsonl"), self.folder(seed).join("2-entropies-M1.jsonl")];
         for (source, file) in [self.m0, m1].into_iter().zip(&files) {
             if !file.exists() {
-                let scored = self.entropies(context, source, examples)?;
-                curriculum::write_entropies(file, &scored)?;
+                let scored = session::score(context, self.config, "entropies", source, &self.train.examples)?;
+                let rows: Vec<EntropyRow> = scored.into_iter().map(|s| s.row).collect();
+                curriculum::write_entropies(file, &rows)?;
             }
         }
         let rows = curriculum::from_files(&rule(config), &[&files[0], &files[1]])?;
@@ -297,16 +306,6 @@ impl Plan<'_> {
         let effective = curriculum::effective_sample_size(&drawn);
         let text = format!("curriculum: {} samples weigh as much as {effective:.0} equal ones", rows.len());
         Ok(context.report.event(&Event::Note(&text))?)
-    }
-
-    fn entropies(
-        &self,
-        context: &mut Context<'_>,
-        source: &Source,
-        examples: &[Example],
-    ) -> Result<Vec<EntropyRow>, Error> {
-        let scored: Vec<Scored> = phase::score(context, self.config, "entropies", source, examples)?;
-        Ok(scored.into_iter().map(|s| s.row).collect())
     }
 }
 
@@ -319,11 +318,11 @@ fn rule(config: &Config) -> Rule {
     }
 }
 
-/// Cost of an update in forward passes of the strong model: a backward pass costs two, and only models that learn need one.
+/// Cost of an update in forward passes of the main model: a backward pass costs two, and only models that learn need one.
 fn step_cost(spec: &Spec) -> f64 {
     let size = |config: &model::Config| config.parameter_count() as f64 / spec.model.parameter_count() as f64;
     let auxiliaries = spec.auxiliaries.iter().zip(spec.learning());
-    3.0 + auxiliaries.map(|(model, learns)| size(&model.config) * if learns { 3.0 } else { 1.0 }).sum::<f64>()
+    3.0 + auxiliaries.map(|(other, learns)| size(&other.config) * if learns { 3.0 } else { 1.0 }).sum::<f64>()
 }
 
 const RESULT: &str = "result.json";
@@ -345,11 +344,4 @@ fn totals(metrics: &Path) -> Result<[f64; 3], Error> {
         totals = [totals[0] + 1.0, totals[1] + line.tokens, totals[2] + line.seconds];
     }
     Ok(totals)
-}
-
-/// Writes a file whole or not at all.
-fn write(path: &Path, text: &str) -> Result<(), Error> {
-    let aside = path.with_extension("partial");
-    let written = fs::write(&aside, text).and_then(|()| fs::rename(&aside, path));
-    written.map_err(|e| Error::User(format!("{}: {e}", path.display())))
 }

@@ -1,6 +1,6 @@
-//! Number formats that `underdog doctor` found wrong on this device: runs do not take them.
+//! Device faults: number formats that `underdog doctor` found wrong on this device, which runs avoid.
 
-use super::{Context, Error};
+use super::{context::Context, error::Error};
 use crate::{
     doctor,
     gpu::Gpu,
@@ -13,16 +13,16 @@ use crate::{
 };
 
 /// What is wrong on this device.
-pub(crate) fn wrong(gpu: &Gpu) -> Wrong {
+pub(super) fn of(gpu: &Gpu) -> Wrong {
     let wrong = platform::cache_folder().map(|folder| tuning_cache::wrong(&folder, gpu, ops::groups()));
     wrong.unwrap_or_default()
 }
 
-/// Tells the user what is wrong, if anything is.
+/// Warns of what is wrong, if anything is.
 ///
 /// # Errors
 /// If it cannot be shown.
-pub(crate) fn tell(context: &mut Context<'_>, wrong: &Wrong) -> Result<(), Error> {
+pub(super) fn warn(context: &mut Context<'_>, wrong: &Wrong) -> Result<(), Error> {
     if !wrong.is_empty() {
         let names: Vec<String> = wrong.iter().map(|(name, why)| format!("{name} ({why})")).collect();
         let text =
@@ -32,13 +32,13 @@ pub(crate) fn tell(context: &mut Context<'_>, wrong: &Wrong) -> Result<(), Error
     Ok(())
 }
 
-/// `spec` without what is wrong: f32 instead of halves, which a run takes by itself.
+/// `spec` without what is wrong: f32 instead of halves that a run takes by itself.
 ///
 /// # Errors
 /// If the settings ask for a format that is wrong.
-pub(crate) fn heed(wrong: &Wrong, mut spec: Spec) -> Result<Spec, Error> {
-    let others = spec.auxiliaries.iter_mut().map(|other| &mut other.config);
-    [&mut spec.model].into_iter().chain(others).try_for_each(|config| avoid(wrong, config))?;
+pub(super) fn avoid(wrong: &Wrong, mut spec: Spec) -> Result<Spec, Error> {
+    let auxiliaries = spec.auxiliaries.iter_mut().map(|other| &mut other.config);
+    [&mut spec.model].into_iter().chain(auxiliaries).try_for_each(|config| avoid_in(wrong, config))?;
     let name = doctor::format_name(Format::Bf16);
     match wrong.get(name) {
         Some(why) if spec.train && spec.adapter.is_none() && spec.width != Width::Bits32 => {
@@ -52,7 +52,7 @@ pub(crate) fn heed(wrong: &Wrong, mut spec: Spec) -> Result<Spec, Error> {
 ///
 /// # Errors
 /// If a format was asked for that is wrong.
-pub(crate) fn avoid(wrong: &Wrong, config: &mut Config) -> Result<(), Error> {
+fn avoid_in(wrong: &Wrong, config: &mut Config) -> Result<(), Error> {
     let why = |format| wrong.get(doctor::format_name(format));
     for format in config.formats.values_mut().filter(|format| why(**format).is_some()) {
         *format = Format::F32;
@@ -65,17 +65,6 @@ pub(crate) fn avoid(wrong: &Wrong, config: &mut Config) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// What generates text does without what is wrong on its device.
-///
-/// # Errors
-/// If a warning cannot be shown.
-pub fn heeding(context: &mut Context<'_>, mut config: Config) -> Result<Config, Error> {
-    let wrong = wrong(context.gpu);
-    tell(context, &wrong)?;
-    avoid(&wrong, &mut config)?;
-    Ok(config)
 }
 
 fn refused(name: &str, why: &str, flag: &str) -> Error {
