@@ -311,7 +311,7 @@ fn defaults_are_allowed_and_every_flag_is_of_one_setting() {
             |other: &&Setting<Config>| other.flag_name() == setting.flag_name() && other.verbs & setting.verbs != 0;
         assert_eq!(SETTINGS.iter().filter(same).count(), usize::from(setting.verbs != 0), "{}", setting.key);
         assert!(!setting.help().is_empty() && !setting.help().ends_with('.'), "{}", setting.key);
-        if setting.shape == Shape::Switch {
+        if setting.about.shape == Shape::Switch {
             let is_on = setting.get(&Config::default()).and_then(|value| value.as_bool());
             assert_eq!(is_on, Some(setting.flag_name().starts_with("--no-")), "{}", setting.key);
         }

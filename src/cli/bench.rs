@@ -21,7 +21,6 @@ use crate::{
 };
 
 pub(super) const VERB: Verb = Verb {
-    bit: BENCH,
     about: "Measure how fast this GPU trains, and compare machines",
     help: "\
 Measures what the device does at best (multiply-adds, copying, dispatches), then kernels as shares of that, then training \
@@ -32,9 +31,8 @@ Examples:
   underdog bench --out mine.json
   underdog bench --filter qwen3-0.6b
   underdog bench compare mine.json yours.json --svg both.svg",
-    needs: &[],
     arguments: Arguments::augment_args,
-    run,
+    ..Verb::new(BENCH, run)
 };
 
 #[derive(Args)]

@@ -16,7 +16,6 @@ use crate::{
 };
 
 pub(super) const VERB: Verb = Verb {
-    bit: COMPARE,
     about: "Run several methods from one start, with equal updates, and say which is better by how much",
     help: "\
 Plain fine-tuning of --model (M0) makes M1, once per seed; every arm goes on from M1 for as many updates as another plain \
@@ -35,9 +34,8 @@ An arm may have settings of its own, as in mix:lambda=0.7 or wmss:weak_source=sh
 Example:
   underdog compare --model m0 --data train.jsonl --held-out test.jsonl --out study \\
     --arms sft,mix,wmss,wmss:weak_source=uniform --seeds 3",
-    needs: &[],
     arguments: Arguments::augment_args,
-    run,
+    ..Verb::new(COMPARE, run)
 };
 
 #[derive(Args)]

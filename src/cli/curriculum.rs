@@ -17,13 +17,11 @@ use crate::{
 };
 
 pub(super) const VERB: Verb = Verb {
-    bit: CURRICULUM,
     about: "Turn two files of entropies into the weights to draw samples by",
     help: "With dH = strong - weak, a sample's weight is\n  alpha * weak / sum weak + beta * [-dH]+ / sum [-dH]+ + \
         gamma * [dH]+ / sum [dH]+\nnormalised. Writes a JSONL row per sample: idx, weight, entropy_weak, entropy_strong.",
-    needs: &[],
     arguments: Arguments::augment_args,
-    run,
+    ..Verb::new(CURRICULUM, run)
 };
 
 #[derive(Args)]

@@ -14,12 +14,10 @@ use crate::{
 };
 
 pub(super) const VERB: Verb = Verb {
-    bit: DATA,
     about: "Show what a model will see of a data file: counts, lengths, trained and untrained tokens",
-    help: "",
     needs: &["model", "data"],
     arguments: Arguments::augment_args,
-    run,
+    ..Verb::new(DATA, run)
 };
 
 #[derive(Args)]

@@ -16,13 +16,11 @@ use crate::{
 };
 
 pub(super) const VERB: Verb = Verb {
-    bit: DEMO,
     about: "Run the whole method on a tiny model and made-up word problems; needs nothing",
-    help: "Measures the device, sizes a model to it, pre-trains that briefly, fine-tunes it once plainly (SFT) and once with a weak model (WMSS), with equal \
-        updates, draws both losses, and prints what each reached on problems held out.",
-    needs: &[],
+    help: "Measures the device, sizes a model to it, pre-trains that briefly, fine-tunes it once plainly (SFT) and once with a \
+        weak model (WMSS), with equal updates, draws both losses, and prints what each reached on problems held out.",
     arguments: Arguments::augment_args,
-    run,
+    ..Verb::new(DEMO, run)
 };
 
 #[derive(Args)]

@@ -10,14 +10,8 @@ use crate::{
     settings::DEVICES,
 };
 
-pub(super) const VERB: Verb = Verb {
-    bit: DEVICES,
-    about: "List the GPUs, and say which one would be used and why",
-    help: "",
-    needs: &[],
-    arguments: |command| command,
-    run,
-};
+pub(super) const VERB: Verb =
+    Verb { about: "List the GPUs, and say which one would be used and why", ..Verb::new(DEVICES, run) };
 
 fn run(call: &Call<'_>) -> Result<(), Error> {
     let device = &call.config.device;

@@ -14,12 +14,9 @@ use crate::{
 };
 
 pub(super) const VERB: Verb = Verb {
-    bit: DOCTOR,
     about: "Check in about a minute what this machine can train and how: driver, kernels, number formats, memory",
     help: "Prints a report to paste into an issue. Runs on this device do without what is wrong.",
-    needs: &[],
-    arguments: |command| command,
-    run,
+    ..Verb::new(DOCTOR, run)
 };
 
 fn run(call: &Call<'_>) -> Result<(), Error> {

@@ -18,7 +18,6 @@ use crate::{
 };
 
 pub(super) const VERB: Verb = Verb {
-    bit: EVAL,
     about: "Measure a model: loss and perplexity on a file, or what it answers to a published task",
     help: "\
 Worked examples come from the user's own file: the first N rows of --shots-file. Answers are judged by the last \\boxed{}, \
@@ -31,50 +30,49 @@ Examples:
   underdog eval --model strong --task humaneval --file HumanEval.jsonl --samples 10 --temperature 0.8 --run-code",
     needs: &["model"],
     arguments,
-    run,
+    ..Verb::new(EVAL, run)
 };
 
 const TASK: &str = "Task";
-/// Settings that go with --data alone, and with both.
-const OF_DATA: &[&str] = &["data", "quantize", "max_length", "overlength"];
+/// Settings that go with --data and with --task.
 const OF_BOTH: &[&str] = &["model", "adapter", "device", "memory", "autotune"];
 
 #[derive(Args)]
 struct Arguments {
     /// A published task: gsm8k, svamp, math500, aime, amc, aqua, mawps, humaneval, mbpp
-    #[arg(long, value_name = "TASK", help_heading = TASK, requires = "file")]
+    #[arg(long, value_name = "TASK", help_heading = TASK, display_order = 0, requires = "file")]
     task: Option<Task>,
     /// The task's file, JSONL or JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = TASK, display_order = 0, requires = "task")]
     file: Option<PathBuf>,
     /// Where texts and verdicts go, a line per problem [default: TASK-MODEL.jsonl]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = TASK, display_order = 0, requires = "task")]
     out: Option<PathBuf>,
     /// completion, plain (the bare question), boxed or wmss [default: boxed with a chat template, else completion]
-    #[arg(long, value_name = "STYLE")]
+    #[arg(long, value_name = "STYLE", help_heading = TASK, display_order = 0, requires = "task")]
     style: Option<Style>,
     /// The file that worked examples are taken from, such as the task's training split
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = TASK, display_order = 0, requires = "task")]
     shots_file: Option<PathBuf>,
     /// Draw worked examples by --seed, instead of taking the first
-    #[arg(long)]
+    #[arg(long, help_heading = TASK, display_order = 0, requires = "task")]
     draw_shots: bool,
     /// Consent to running the programs that the model writes, shut in
-    #[arg(long)]
+    #[arg(long, help_heading = TASK, display_order = 0, requires = "task")]
     run_code: bool,
     /// A command that judges answers: a JSON line on its stdin, {"correct": true} or false on its stdout
-    #[arg(long, value_name = "COMMAND")]
+    #[arg(long, value_name = "COMMAND", help_heading = TASK, display_order = 0, requires = "task")]
     grader: Option<String>,
 }
 
 fn arguments(command: Command) -> Command {
-    Arguments::augment_args(command).mut_args(|flag| match flag.get_id().as_str() {
-        "task" => flag,
+    let command = command.mut_args(|flag| match flag.get_id().as_str() {
         "data" => flag.required_unless_present("task").conflicts_with("task"),
-        id if OF_DATA.contains(&id) => flag.conflicts_with("task"),
         id if OF_BOTH.contains(&id) => flag,
-        _ => flag.help_heading(TASK).requires("task"),
-    })
+        id if id == "seed" || id.contains('.') => flag.help_heading(TASK).requires("task"),
+        _ => flag.conflicts_with("task"),
+    });
+    Arguments::augment_args(command)
 }
 
 fn run(call: &Call<'_>) -> Result<(), Error> {

@@ -19,12 +19,11 @@ use crate::{
 };
 
 pub(super) const VERB: Verb = Verb {
-    bit: GENERATE,
     about: "Write text with a model",
     help: "Example:\n  underdog generate --model run --chat --prompt \"What is 17 + 25?\"",
     needs: &["model"],
     arguments: Arguments::augment_args,
-    run,
+    ..Verb::new(GENERATE, run)
 };
 
 #[derive(Args)]

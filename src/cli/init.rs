@@ -14,12 +14,10 @@ use crate::{
 };
 
 pub(super) const VERB: Verb = Verb {
-    bit: INIT,
     about: "Make a model folder with random weights",
     help: "Example:\n  underdog init --config config.json --tokenizer DIR --seed 1 --out tiny",
-    needs: &[],
     arguments: Arguments::augment_args,
-    run,
+    ..Verb::new(INIT, run)
 };
 
 #[derive(Args)]

@@ -9,12 +9,11 @@ use super::verb::{Call, Verb};
 use crate::{recipes, report, session::Error, settings::MERGE};
 
 pub(super) const VERB: Verb = Verb {
-    bit: MERGE,
     about: "Write a model folder of a model and an adapter on it",
     help: "The sums are made in f32. Example:\n  underdog merge --model Qwen3-0.6B --adapter run --out merged",
     needs: &["model", "adapter"],
     arguments: Arguments::augment_args,
-    run,
+    ..Verb::new(MERGE, run)
 };
 
 #[derive(Args)]

@@ -15,14 +15,11 @@ use crate::{
 };
 
 pub(super) const VERB: Verb = Verb {
-    bit: PLAN,
     about: "Print the memory and the micro-batches of a run, without weights or a GPU",
     help: "Takes the flags of the run in question, and says what it takes to the byte where its data and weights are here; of a \
         model without weights it reads config.json only.\n\nExample:\n  \
         underdog plan --method mix --model Qwen3-0.6B --max-length 4096 --memory 8GiB",
-    needs: &[],
-    arguments: |command| command,
-    run,
+    ..Verb::new(PLAN, run)
 };
 
 fn run(call: &Call<'_>) -> Result<(), Error> {

@@ -19,12 +19,11 @@ use crate::{
 };
 
 pub(super) const VERB: Verb = Verb {
-    bit: SCORE,
     about: "Write the predictive entropy and the loss of every sample under a model",
     help: "Writes a JSONL row per sample: idx, entropy, loss (nats per completion token), tokens.",
     needs: &["model", "data"],
     arguments: Arguments::augment_args,
-    run,
+    ..Verb::new(SCORE, run)
 };
 
 #[derive(Args)]

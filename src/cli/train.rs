@@ -15,16 +15,14 @@ use crate::{
 };
 
 pub(super) const VERB: Verb = Verb {
-    bit: TRAIN,
     about: "Train one phase: plain fine-tuning, or jointly with a weak model",
     help: "\
 Examples:
   underdog train --model Qwen3-0.6B --data train.jsonl --out run
   underdog train run.toml --lr 2e-5 --set adamw.beta2=0.95
   underdog train --method mix --model sft --weak Qwen3-0.6B --weights curriculum.jsonl --data train.jsonl --out run",
-    needs: &[],
     arguments,
-    run,
+    ..Verb::new(TRAIN, run)
 };
 
 #[derive(Args)]

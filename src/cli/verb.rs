@@ -58,6 +58,11 @@ config.toml. Exit codes: 0 done, 1 failed, 2 a mistake in flags or settings, 130
 --resume).";
 
 impl Verb {
+    /// A verb without arguments of its own.
+    pub(super) const fn new(bit: Verbs, run: fn(&Call<'_>) -> Result<(), Error>) -> Self {
+        Self { bit, about: "", help: "", needs: &[], arguments: |command| command, run }
+    }
+
     /// Its name.
     pub(super) fn name(&self) -> &'static str {
         VERBS.iter().find(|(bit, _)| *bit == self.bit).map_or("", |(_, name)| name)
@@ -98,7 +103,7 @@ impl Verb {
             if matches.value_source(setting.key) != Some(ValueSource::CommandLine) {
                 continue;
             }
-            let texts: Vec<&str> = match setting.shape {
+            let texts: Vec<&str> = match setting.about.shape {
                 Shape::Switch => Vec::new(),
                 _ => matches.get_many::<String>(setting.key).into_iter().flatten().map(String::as_str).collect(),
             };
@@ -123,16 +128,16 @@ impl Call<'_> {
 fn flag(setting: &'static Setting<Config>) -> Arg {
     let flag = Arg::new(setting.key).long(setting.flag_name().split_off(2));
     let flag = flag.help(setting.flag_help(&Config::default()));
-    let flag = match setting.shape {
+    let flag = match setting.about.shape {
         Shape::Switch => return flag.action(ArgAction::SetTrue),
         Shape::One => flag,
         Shape::Repeated => flag.action(ArgAction::Append),
         Shape::List => flag.action(ArgAction::Append).value_delimiter(','),
     };
-    let words = setting.words();
+    let words = (setting.about.words)();
     match words.is_empty() {
-        true => flag.value_name(setting.value_name),
-        false => flag.value_name(setting.value_name).value_parser(one_of(&words)),
+        true => flag.value_name(setting.about.value_name),
+        false => flag.value_name(setting.about.value_name).value_parser(one_of(&words)),
     }
 }
 

@@ -9,7 +9,6 @@ use super::{
 use crate::{recipes, report, session::Error, settings::WMSS};
 
 pub(super) const VERB: Verb = Verb {
-    bit: WMSS,
     about: "Run all phases of weak-driven learning, and write the strong model",
     help: "\
 Phases: fine-tune the model, score it before and after, weigh the samples, train jointly with the model from before as \
@@ -18,9 +17,7 @@ the weak one. A phase already finished in --out is kept.
 Examples:
   underdog wmss --model Qwen3-0.6B --data train.jsonl --out run
   underdog wmss run.toml --rounds 2 --freeze-weak",
-    needs: &[],
-    arguments: |command| command,
-    run,
+    ..Verb::new(WMSS, run)
 };
 
 fn run(call: &Call<'_>) -> Result<(), Error> {

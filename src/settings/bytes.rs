@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
 /// Largest first, so that a size is shown in the largest unit that holds it exactly.
 const UNITS: [(&str, u64); 9] = [
     ("TiB", 1 << 40),
@@ -52,37 +50,5 @@ impl fmt::Display for ByteSize {
         let fits = |bytes: u64| self.0 >= bytes && self.0.is_multiple_of(bytes);
         let (name, bytes) = UNITS.into_iter().find(|(_, bytes)| fits(*bytes)).unwrap_or(("B", 1));
         write!(f, "{}{name}", self.0 / bytes)
-    }
-}
-
-impl Serialize for ByteSize {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for ByteSize {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = ByteSize;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a size of memory like \"8GiB\"")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<ByteSize, E> {
-                text.parse().map_err(E::custom)
-            }
-
-            fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<ByteSize, E> {
-                u64::try_from(bytes).map(ByteSize).map_err(|_| E::invalid_value(de::Unexpected::Signed(bytes), &self))
-            }
-
-            fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<ByteSize, E> {
-                Ok(ByteSize(bytes))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
     }
 }

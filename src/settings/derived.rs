@@ -80,14 +80,6 @@ impl Config {
         self.lora_alpha.unwrap_or(2.0 * rank as f64)
     }
 
-    /// The folder of the model to train.
-    ///
-    /// # Errors
-    /// [`Error::Missing`] if it is not set.
-    pub fn model(&self) -> Result<&Path, Error> {
-        required("model", self.model.as_ref())
-    }
-
     /// The folders of the weak models.
     ///
     /// # Errors
@@ -98,44 +90,29 @@ impl Config {
             _ => required("weak", self.weak.first()).map(|_| self.weak.as_slice()),
         }
     }
-
-    /// The folder of the teacher.
-    ///
-    /// # Errors
-    /// [`Error::Missing`] if it is not set.
-    pub fn teacher(&self) -> Result<&Path, Error> {
-        required("teacher", self.teacher.as_ref())
-    }
-
-    /// The file that is not trained on.
-    ///
-    /// # Errors
-    /// [`Error::Missing`] if it is not set.
-    pub fn held_out(&self) -> Result<&Path, Error> {
-        required("held_out", self.held_out.as_ref())
-    }
-
-    /// The file to train on.
-    ///
-    /// # Errors
-    /// [`Error::Missing`] if it is not set.
-    pub fn data(&self) -> Result<&Path, Error> {
-        required("data", self.data.as_ref())
-    }
-
-    /// The folder of the run.
-    ///
-    /// # Errors
-    /// [`Error::Missing`] if it is not set.
-    pub fn out(&self) -> Result<&Path, Error> {
-        required("out", self.out.as_ref())
-    }
 }
+
+/// Paths that must be set.
+macro_rules! required {
+    ($($path:ident)+) => {
+        impl Config {$(
+            #[doc = concat!("`", stringify!($path), "`, which must be set.")]
+            ///
+            /// # Errors
+            /// [`Error::Missing`] if it is not.
+            pub fn $path(&self) -> Result<&Path, Error> {
+                required(stringify!($path), self.$path.as_ref())
+            }
+        )+}
+    };
+}
+
+required! { model teacher held_out data out }
 
 fn required<'a>(key: &'static str, value: Option<&'a PathBuf>) -> Result<&'a Path, Error> {
     let missing = || {
         let setting = SETTINGS.iter().find(|setting| setting.key == key);
-        let (value_name, what) = setting.map_or(("", ""), |setting| (setting.value_name, setting.help()));
+        let (value_name, what) = setting.map_or(("", ""), |setting| (setting.about.value_name, setting.help()));
         Error::Missing { key, value_name, what }
     };
     value.map(PathBuf::as_path).ok_or_else(missing)

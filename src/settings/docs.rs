@@ -33,7 +33,7 @@ pub fn markdown() -> String {
         if !bounds.is_empty() {
             let _ = write!(what, "; {bounds}");
         }
-        for (name, means) in setting.words() {
+        for (name, means) in (setting.about.words)() {
             let _ = write!(what, "<br>`{name}`: {means}");
         }
         let _ = writeln!(page, "| `{}`{mark} | {} | {default} | {what} |", setting.key, verbs(setting.verbs));

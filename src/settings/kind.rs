@@ -20,39 +20,44 @@ pub enum Shape {
     List,
 }
 
+/// What help and messages say of a type of settings.
+#[derive(Clone, Copy)]
+pub struct About {
+    /// What a value must be, as an error and the docs say it: "a number".
+    pub what: &'static str,
+    /// What stands for the value in help.
+    pub value_name: &'static str,
+    /// How its flag is given.
+    pub shape: Shape,
+    /// Whether it is a file or a folder, or a list of them.
+    pub is_path: bool,
+    /// The words it may be, each with what it means; none where it may be anything.
+    pub words: fn() -> Vec<(&'static str, &'static str)>,
+    /// A flag's text as TOML. Text that is no value of this type stays text, which is refused when it is read.
+    pub parse: fn(&str) -> Value,
+}
+
+impl About {
+    const fn new(what: &'static str, value_name: &'static str) -> Self {
+        let parse = |text: &str| Value::String(text.to_owned());
+        Self { what, value_name, shape: Shape::One, is_path: false, words: Vec::new, parse }
+    }
+}
+
 /// A type of settings.
 pub(super) trait Kind: Sized {
-    /// What a value must be, as an error and the docs say it: "a number".
-    const WHAT: &'static str;
-    /// What stands for the value in help.
-    const VALUE_NAME: &'static str = "TEXT";
-    /// How its flag is given.
-    const SHAPE: Shape = Shape::One;
-    /// How a list of these is given.
-    const LIST: Shape = Shape::Repeated;
-    /// Whether it is a file or a folder.
-    const IS_PATH: bool = false;
+    /// What help and messages say of it.
+    const ABOUT: About;
 
     /// The value, unless it is of another type.
     fn read(value: &Value) -> Option<Self>;
 
     /// The value as TOML; `None` if it is not set.
     fn write(&self) -> Option<Value>;
-
-    /// A flag's text as TOML: text that is no value of this type stays text, which [`Self::read`] refuses.
-    fn parse(text: &str) -> Value {
-        Value::String(text.to_owned())
-    }
-
-    /// The words it may be, each with what it means; none where it may be anything.
-    fn words() -> Vec<(&'static str, &'static str)> {
-        Vec::new()
-    }
 }
 
 impl Kind for bool {
-    const WHAT: &'static str = "true or false";
-    const SHAPE: Shape = Shape::Switch;
+    const ABOUT: About = About { shape: Shape::Switch, ..About::new("true or false", "") };
 
     fn read(value: &Value) -> Option<Self> {
         value.as_bool()
@@ -64,8 +69,10 @@ impl Kind for bool {
 }
 
 impl Kind for f64 {
-    const WHAT: &'static str = "a number";
-    const VALUE_NAME: &'static str = "X";
+    const ABOUT: About = About {
+        parse: |text| text.parse().map_or_else(|_| Value::String(text.to_owned()), Value::Float),
+        ..About::new("a number", "X")
+    };
 
     fn read(value: &Value) -> Option<Self> {
         value.as_float().or_else(|| value.as_integer().map(|number| number as Self))
@@ -74,17 +81,15 @@ impl Kind for f64 {
     fn write(&self) -> Option<Value> {
         Some(Value::Float(*self))
     }
-
-    fn parse(text: &str) -> Value {
-        text.parse().map_or_else(|_| Value::String(text.to_owned()), Value::Float)
-    }
 }
 
 macro_rules! whole_numbers {
     ($($type:ty),+) => {$(
         impl Kind for $type {
-            const WHAT: &'static str = "a whole number, 0 or more";
-            const VALUE_NAME: &'static str = "N";
+            const ABOUT: About = About {
+                parse: |text| text.parse().map_or_else(|_| Value::String(text.to_owned()), Value::Integer),
+                ..About::new("a whole number, 0 or more", "N")
+            };
 
             fn read(value: &Value) -> Option<Self> {
                 value.as_integer().and_then(|number| number.try_into().ok())
@@ -93,10 +98,6 @@ macro_rules! whole_numbers {
             fn write(&self) -> Option<Value> {
                 i64::try_from(*self).ok().map(Value::Integer)
             }
-
-            fn parse(text: &str) -> Value {
-                text.parse().map_or_else(|_| Value::String(text.to_owned()), Value::Integer)
-            }
         }
     )+};
 }
@@ -104,8 +105,7 @@ macro_rules! whole_numbers {
 whole_numbers!(u32, u64, usize);
 
 impl Kind for String {
-    const WHAT: &'static str = "text";
-    const LIST: Shape = Shape::List;
+    const ABOUT: About = About::new("text", "TEXT");
 
     fn read(value: &Value) -> Option<Self> {
         // A device may be given by its index.
@@ -118,9 +118,7 @@ impl Kind for String {
 }
 
 impl Kind for PathBuf {
-    const WHAT: &'static str = "a path";
-    const VALUE_NAME: &'static str = "DIR";
-    const IS_PATH: bool = true;
+    const ABOUT: About = About { is_path: true, ..About::new("a path", "DIR") };
 
     fn read(value: &Value) -> Option<Self> {
         value.as_str().map(Self::from)
@@ -132,8 +130,7 @@ impl Kind for PathBuf {
 }
 
 impl Kind for ByteSize {
-    const WHAT: &'static str = "a size like 8GiB, 512MiB or 8000000000";
-    const VALUE_NAME: &'static str = "SIZE";
+    const ABOUT: About = About::new("a size like 8GiB, 512MiB or 8000000000", "SIZE");
 
     fn read(value: &Value) -> Option<Self> {
         match value {
@@ -148,8 +145,7 @@ impl Kind for ByteSize {
 }
 
 impl Kind for Recompute {
-    const WHAT: &'static str = "auto, on, off or a number of blocks";
-    const VALUE_NAME: &'static str = "BLOCKS";
+    const ABOUT: About = About::new("auto, on, off or a number of blocks", "BLOCKS");
 
     fn read(value: &Value) -> Option<Self> {
         match value {
@@ -167,8 +163,10 @@ impl Kind for Recompute {
 }
 
 impl<T: Choice> Kind for T {
-    const WHAT: &'static str = "one of its words";
-    const VALUE_NAME: &'static str = "WORD";
+    const ABOUT: About = About {
+        words: || T::ALL.iter().map(|(_, name, means)| (*name, means.trim())).collect(),
+        ..About::new("one of its words", "WORD")
+    };
 
     fn read(value: &Value) -> Option<Self> {
         Self::named(value.as_str()?)
@@ -177,17 +175,10 @@ impl<T: Choice> Kind for T {
     fn write(&self) -> Option<Value> {
         Some(Value::String(self.name().to_owned()))
     }
-
-    fn words() -> Vec<(&'static str, &'static str)> {
-        T::ALL.iter().map(|(_, name, means)| (*name, means.trim())).collect()
-    }
 }
 
 impl<T: Kind> Kind for Option<T> {
-    const WHAT: &'static str = T::WHAT;
-    const VALUE_NAME: &'static str = T::VALUE_NAME;
-    const SHAPE: Shape = T::SHAPE;
-    const IS_PATH: bool = T::IS_PATH;
+    const ABOUT: About = T::ABOUT;
 
     fn read(value: &Value) -> Option<Self> {
         T::read(value).map(Some)
@@ -196,22 +187,11 @@ impl<T: Kind> Kind for Option<T> {
     fn write(&self) -> Option<Value> {
         self.as_ref().and_then(T::write)
     }
-
-    fn parse(text: &str) -> Value {
-        T::parse(text)
-    }
-
-    fn words() -> Vec<(&'static str, &'static str)> {
-        T::words()
-    }
 }
 
-/// A list; a list of one may be written without brackets.
+/// A list; a list of one may be written without brackets. A path may hold a comma, so paths are given one by one.
 impl<T: Kind> Kind for Vec<T> {
-    const WHAT: &'static str = T::WHAT;
-    const VALUE_NAME: &'static str = T::VALUE_NAME;
-    const SHAPE: Shape = T::LIST;
-    const IS_PATH: bool = T::IS_PATH;
+    const ABOUT: About = About { shape: Shape::Repeated, ..T::ABOUT };
 
     fn read(value: &Value) -> Option<Self> {
         match value.as_array() {
@@ -222,9 +202,5 @@ impl<T: Kind> Kind for Vec<T> {
 
     fn write(&self) -> Option<Value> {
         self.iter().map(T::write).collect::<Option<Vec<_>>>().filter(|values| !values.is_empty()).map(Value::Array)
-    }
-
-    fn parse(text: &str) -> Value {
-        T::parse(text)
     }
 }

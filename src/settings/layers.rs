@@ -71,8 +71,8 @@ impl Layers {
     pub fn flag(&mut self, setting: &'static Setting<Config>, texts: &[&str]) -> Result<(), Error> {
         let value = match (texts, setting.get(&Config::default())) {
             ([], Some(Value::Boolean(default))) => Value::Boolean(!default),
-            ([text], _) => (setting.parse)(text),
-            (texts, _) => Value::Array(texts.iter().map(|text| (setting.parse)(text)).collect()),
+            ([text], _) => (setting.about.parse)(text),
+            (texts, _) => Value::Array(texts.iter().map(|text| (setting.about.parse)(text)).collect()),
         };
         self.put(setting, value, Origin::Flag(setting.flag_name()))
     }

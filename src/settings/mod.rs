@@ -23,7 +23,7 @@ pub use bytes::ByteSize;
 pub use choices::{Autotune, CurriculumRule, Dtype, LambdaSchedule, Method, Precision, Quantize, WeakSource};
 pub use docs::markdown;
 pub use error::{Error, Origin};
-pub use kind::Shape;
+pub use kind::{About, Shape};
 pub use layers::Layers;
 pub use recompute::Recompute;
 pub use resume::{Change, changed};

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
 /// Gradient checkpointing: compute activations a second time instead of keeping them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recompute {
@@ -40,30 +38,6 @@ impl fmt::Display for Recompute {
             Self::On => f.write_str("on"),
             Self::Off => f.write_str("off"),
             Self::Blocks(number) => number.fmt(f),
-        }
-    }
-}
-
-impl Serialize for Recompute {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Blocks(number) => number.serialize(serializer),
-            word => serializer.collect_str(word),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Recompute {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "\"auto\", \"on\", \"off\" or a number of blocks")]
-        enum Given {
-            Number(usize),
-            Word(String),
-        }
-        match Given::deserialize(deserializer)? {
-            Given::Number(number) => Ok(Self::Blocks(number)),
-            Given::Word(word) => word.parse().map_err(de::Error::custom),
         }
     }
 }

@@ -83,7 +83,7 @@ impl Config {
     /// The settings that decide what a run computes, by key. What is not set is left out, and so are files and folders:
     /// of these the contents decide, not the names.
     pub fn result_values(&self) -> Map<String, Json> {
-        values(self, |setting| setting.affects_result && !setting.is_path)
+        values(self, |setting| setting.affects_result && !setting.about.is_path)
     }
 
     /// The first setting, files and folders among them, in which `self` is another run than `was`.

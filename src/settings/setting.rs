@@ -2,7 +2,7 @@
 
 use toml::Value;
 
-use super::kind::{Kind, Shape};
+use super::kind::{About, Kind, Shape};
 
 /// A set of verbs of the command line, one bit each.
 pub type Verbs = u32;
@@ -27,6 +27,17 @@ struct Bounds {
     high: Option<(f64, bool)>,
 }
 
+/// Ways in which a setting may differ from a plain one.
+macro_rules! ways {
+    ($($(#[$doc:meta])+ $way:ident($($argument:ident: $type:ty),*) $($($field:ident).+ = $value:expr),+;)+) => {$(
+        $(#[$doc])+
+        pub(super) const fn $way(mut self, $($argument: $type),*) -> Self {
+            $(self.$($field).+ = $value;)+
+            self
+        }
+    )+};
+}
+
 /// A setting of a table whose values are in a `C`.
 pub struct Setting<C> {
     /// Its name in a TOML file, with its section: `max_length`, `adamw.beta1`.
@@ -37,14 +48,8 @@ pub struct Setting<C> {
     pub verbs: Verbs,
     /// Whether it decides what a run computes, so that a resumed run must keep it.
     pub affects_result: bool,
-    /// Whether it is a file or a folder, or a list of them.
-    pub is_path: bool,
-    /// How its flag is given.
-    pub shape: Shape,
-    /// What stands for its value in help.
-    pub value_name: &'static str,
-    /// What a value must be, as a noun.
-    pub what: &'static str,
+    /// What help and messages say of its type.
+    pub about: About,
     doc: &'static str,
     flag_doc: Option<&'static str>,
     default: Option<&'static str>,
@@ -52,9 +57,6 @@ pub struct Setting<C> {
     bounds: Bounds,
     hint: Option<&'static str>,
     condition: Option<(fn(&C) -> bool, &'static str)>,
-    words: fn() -> Vec<(&'static str, &'static str)>,
-    /// A flag's text as TOML.
-    pub parse: fn(&str) -> Value,
     set: fn(&mut C, &Value) -> bool,
     get: fn(&C) -> Option<Value>,
 }
@@ -74,10 +76,7 @@ impl<C> Setting<C> {
             group,
             verbs,
             affects_result: true,
-            is_path: T::IS_PATH,
-            shape: T::SHAPE,
-            value_name: T::VALUE_NAME,
-            what: T::WHAT,
+            about: T::ABOUT,
             doc,
             flag_doc: None,
             default: None,
@@ -85,71 +84,38 @@ impl<C> Setting<C> {
             bounds: Bounds { low: None, high: None },
             hint: None,
             condition: None,
-            words: T::words,
-            parse: T::parse,
             set,
             get,
         }
     }
 
-    /// Taken by these verbs instead of its group's.
-    pub(super) const fn verbs(self, verbs: Verbs) -> Self {
-        Self { verbs, ..self }
-    }
-
-    /// Not part of what a resumed run must keep.
-    pub(super) const fn free(self) -> Self {
-        Self { affects_result: false, ..self }
-    }
-
-    /// What stands for its value in help, instead of what its type says.
-    pub(super) const fn value_name(self, value_name: &'static str) -> Self {
-        Self { value_name, ..self }
-    }
-
-    /// A switch that is on, and what its flag does, which turns it off.
-    pub(super) const fn on(self, doc: &'static str) -> Self {
-        Self { flag_doc: Some(doc), ..self }
-    }
-
-    /// What holds where it is not set, in words.
-    pub(super) const fn otherwise(self, default: &'static str) -> Self {
-        Self { default: Some(default), ..self }
-    }
-
-    /// A default that follows from another setting.
-    pub(super) const fn cases(self, cases: &'static Cases) -> Self {
-        Self { cases: Some(cases), ..self }
-    }
-
-    /// `low` or more.
-    pub(super) const fn at_least(self, low: f64) -> Self {
-        Self { bounds: Bounds { low: Some((low, true)), ..self.bounds }, ..self }
-    }
-
-    /// More than `low`.
-    pub(super) const fn above(self, low: f64) -> Self {
-        Self { bounds: Bounds { low: Some((low, false)), ..self.bounds }, ..self }
-    }
-
-    /// `high` or less.
-    pub(super) const fn at_most(self, high: f64) -> Self {
-        Self { bounds: Bounds { high: Some((high, true)), ..self.bounds }, ..self }
-    }
-
-    /// Less than `high`.
-    pub(super) const fn below(self, high: f64) -> Self {
-        Self { bounds: Bounds { high: Some((high, false)), ..self.bounds }, ..self }
-    }
-
-    /// What to do instead of giving a value that is out of bounds.
-    pub(super) const fn hint(self, hint: &'static str) -> Self {
-        Self { hint: Some(hint), ..self }
-    }
-
-    /// Changed from its default only where `holds`; `reason` completes "KEY ...".
-    pub(super) const fn only(self, holds: fn(&C) -> bool, reason: &'static str) -> Self {
-        Self { condition: Some((holds, reason)), ..self }
+    ways! {
+        /// Taken by these verbs instead of its group's.
+        verbs(verbs: Verbs) verbs = verbs;
+        /// Not part of what a resumed run must keep.
+        free() affects_result = false;
+        /// What stands for its value in help, instead of what its type says.
+        value_name(value_name: &'static str) about.value_name = value_name;
+        /// Given with commas between values.
+        commas() about.shape = Shape::List, about.value_name = "LIST";
+        /// A switch that is on, and what its flag does, which turns it off.
+        on(doc: &'static str) flag_doc = Some(doc);
+        /// What holds where it is not set, in words.
+        otherwise(default: &'static str) default = Some(default);
+        /// A default that follows from another setting.
+        cases(cases: &'static Cases) cases = Some(cases);
+        /// `low` or more.
+        at_least(low: f64) bounds.low = Some((low, true));
+        /// More than `low`.
+        above(low: f64) bounds.low = Some((low, false));
+        /// `high` or less.
+        at_most(high: f64) bounds.high = Some((high, true));
+        /// Less than `high`.
+        below(high: f64) bounds.high = Some((high, false));
+        /// What to do instead of giving a value that is out of bounds.
+        hint(hint: &'static str) hint = Some(hint);
+        /// Changed from its default only where `holds`; `reason` completes "KEY ...".
+        only(holds: fn(&C) -> bool, reason: &'static str) condition = Some((holds, reason));
     }
 
     /// The last part of its key.
@@ -160,11 +126,6 @@ impl<C> Setting<C> {
     /// What it is, in a sentence without a full stop.
     pub fn help(&self) -> &'static str {
         self.doc.trim()
-    }
-
-    /// The words it may be, each with what it means; none where it may be anything.
-    pub fn words(&self) -> Vec<(&'static str, &'static str)> {
-        (self.words)()
     }
 
     /// Its value as TOML; `None` if it is not set.
@@ -182,10 +143,10 @@ impl<C> Setting<C> {
 
     /// What its value must be, as a noun with its bounds.
     pub fn allowed(&self) -> String {
-        let words = self.words();
-        match words.is_empty() {
-            true => self.what.to_owned(),
-            false => one_of(words.iter().map(|(name, _)| *name)),
+        let words: Vec<&str> = (self.about.words)().into_iter().map(|(name, _)| name).collect();
+        match words.split_last() {
+            Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+            None => self.about.what.to_owned(),
         }
     }
 
@@ -230,7 +191,7 @@ impl<C> Setting<C> {
     /// What its flag does, and its default.
     pub fn flag_help(&self, defaults: &C) -> String {
         let doc = self.flag_doc.unwrap_or(self.doc).trim();
-        match self.default_text(defaults).filter(|_| self.shape != Shape::Switch) {
+        match self.default_text(defaults).filter(|_| self.about.shape != Shape::Switch) {
             Some(default) => format!("{doc} [default: {default}]"),
             None => doc.to_owned(),
         }
@@ -258,15 +219,6 @@ fn numbers(value: &Value) -> Vec<f64> {
         Value::Integer(number) => vec![*number as f64],
         Value::Array(values) => values.iter().flat_map(numbers).collect(),
         _ => Vec::new(),
-    }
-}
-
-/// "a, b or c"
-fn one_of<'a>(words: impl Iterator<Item = &'a str>) -> String {
-    let words: Vec<&str> = words.collect();
-    match words.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
-        _ => words.concat(),
     }
 }
 

@@ -83,7 +83,7 @@ settings! {
             lora_dropout: Option<f64> = None, .at_least(0.0).below(1.0).otherwise("0, or the adapter's own")
                 .only(Config::trains_adapter, NEW_ADAPTER);
             /// Modules to adapt, by the ends of their names, with commas between them
-            target_modules: Vec<String> = Vec::new(), .value_name("LIST").otherwise("all-linear")
+            target_modules: Vec<String> = Vec::new(), .commas().otherwise("all-linear")
                 .only(Config::has_new_adapter, NEW_ADAPTER);
             /// Scale by alpha over the root of the rank (rsLoRA)
             rslora: bool = false, .only(Config::has_new_adapter, NEW_ADAPTER);
@@ -93,7 +93,7 @@ settings! {
             train_layers: Option<String> = None, .value_name("LAYERS").otherwise("all")
                 .only(Config::has_new_adapter, NEW_ADAPTER);
             /// Modules that are trained whole with the adapter: embed_tokens, lm_head
-            modules_to_save: Vec<String> = Vec::new(), .value_name("LIST").otherwise("none")
+            modules_to_save: Vec<String> = Vec::new(), .commas().otherwise("none")
                 .only(Config::has_new_adapter, NEW_ADAPTER);
             /// Storage format of matrices that do not learn: as stored, or 8 or 4 bits
             quantize: Quantize = Quantize::None, .verbs(RUN | SCORE | EVAL).value_name("BITS")
