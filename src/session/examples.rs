@@ -23,7 +23,8 @@ pub fn dataset(report: &mut Report, config: &Config, tokenizer: &Tokenizer, voca
     let path = config.data()?;
     let Config { max_length, overlength, .. } = *config;
     let options = data::Options { max_length, overlength, vocab: Some(vocab), now: Moment::now() };
-    let dataset = data::load(path, tokenizer, &options)?;
+    let mut dataset = data::load(path, tokenizer, &options)?;
+    dataset.examples.truncate(config.max_samples.unwrap_or(usize::MAX));
     let counts = dataset.counts;
     for (count, what) in [
         (counts.truncated, "cut to max_length"),

@@ -142,6 +142,8 @@ settings! {
             max_length: usize = 2048, .verbs(RUN | SCORE | EVAL | DATA).at_least(2.0);
             /// What becomes of longer ones
             overlength: Overlength = Overlength::Truncate, .verbs(RUN | SCORE | EVAL | DATA).value_name("HOW");
+            /// Use only the first so many samples of a data file
+            max_samples: Option<usize> = None, .verbs(RUN | SCORE | EVAL).at_least(1.0).otherwise("all");
             /// Give each epoch an order of its own
             shuffle: bool = true, .on("Keep the order of the file");
             /// Where all randomness starts

@@ -93,3 +93,13 @@ fn mistakes_in_settings_are_usage_errors() {
         assert_eq!(desk.everything(), before, "underdog {line} left something");
     }
 }
+
+#[test]
+fn only_the_first_samples() {
+    let desk = Desk::new();
+    desk.ok("score --model m --data data.jsonl --out all.jsonl");
+    desk.ok("score --model m --data data.jsonl --out two.jsonl --max-samples 2");
+    let (all, two) = (desk.read("all.jsonl"), desk.read("two.jsonl"));
+    let idx = |text: &str| text.lines().map(|line| line.split(',').next().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(idx(&two), idx(&all)[..2]);
+}
