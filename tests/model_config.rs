@@ -279,6 +279,21 @@ fn factors_of_long_texts_are_read_and_checked() {
 }
 
 #[test]
+fn layers_that_do_not_turn_are_those_of_the_file() {
+    let turning = |changes: Value| -> Vec<bool> {
+        let config = parse(&with("smollm3", changes)).unwrap();
+        (0..config.layers.len()).map(|layer| attention(&config, layer).rotation.is_some()).collect()
+    };
+    assert_eq!(turning(json!({ "num_hidden_layers": 5 })), [true, true, true, false, true]);
+    assert_eq!(turning(json!({ "no_rope_layer_interval": 2 })), [true, false]);
+    assert_eq!(turning(json!({ "no_rope_layers": [0, 1, 1] })), [false, true]);
+    for wrong in [json!([1]), json!([1, 2]), json!("all")] {
+        let message = refusal(&with("smollm3", json!({ "no_rope_layers": wrong })));
+        assert!(message.contains("no_rope_layers") && message.contains("2 numbers"), "{message}");
+    }
+}
+
+#[test]
 fn gemma_has_its_own_scales_and_positions() {
     let linear_by = |factor: f64| json!({ "rope_type": "linear", "factor": factor });
     let changes = json!({ "rope_scaling": linear_by(8.0), "rope_local_base_freq": 500.0 });

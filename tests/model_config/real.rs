@@ -141,7 +141,7 @@ const FILES: &[(&str, &str)] = &[
     ("transformers_class_defaults/phi3.json", "phi3 3821079552"),
     ("transformers_class_defaults/qwen2.json", "qwen2 12049846272"),
     ("transformers_class_defaults/qwen3.json", "qwen3 12049461248"),
-    ("transformers_class_defaults/smollm3.json", "\"smollm3\"): layers without positions are not supported"),
+    ("transformers_class_defaults/smollm3.json", "smollm3 3075098624"),
     ("partial/allenai--OLMo-2-0425-1B.json", "olmo2 1484916736"),
     ("partial/microsoft--Phi-4-mini-instruct.json", "phi3 3836021760"),
 ];

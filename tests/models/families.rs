@@ -106,6 +106,11 @@ fn gemma2_uncapped() {
 }
 
 #[test]
+fn smollm3() {
+    check("smollm3");
+}
+
+#[test]
 fn narrow_weights() {
     for case in ["qwen3/bf16", "llama3/f16"] {
         let mut checks = Checks::of(case);
@@ -128,7 +133,7 @@ fn older_config_files_give_the_same_model() {
             }
         }
     }
-    assert_eq!(others, 10);
+    assert_eq!(others, 11);
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub(crate) fn quiet() -> Draw {
     Draw::quiet(StepKey::new(SEED, 0))
 }
 
-pub(crate) const FAMILIES: [&str; 12] = [
+pub(crate) const FAMILIES: [&str; 13] = [
     "qwen3",
     "qwen3_untied",
     "qwen2",
@@ -72,6 +72,7 @@ pub(crate) const FAMILIES: [&str; 12] = [
     "olmo2",
     "gemma2",
     "gemma2_uncapped",
+    "smollm3",
 ];
 
 /// Folders of golden numbers, the strong and the weak model.

@@ -7,8 +7,8 @@ import types
 import numpy as np
 import torch
 from transformers import (
-    AttentionInterface, AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, LlamaConfig, MistralConfig, Olmo2Config,
-    Phi3Config, Qwen2Config, Qwen3Config,
+    AttentionInterface, AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, Lfm2Config, LlamaConfig, MistralConfig,
+    Olmo2Config, Phi3Config, Qwen2Config, Qwen3Config, SmolLM3Config,
 )
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
@@ -29,6 +29,15 @@ def gemma2(vocab, **changes):
         head_dim=8, query_pre_attn_scalar=10, rms_norm_eps=1e-5, sliding_window=9, attn_logit_softcapping=2.0,
         rope_parameters=rope(1000.0),
     ) | dict(final_logit_softcapping=3.0) | changes)
+
+
+def lfm2(vocab, **changes):
+    """F is int(2 * 60 / 3) rounded up to 48."""
+    return Lfm2Config(**dict(
+        COMMON, num_hidden_layers=3, pad_token_id=None, vocab_size=vocab, hidden_size=32, intermediate_size=60,
+        block_multiple_of=16, num_attention_heads=4, num_key_value_heads=2, norm_eps=1e-3,
+        layer_types=["conv", "full_attention", "conv"], rope_parameters=rope(1000.0), tie_word_embeddings=True,
+    ) | changes)
 
 
 # Windows are shorter than two of the three documents; documents of `phi3` lie on both sides of its 16 positions; caps are
@@ -86,6 +95,14 @@ FAMILIES = {
     ),
     "gemma2": gemma2(83),
     "gemma2_uncapped": gemma2(79, final_logit_softcapping=None),
+    # Its second layer has no positions, and a window.
+    "smollm3": SmolLM3Config(
+        **COMMON, vocab_size=93, hidden_size=32, intermediate_size=44, num_attention_heads=4, num_key_value_heads=2,
+        rms_norm_eps=1e-5, tie_word_embeddings=True, pad_token_id=None, no_rope_layer_interval=2,
+        use_sliding_window=True, sliding_window=8, rope_parameters=rope(1000.0),
+    ),
+    "lfm2": lfm2(87),
+    "lfm2_bias": lfm2(73, conv_bias=True, conv_L_cache=4, block_auto_adjust_ff_dim=False),
 }
 
 # Weak partners for weak-driven training of `qwen3`; `qwen3` itself is the weak one of `qwen3_untied`.
@@ -172,6 +189,10 @@ def old_form(config, type_key="rope_type"):
     old["rope_theta"] = parameters.pop("rope_theta")
     kind = parameters.pop("rope_type")
     old["rope_scaling"] = None if kind == "default" else {**parameters, type_key: kind}
+    if config.model_type == "lfm2":
+        old["full_attn_idxs"] = [i for i, kind in enumerate(config.layer_types) if kind == "full_attention"]
+        old["block_ff_dim"] = old.pop("intermediate_size")
+        old["tie_embedding"] = old.pop("tie_word_embeddings")
     if config.model_type in ("qwen2", "llama"):
         old.pop("head_dim", None)
     if config.model_type.startswith("qwen"):

@@ -31,6 +31,8 @@ OLD_FORMS = {
     "phi3": {"config_old.json": "type"},
     "olmo2": {"config_old.json": "rope_type"},
     "gemma2": {"config_old.json": "rope_type"},
+    "smollm3": {"config_old.json": "rope_type"},
+    "lfm2": {"config_old.json": "rope_type"},
 }
 MIXES = {"mix_same": ("qwen3", None), "mix_smaller": ("qwen3", None), "mix_heads": ("qwen3_untied", "qwen3")}
 

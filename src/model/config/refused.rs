@@ -33,7 +33,6 @@ const TYPES: &[(&str, &str)] = &[
     ("qwen3_5_moe", EXPERTS),
     ("qwen3_moe", EXPERTS),
     ("qwen3_vl", IMAGES),
-    ("smollm3", "layers without positions are not supported"),
 ];
 
 /// Fields of a `generation_config.json`.

@@ -10,6 +10,7 @@ mod olmo2;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod smollm3;
 
 use super::config::Family;
 
@@ -23,4 +24,5 @@ pub(crate) const FAMILIES: &[&Family] = &[
     &gemma2::FAMILY,
     &phi3::FAMILY,
     &olmo2::FAMILY,
+    &smollm3::FAMILY,
 ];
