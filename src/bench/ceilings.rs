@@ -1,31 +1,23 @@
 //! What the device can do at best: the figures that everything else is a share of.
 
 use super::{
-    Error,
     case::Limit,
     engines,
+    error::Error,
     measure::{Budget, Samples, sample},
+    multiply_add::{FLOPS_PER_TRIP, INVOCATIONS, multiply_adds},
     recorder::{Loaded, Recorder},
     results::{Entry, Unit},
 };
 use crate::{
-    gpu::{Gpu, KernelGroup, Variant},
+    gpu::Gpu,
     graph::{
         tape::Grid,
         tensor::{ELEMENT, size},
     },
-    kernels::ceiling::{CHAINS, Copy, MultiplyAdd, Params, ROUNDS, Touch},
+    kernels::ceiling::{Copy, Params, Touch},
 };
 
-/// Invocations and workgroups of the multiply-add kernel: enough to fill the largest GPUs.
-pub(super) const INVOCATIONS: usize = GROUPS as usize * 64;
-pub(super) const GROUPS: u32 = 8192;
-/// Operations of one of them in one trip of its loop.
-const FLOPS_PER_TRIP: usize = 2 * CHAINS * ROUNDS;
-/// Trips of the multiply-add kernel are raised until a run takes so many seconds.
-const LONG_ENOUGH: f64 = 0.004;
-/// Most trips of that kernel's outer loop, far from where drivers end loops.
-pub const MOST_TRIPS: usize = 1024;
 /// Bytes that are copied where a binding may be as large: more than caches hold.
 const COPIED: u64 = 256 << 20;
 /// Dispatches in a row whose cost is measured.
@@ -100,18 +92,13 @@ pub(super) fn measure(gpu: &Gpu, budget: Budget) -> Result<(Ceilings, Vec<Entry>
         micros("submission and readback", &readback, 1),
     ]);
     let ceilings = Ceilings {
-        fma_f32: flops / fastest(&fma),
+        fma_f32: flops / fma.fastest(),
         units_f16: units.f16,
         units_f32: units.f32,
-        copy: bytes / fastest(&copied),
-        submission: fastest(&submission),
+        copy: bytes / copied.fastest(),
+        submission: submission.fastest(),
     };
     Ok((ceilings, entries))
-}
-
-/// Seconds of the fastest run: a ceiling is what the device can do at all.
-pub(super) fn fastest(samples: &Samples) -> f64 {
-    samples.seconds.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
 /// The rate of multiply-adds once more, briefly: whether the device is as fast as it was.
@@ -128,28 +115,6 @@ pub(super) fn fma_again(gpu: &Gpu) -> Result<f64, Error> {
 fn fma(gpu: &Gpu) -> Result<(Loaded, f64), Error> {
     let (loaded, trips) = multiply_adds(gpu, None)?;
     Ok((loaded, (INVOCATIONS * FLOPS_PER_TRIP * trips) as f64))
-}
-
-/// Multiply-adds as a variant of that kernel, and the trips of its loop: as many as take long enough.
-pub(super) fn multiply_adds(
-    gpu: &Gpu,
-    variant: Option<(&'static KernelGroup, &'static Variant)>,
-) -> Result<(Loaded, usize), Error> {
-    let mut trips = 4;
-    loop {
-        let mut r = Recorder::default();
-        let (x4, y4) = (r.random(4, 4), r.empty(INVOCATIONS, 4));
-        r.tape.run(MultiplyAdd { y4, x4 }, Params { n: size(trips) }, Grid::items(INVOCATIONS, 64));
-        let loaded = match variant {
-            Some((group, variant)) => r.finish().load_as(gpu, group, variant)?,
-            None => r.load(gpu, false)?,
-        };
-        loaded.time(gpu, 1)?;
-        if trips >= MOST_TRIPS || loaded.time(gpu, 1)?.total.as_secs_f64() >= LONG_ENOUGH {
-            return Ok((loaded, trips));
-        }
-        trips *= 4;
-    }
 }
 
 /// A copy and the bytes that it moves.

@@ -4,7 +4,8 @@
 //! The tests of this project hold every op to more than this. Here a driver is checked that they never ran on.
 
 use super::{
-    Error, oracle,
+    error::Error,
+    oracle,
     recorder::{Recorder, Rng},
     results::Check,
     steps,

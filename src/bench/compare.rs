@@ -2,10 +2,7 @@
 
 use serde::Serialize;
 
-use super::{
-    results::{Entry, Results, Unit, figure},
-    svg,
-};
+use super::results::{Entry, Results, Unit, figure};
 use crate::report::Table;
 
 /// An entry and what each machine reached in it.
@@ -109,10 +106,5 @@ impl Comparison {
         text += &table.render();
         text += "\nA ratio above 1 is faster than A.\n";
         text
-    }
-
-    /// The same as a picture: bars per entry and machine, the longest of each entry being the fastest.
-    pub fn svg(&self) -> String {
-        svg::bars(self)
     }
 }

@@ -1,7 +1,9 @@
 //! What a device multiplies with beside its f32 units: numbers of 16 bits, and matrices. Each is the multiply-add kernel of
 //! the ceilings in another form.
 
-use super::{Error, case::Limit, ceilings, measure::Samples, recorder::Loaded, results::Entry, results::Unit};
+use super::{
+    case::Limit, error::Error, measure::Samples, multiply_add, recorder::Loaded, results::Entry, results::Unit,
+};
 use crate::gpu::{Cooperative, Gpu, KernelGroup, Trial, Variant};
 use crate::kernels::{ceiling, ceiling_coop_8_f16, ceiling_coop_8_f32, ceiling_coop_16_f16, ceiling_half};
 
@@ -43,7 +45,7 @@ static FORMS: &[Variant] = &[
         cooperative: None,
         half: true,
         software: false,
-        grid: &|_| Some([ceilings::GROUPS, 1, 1]),
+        grid: &|_| Some([multiply_add::GROUPS, 1, 1]),
     },
     units!("units of 8, subgroups of 8, f16", ceiling_coop_8_f16, 8, true, 8),
     units!("units of 8, subgroups of 32, f16", ceiling_coop_8_f16, 8, true, 32),
@@ -59,7 +61,7 @@ fn flops_per_trip(variant: &Variant) -> f64 {
         Some(Cooperative { size, .. }) => {
             (size.pow(3) as usize * ceiling_coop_8_f16::CHAINS * ceiling_coop_8_f16::ROUNDS, GROUPS as usize)
         }
-        None => (ceiling_half::CHAINS * ceiling_half::ROUNDS, ceilings::INVOCATIONS),
+        None => (ceiling_half::CHAINS * ceiling_half::ROUNDS, multiply_add::INVOCATIONS),
     };
     2.0 * each as f64 * times as f64
 }
@@ -78,7 +80,7 @@ pub(super) fn measure(
 ) -> Result<(Units, Vec<Entry>), Error> {
     let (mut units, mut entries) = (Units::default(), Vec::new());
     for variant in ENGINES.variants.iter().filter(|variant| gpu.offers(variant)) {
-        let (loaded, trips) = ceilings::multiply_adds(gpu, Some((&ENGINES, variant)))?;
+        let (loaded, trips) = multiply_add::multiply_adds(gpu, Some((&ENGINES, variant)))?;
         let (samples, work) = (time(&loaded)?, flops_per_trip(variant) * trips as f64);
         entries.push(Entry::of_rate(variant.name, "ceiling", &samples, work, Unit::GigaFlops, None));
         let best = match limit(variant) {
@@ -86,7 +88,7 @@ pub(super) fn measure(
             Some(_) => &mut units.f32,
             None => continue,
         };
-        let rate = work / ceilings::fastest(&samples);
+        let rate = work / samples.fastest();
         *best = Some(best.map_or(rate, |best| best.max(rate)));
     }
     Ok((units, entries))

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Error, stats};
+use super::{error::Error, stats};
 
 /// Seconds that one submission should take at least: its own cost is then small.
 const BATCH: f64 = 0.025;
@@ -30,6 +30,11 @@ pub(super) struct Samples {
 }
 
 impl Samples {
+    /// Seconds of the fastest run: what the device can do at all.
+    pub(super) fn fastest(&self) -> f64 {
+        self.seconds.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
     /// How much slower the last runs were than the first, if that is more than noise.
     pub(super) fn slowed(&self) -> Option<f64> {
         stats::slowed(&self.seconds)

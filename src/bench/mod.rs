@@ -9,10 +9,12 @@ mod ceilings;
 mod checks;
 mod compare;
 mod engines;
+mod error;
 mod file;
 mod kernels;
 mod measure;
 mod models;
+mod multiply_add;
 mod oracle;
 mod recorder;
 mod results;
@@ -22,17 +24,19 @@ mod suite;
 mod svg;
 
 pub use case::{Case, Limit};
-pub use ceilings::{Ceilings, MOST_TRIPS};
+pub use ceilings::Ceilings;
 pub use compare::{Comparison, Line};
+pub use error::Error;
 pub use file::FileError;
 pub use kernels::cases as kernel_cases;
+pub use multiply_add::MOST_TRIPS;
 pub use recorder::Loaded;
 pub use results::{Check, Entry, Machine, Results, SCHEMA, Skipped, Unit};
 pub use stats::{Spread, drift, spread};
 pub use steps::{StepCase, Trainer, cases as step_cases};
 pub use suite::{Options, Suite, run};
 
-use crate::{gpu, train::engine};
+use crate::gpu;
 
 /// Checks an op of each kind against the CPU, and a training step against itself.
 ///
@@ -40,26 +44,4 @@ use crate::{gpu, train::engine};
 /// If the device fails.
 pub fn check(gpu: &gpu::Gpu) -> Result<Vec<Check>, Error> {
     checks::run(gpu)
-}
-
-/// What can stop the suite.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The device.
-    #[error(transparent)]
-    Gpu(#[from] gpu::Error),
-    /// A model's memory or shape.
-    #[error(transparent)]
-    Engine(#[from] engine::Error),
-    /// The filter names nothing.
-    #[error("nothing is called `{filter}`; the names are, among others: {}", names.join(", "))]
-    Filter {
-        /// What was asked for.
-        filter: String,
-        /// One name of each group.
-        names: Vec<String>,
-    },
-    /// The user wants to stop.
-    #[error("interrupted")]
-    Interrupted,
 }

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::{
-    Error,
     case::Tier,
+    error::Error,
     models::{SHAPES, Shape},
     recorder::Rng,
 };

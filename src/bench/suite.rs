@@ -6,9 +6,11 @@ use std::{
 };
 
 use super::{
-    Error,
+    case::Case,
     ceilings::{self, Ceilings},
-    checks, kernels,
+    checks,
+    error::Error,
+    kernels,
     measure::{Budget, sample},
     results::{self, Entry, Machine, Results, SCHEMA, Skipped, Unit},
     steps,
@@ -135,7 +137,7 @@ pub fn run(gpu: &Gpu, options: &Options, report: &mut Report, stop: &AtomicBool)
     Ok(run.finish())
 }
 
-fn wanted_kernels(gpu: &Gpu, options: &Options) -> Vec<super::Case> {
+fn wanted_kernels(gpu: &Gpu, options: &Options) -> Vec<Case> {
     let full = options.suite == Suite::Full;
     let wanted = kernels::cases().into_iter().filter(|c| c.tier.holds(gpu.is_cpu(), full) && options.wants(&c.name));
     wanted.filter(|case| case.is_offered(gpu)).collect()
@@ -208,7 +210,7 @@ impl Run<'_> {
         Ok(tuning_cache::choose(gpu, ops::groups(), work, options, folder.as_deref(), go_on, tell)?)
     }
 
-    fn kernel(&mut self, case: &super::Case, ceilings: &Ceilings) -> Result<(), Error> {
+    fn kernel(&mut self, case: &Case, ceilings: &Ceilings) -> Result<(), Error> {
         let recorded = case.recorded();
         if case.variant.is_none() {
             self.tune(recorded.dispatches(), u64::MAX)?;

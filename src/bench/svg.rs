@@ -27,36 +27,39 @@ fn colour(i: usize) -> &'static str {
     COLOURS[i % COLOURS.len()]
 }
 
-pub(super) fn bars(comparison: &Comparison) -> String {
-    let (lines, legend) = (comparison.lines(), comparison.legend());
-    let mut body = String::new();
-    let mut y = MARGIN;
-    for (i, text) in legend.iter().enumerate() {
-        let _ = writeln!(body, r#"<rect x="{MARGIN}" y="{y}" width="12" height="12" fill="{}"/>"#, colour(i));
-        let (device, rest) = text.split_once("; ").unwrap_or((text, ""));
-        for (line, text) in [device, rest].into_iter().enumerate() {
-            let y = y + 11 + line * 15;
-            let _ = writeln!(body, r#"<text x="{}" y="{y}">{}</text>"#, MARGIN + 20, escaped(text));
+impl Comparison {
+    /// The same as a picture: bars per entry and machine, the longest of each entry being the fastest.
+    pub fn svg(&self) -> String {
+        let (lines, legend) = (self.lines(), self.legend());
+        let mut body = String::new();
+        let mut y = MARGIN;
+        for (i, text) in legend.iter().enumerate() {
+            let _ = writeln!(body, r#"<rect x="{MARGIN}" y="{y}" width="12" height="12" fill="{}"/>"#, colour(i));
+            let (device, rest) = text.split_once("; ").unwrap_or((text, ""));
+            for (line, text) in [device, rest].into_iter().enumerate() {
+                let y = y + 11 + line * 15;
+                let _ = writeln!(body, r#"<text x="{}" y="{y}">{}</text>"#, MARGIN + 20, escaped(text));
+            }
+            y += LEGEND;
         }
-        y += LEGEND;
-    }
-    let mut group = "";
-    for line in &lines {
-        if line.group != group {
-            group = line.group;
-            y += HEADING;
-            let _ = writeln!(body, r#"<text x="{MARGIN}" y="{}" class="group">{}</text>"#, y - 8, escaped(group));
+        let mut group = "";
+        for line in &lines {
+            if line.group != group {
+                group = line.group;
+                y += HEADING;
+                let _ = writeln!(body, r#"<text x="{MARGIN}" y="{}" class="group">{}</text>"#, y - 8, escaped(group));
+            }
+            y = entry(&mut body, line, y);
         }
-        y = entry(&mut body, line, y);
-    }
-    let height = y + MARGIN;
-    format!(
-        r##"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}">
+        let height = y + MARGIN;
+        format!(
+            r##"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}">
 <style>text {{ font: 12px sans-serif; fill: #1a1a1a }} .group {{ font-weight: bold; font-size: 14px }}</style>
 <rect width="{WIDTH}" height="{height}" fill="#ffffff"/>
 {body}</svg>
 "##
-    )
+        )
+    }
 }
 
 /// One entry's bars from `top` on; returns where the next may begin.

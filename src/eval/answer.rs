@@ -11,7 +11,7 @@ use answers::{Verdict, compare};
 
 use super::{
     graded::Graded,
-    task::{Kind, Problem},
+    problem::{Kind, Problem},
 };
 use extract::{Found, Mark};
 

@@ -1,9 +1,9 @@
 //! Code problems: from a generated text to the program that the sandbox runs.
 
 use super::answer::extract;
+use super::problem::Problem;
 use super::prompt::Style;
 use super::sandbox::program as harness;
-use super::task::Problem;
 
 /// The Python program that tests a generated text, or why the text holds none.
 ///

@@ -7,12 +7,13 @@
 //! ```
 //!
 //! and prints `{"correct": true}` or `{"correct": false}` as its last line, ending with code 0. Whatever else it does
-//! (crash, hang, print something else) leaves that answer [`Grade::Undecided`], never wrong. It is the user's own
+//! (crash, hang, print something else) leaves that answer [`Verdict::Undecided`], never wrong. It is the user's own
 //! program and runs as such: not shut in, with the user's environment.
 
 use std::process::Command;
 use std::time::Duration;
 
+use answers::Verdict;
 use serde::{Deserialize, Serialize};
 
 use super::sandbox::child::{self, Bounds, End};
@@ -33,17 +34,6 @@ pub struct Question<'a> {
     pub answer: Option<&'a str>,
     /// All that the model wrote.
     pub text: &'a str,
-}
-
-/// A grader's word.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Grade {
-    /// Right.
-    Correct,
-    /// Wrong.
-    Wrong,
-    /// The grader gave no verdict; why.
-    Undecided(String),
 }
 
 /// Why a grader cannot be used.
@@ -76,7 +66,7 @@ pub struct Grader {
 }
 
 #[derive(Deserialize)]
-struct Verdict {
+struct Reply {
     correct: bool,
 }
 
@@ -95,11 +85,11 @@ impl Grader {
     }
 
     /// Asks about one answer. Several threads may ask at once.
-    pub fn grade(&self, question: &Question<'_>) -> Grade {
-        self.ask(question).unwrap_or_else(Grade::Undecided)
+    pub fn grade(&self, question: &Question<'_>) -> Verdict {
+        self.ask(question).unwrap_or_else(Verdict::Undecided)
     }
 
-    fn ask(&self, question: &Question<'_>) -> Result<Grade, String> {
+    fn ask(&self, question: &Question<'_>) -> Result<Verdict, String> {
         let input = serde_json::to_string(question).map_err(|error| error.to_string())? + "\n";
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);
@@ -112,8 +102,7 @@ impl Grader {
         };
         let line = finished.stdout.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
         match serde_json::from_str(line) {
-            Ok(Verdict { correct: true }) => Ok(Grade::Correct),
-            Ok(Verdict { correct: false }) => Ok(Grade::Wrong),
+            Ok(Reply { correct }) => Ok(Verdict::of(correct)),
             Err(error) => Err(format!(
                 "the grader ended with {status}, but its last line is no {{\"correct\": true|false}}: {error}{}",
                 last(&finished.stderr)

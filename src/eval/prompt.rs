@@ -17,25 +17,26 @@
 //! examples (4 for AQuA), which is the number here. Their examples are hand-written and differ from any training
 //! file's, so a figure with examples of one's own says so: `8 from FILE`, not `8-shot of Wei et al.`
 
-use std::fmt;
 use std::str::FromStr;
 
-use super::Error;
+use super::error::Error;
+use super::problem::{Choice, Kind, Problem, Task};
 use super::sandbox::program::{HUMAN_EVAL_STOPS, MBPP_STOPS};
 use super::stats::{below, generator};
-use super::task::{Choice, Kind, Problem, Task};
+use crate::choice::Choice as _;
 
-/// How a problem is put to the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
-    /// A text to go on with, after worked examples: for base models.
-    Completion,
-    /// The question as it stands and nothing else: for models fine-tuned on such prompts.
-    Plain,
-    /// A chat that asks for the answer in a box: for chat models.
-    Boxed,
-    /// The chat of the authors of weak-driven learning. Mathematics only.
-    Wmss,
+crate::choice::choices! {
+    /// How a problem is put to the model.
+    pub enum Style {
+        /// A text to go on with, after worked examples: for base models.
+        Completion = "completion",
+        /// The question as it stands and nothing else: for models fine-tuned on such prompts.
+        Plain = "plain",
+        /// A chat that asks for the answer in a box: for chat models.
+        Boxed = "boxed",
+        /// The chat of the authors of weak-driven learning. Mathematics only.
+        Wmss = "wmss",
+    }
 }
 
 impl Style {
@@ -46,24 +47,7 @@ impl Style {
 
     /// The number of worked examples with which figures are published.
     pub fn default_shots(self, task: Task) -> usize {
-        match (self, task) {
-            (Self::Plain | Self::Boxed | Self::Wmss, _) | (_, Task::Humaneval) => 0,
-            (_, Task::Gsm8k) => 5,
-            (_, Task::Svamp | Task::Mawps) => 8,
-            (_, Task::Math500 | Task::Aime | Task::Amc | Task::Aqua) => 4,
-            (_, Task::Mbpp) => 3,
-        }
-    }
-}
-
-impl fmt::Display for Style {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Completion => "completion",
-            Self::Plain => "plain",
-            Self::Boxed => "boxed",
-            Self::Wmss => "wmss",
-        })
+        if self == Self::Completion { task.published_shots() } else { 0 }
     }
 }
 
@@ -71,11 +55,9 @@ impl FromStr for Style {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        let all = [Self::Completion, Self::Plain, Self::Boxed, Self::Wmss];
-        let unknown = || {
+        Self::named(name).ok_or_else(|| {
             Error::Argument(format!("there is no prompt style `{name}`; styles are completion, plain, boxed, wmss"))
-        };
-        all.into_iter().find(|style| style.to_string() == name).ok_or_else(unknown)
+        })
     }
 }
 

@@ -5,12 +5,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use answers::Verdict;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::stats::{self, Interval};
-use super::{Error, Graded, Verdict};
+use super::{error::Error, graded::Graded};
 
 /// A sample: what was generated, what it answers, what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,6 +13,7 @@
 
 pub(super) mod child;
 pub(super) mod isolation;
+mod limits;
 pub mod program;
 
 use std::ffi::OsString;
@@ -21,27 +22,12 @@ use std::net::TcpListener;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
+pub use limits::Limits;
+
 use child::{Bounds, End, Finished};
 use isolation::{Isolation, Python, TOOLS_PATH};
 
 const HARNESS: &str = include_str!("sandbox/harness.py");
-
-/// What one program may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Wall time, in seconds, the interpreter's start included.
-    pub seconds: u32,
-    /// Address space of each process, in bytes.
-    pub memory_bytes: u64,
-    /// Bytes kept of what it prints: the last ones.
-    pub output_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { seconds: 10, memory_bytes: 1 << 30, output_bytes: 16 << 10 }
-    }
-}
 
 /// What became of a program. All but `Passed` mean that it is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use crate::{
     },
     eval::{
         self, Graded, Problem, Prompt, Style, Task, Verdict,
-        grader::{Grade, Grader, Question},
+        grader::{Grader, Question},
         prompt::{Body, Pick},
         record::{Record, Row, Sample, Summary, prompt_sha256},
         sandbox::{self, Sandbox},
@@ -103,10 +103,10 @@ pub fn task(context: &mut Context<'_>, config: &Config, run: &TaskRun) -> Result
         .map(|problem| ask(&source, run, problem, &shots, style))
         .collect::<Result<_, _>>()?;
     let settings = json!({
-        "task": run.task.name(),
+        "task": run.task,
         "model": source.path,
         "weights": source.fingerprint()?,
-        "style": style.to_string(),
+        "style": style,
         "shots": shots.iter().map(|shot| shot.id.as_str()).collect::<Vec<_>>(),
         "shots_file": run.shots_file,
         "samples": run.samples,
@@ -120,7 +120,7 @@ pub fn task(context: &mut Context<'_>, config: &Config, run: &TaskRun) -> Result
     let (record, done) = Record::open(&run.out, &settings)?;
     check_same_problems(run, &asked, &done)?;
     let rows = Session { context, config, run, style, source: &source, judge, record }.finish(&asked, done)?;
-    Ok(Summary::new(run.task.name(), &rows, stats::RESAMPLES, run.seed)?)
+    Ok(Summary::new(&run.task.to_string(), &rows, stats::RESAMPLES, run.seed)?)
 }
 
 /// A record goes on only with the problems it was begun with.
@@ -348,11 +348,7 @@ impl Session<'_, '_> {
                 let extracted = eval::answer::grade(&asked.problem, &text).extracted;
                 let Problem { id, question, answer: gold, .. } = &asked.problem;
                 let question = Question { id, question, gold, answer: extracted.as_deref(), text: &text };
-                let verdict = match grader.grade(&question) {
-                    Grade::Correct => Verdict::Correct,
-                    Grade::Wrong => Verdict::Wrong,
-                    Grade::Undecided(reason) => Verdict::Undecided(reason),
-                };
+                let verdict = grader.grade(&question);
                 Graded { extracted, verdict }
             }
         };

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use underdog::eval::grader::{Error, Grade, Grader, Question};
+use underdog::eval::Verdict;
+use underdog::eval::grader::{Error, Grader, Question};
 
 const QUESTION: Question<'static> =
     Question { id: "7", question: "2+2?", gold: "4", answer: Some("4"), text: "It's \"4\".\n#### 4" };
@@ -16,14 +17,14 @@ fn shell(script: &str) -> Grader {
 #[test]
 fn a_grader_decides_or_is_undecided() {
     let cases = [
-        ("cat >/dev/null; echo '{\"correct\": true}'", Ok(Grade::Correct)),
-        ("echo '{\"correct\":false, \"why\": \"no\"}'", Ok(Grade::Wrong)),
-        ("echo loading; echo '{\"correct\": true}'; echo", Ok(Grade::Correct)),
+        ("cat >/dev/null; echo '{\"correct\": true}'", Ok(Verdict::Correct)),
+        ("echo '{\"correct\":false, \"why\": \"no\"}'", Ok(Verdict::Wrong)),
+        ("echo loading; echo '{\"correct\": true}'; echo", Ok(Verdict::Correct)),
         // What it is asked is one line of JSON, whatever the texts hold.
         (
             "read -r line; [ \"$line\" = '{\"id\":\"7\",\"question\":\"2+2?\",\"gold\":\"4\",\"answer\":\"4\",\
           \"text\":\"It'\\''s \\\"4\\\".\\n#### 4\"}' ] && echo '{\"correct\":true}'",
-            Ok(Grade::Correct),
+            Ok(Verdict::Correct),
         ),
         ("exit 3", Err("exit status: 3")),
         ("echo '{\"correct\": true}'; echo a trace >&2; exit 1", Err("a trace")),
@@ -40,7 +41,7 @@ fn a_grader_decides_or_is_undecided() {
         let started = Instant::now();
         match (shell(script).grade(&QUESTION), expected) {
             (grade, Ok(expected)) => assert_eq!(grade, expected, "{script}"),
-            (Grade::Undecided(reason), Err(says)) => assert!(reason.contains(says), "{script}: {reason}"),
+            (Verdict::Undecided(reason), Err(says)) => assert!(reason.contains(says), "{script}: {reason}"),
             (grade, Err(_)) => panic!("{script}: {grade:?}"),
         }
         assert!(started.elapsed() < Duration::from_secs(3), "{script}: {:?}", started.elapsed());
@@ -52,7 +53,7 @@ fn a_grader_decides_or_is_undecided() {
 fn what_a_grader_leaves_running_holds_nothing_up() {
     let started = Instant::now();
     let grade = shell("sleep 60 & echo '{\"correct\": true}'").grade(&QUESTION);
-    assert_eq!(grade, Grade::Correct);
+    assert_eq!(grade, Verdict::Correct);
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
 }
 
@@ -61,9 +62,9 @@ fn what_a_grader_leaves_running_holds_nothing_up() {
 fn a_grader_that_reads_nothing_takes_any_input() {
     let long = "x".repeat(1 << 20);
     let question = Question { text: &long, answer: None, ..QUESTION };
-    assert_eq!(shell("echo '{\"correct\": false}'").grade(&question), Grade::Wrong);
+    assert_eq!(shell("echo '{\"correct\": false}'").grade(&question), Verdict::Wrong);
     let counts = shell("n=$(wc -c); [ \"$n\" -gt 1048576 ] && echo '{\"correct\": true}'");
-    assert_eq!(counts.grade(&question), Grade::Correct);
+    assert_eq!(counts.grade(&question), Verdict::Correct);
 }
 
 #[test]

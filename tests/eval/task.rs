@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use underdog::choice::Choice as _;
 use underdog::eval::task::{load, load_shots};
 use underdog::eval::{Task, answer, code, prompt::Style};
 
@@ -172,7 +173,11 @@ fn bad_files_are_named() {
             .contains("no/such.jsonl")
     );
     assert!("gsm9k".parse::<Task>().expect_err("unknown").to_string().contains("humaneval, mbpp"));
-    assert!(Task::ALL.iter().all(|task| task.to_string().parse::<Task>().is_ok_and(|read| read == *task)));
+    assert!(
+        Task::ALL
+            .iter()
+            .all(|(task, name, _)| name.parse::<Task>().is_ok_and(|read| read == *task && read.to_string() == *name))
+    );
 }
 
 #[test]

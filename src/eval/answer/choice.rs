@@ -3,7 +3,7 @@
 use answers::{Verdict, compare};
 
 use super::extract::{self, Found};
-use crate::eval::{graded::Graded, task::Problem};
+use crate::eval::{graded::Graded, problem::Problem};
 
 /// Judges a text whose answer should be one of the problem's choices.
 ///

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::Limits;
 use super::child::{self, Bounds, End};
+use super::limits::Limits;
 
 /// Processes and threads a program may have at once.
 const PROCESSES: usize = 16;

@@ -8,8 +8,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::row;
-use super::{Problem, Task};
-use crate::eval::Error;
+use crate::eval::error::Error;
+use crate::eval::problem::{Problem, Task};
 
 /// The most that is read of a task file. Bytes.
 const LIMIT: u64 = 256 << 20;

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{Choice, CodeProblem, Kind, Problem, Task};
 use crate::eval::answer::extract;
+use crate::eval::problem::{Choice, CodeProblem, Kind, Problem, Task};
 
 type Row = Map<String, Value>;
 type Wrong = String;
