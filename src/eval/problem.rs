@@ -27,7 +27,7 @@ crate::choice::choices! {
     /// Functions from one sentence and three assertions: Austin et al. 2021, arXiv 2108.07732. The file has 974
     /// problems, of which ids 11 to 510 are the test split, which the paper, its successors and lm-evaluation-harness
     /// report on; these 500 are evaluated. Ids 2, 3 and 4 are the paper's three examples and come along as
-    /// [`Loaded::shots`].
+    /// `Loaded::shots`.
     Mbpp = "mbpp",
 }
 }

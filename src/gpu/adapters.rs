@@ -46,7 +46,7 @@ pub struct Identity {
     pub driver_info: String,
 }
 
-/// All adapters, marked the one that [`Gpu::open`] would take for `wanted`.
+/// All adapters, marked the one that `Gpu::open` would take for `wanted`.
 ///
 /// # Errors
 /// If `wanted` names none, or there is none.

@@ -56,9 +56,7 @@ impl Directory {
         let found = |state, lock| Ok(Self { path: path.clone(), state, lock });
         let begun = match begun(&path)? {
             Some((_, text))
-                if text.len() as u64 <= EMPTY
-                    && text.trim().is_empty()
-                    && names(&path)?.iter().all(|name| is_start(name)) =>
+                if text.len() as u64 <= EMPTY && text.trim().is_empty() && names(&path)?.iter().all(is_start) =>
             {
                 None
             }

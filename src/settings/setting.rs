@@ -38,6 +38,9 @@ macro_rules! ways {
     )+};
 }
 
+/// When a setting is taken, and what to say where it is not.
+type Condition<C> = (fn(&C) -> bool, &'static str);
+
 /// A setting of a table whose values are in a `C`.
 pub struct Setting<C> {
     /// Its name in a TOML file, with its section: `max_length`, `adamw.beta1`.
@@ -56,7 +59,7 @@ pub struct Setting<C> {
     cases: Option<&'static Cases>,
     bounds: Bounds,
     hint: Option<&'static str>,
-    condition: Option<(fn(&C) -> bool, &'static str)>,
+    condition: Option<Condition<C>>,
     set: fn(&mut C, &Value) -> bool,
     get: fn(&C) -> Option<Value>,
 }

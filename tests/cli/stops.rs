@@ -128,10 +128,11 @@ fn a_start_that_was_cut_off_counts_as_none() {
 #[test]
 fn everything_that_decides_a_number_is_in_the_resume_key() {
     let line = format!("{MIX} --freeze-weak --max-steps 6 --save-every 5 --out run");
-    let edits: [(&dyn Fn(&Desk), &str); 3] = [
-        (&|d| d.write("sft/config.json", &d.read("sft/config.json").replace("10000.0", "10001.0")), "rope_theta"),
-        (&|d| touch_weights(d, "sft"), "model.weights"),
-        (&|d| touch_weights(d, "m"), "objective.auxiliary_models"),
+    type Edit = fn(&Desk);
+    let edits: [(Edit, &str); 3] = [
+        (|d| d.write("sft/config.json", &d.read("sft/config.json").replace("10000.0", "10001.0")), "rope_theta"),
+        (|d| touch_weights(d, "sft"), "model.weights"),
+        (|d| touch_weights(d, "m"), "objective.auxiliary_models"),
     ];
     for (edit, name) in edits {
         let desk = Desk::new();

@@ -1,7 +1,7 @@
 //! Is a mathematical answer the gold one? Answers are numbers, formulas, equations, intervals, sets and matrices, written in
 //! LaTeX or plainly, as competition tasks and models write them.
 //!
-//! [`compare`] says right only when that is certain. Where an answer cannot be read, or where the published graders
+//! [`compare()`] says right only when that is certain. Where an answer cannot be read, or where the published graders
 //! disagree, the verdict is [`Verdict::Undecided`] with its reason. Text comes from strangers: length, nesting and work are
 //! bounded, and nothing in it can make a comparison panic.
 
