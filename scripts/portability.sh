@@ -3,7 +3,7 @@
 #   - the op tests, and tests of models against goldens, on SwiftShader (the smallest limits, subgroups of 4), on lavapipe
 #     with subgroups of 16 (`make test` has 8), and on a newer lavapipe, which has matrix units; `portability.sh every-test`
 #     runs every test of models and has lavapipe with subgroups of 4 too,
-#   - every kernel's SPIR-V and that of its other forms through spirv-val, its WGSL through Tint, its HLSL through DXC, its
+#   - every kernel's SPIR-V and that of its variants through spirv-val, its WGSL through Tint, its HLSL through DXC, its
 #     MSL written.
 # It wants Debian (apt) on x86-64 or ARM64, installs system packages it lacks, and keeps the other tools in .portability/,
 # so only the first run downloads. Delete that folder to start afresh.
@@ -167,15 +167,15 @@ translate() {
     modules=$(count wgsl)
     # Direct3D has no matrix units.
     units=$(grep -l '^enable wgpu_cooperative_matrix;' "$translations"/*.wgsl | wc -l)
-    forms=$(find "$translations/forms" -name '*.spv' -size +0 | wc -l)
+    variants=$(find "$translations/variants" -name '*.spv' -size +0 | wc -l)
     for kind in "spv $modules" "metal $modules" "hlsl $((modules - units))"; do
         counts+=", $(count "${kind% *}") ${kind% *}"
         [ "$(count "${kind% *}")" = "${kind#* }" ] ||
             die "$modules WGSL files, $units of them for matrix units, but $(count "${kind% *}") ${kind% *} in $translations"
     done
-    [ "$forms" -gt 0 ] || die "no other forms in $translations"
+    [ "$variants" -gt 0 ] || die "no variants in $translations"
     [ "$modules" -gt 0 ] || die "no translations in $translations"
-    echo "portability: translated $modules kernel files by naga$counts, $forms other forms"
+    echo "portability: translated $modules kernel files by naga$counts, $variants variants"
 }
 
 count() {
@@ -186,7 +186,7 @@ count() {
 # memory.
 validate_spirv() {
     local file failed=0
-    for file in "$translations"/*.spv "$translations"/forms/*.spv; do
+    for file in "$translations"/*.spv "$translations"/variants/*.spv; do
         case ${file##*/} in
         *units* | *coop*) "$mesa/run" "$mesa/usr/bin/spirv-val" --target-env spv1.3 "$file" ;;
         *) spirv-val --target-env vulkan1.1 "$file" ;;
@@ -195,7 +195,7 @@ validate_spirv() {
             failed=$((failed + 1))
         }
     done
-    echo "spirv-val: $((modules + forms - failed)) of $((modules + forms)) SPIR-V files valid, $failed failed"
+    echo "spirv-val: $((modules + variants - failed)) of $((modules + variants)) SPIR-V files valid, $failed failed"
     [ "$failed" = 0 ]
 }
 
