@@ -11,7 +11,7 @@ use std::{error::Error, process::ExitCode, time::Instant};
 
 use burn::tensor::Device;
 use clap::Parser;
-use underdog::gpu::Gpu;
+use underdog::platform;
 
 use crate::{
     ours::Ours,
@@ -60,7 +60,7 @@ fn measure(options: &Options) -> Result<Report, Box<dyn Error>> {
     let workload = &options.workload;
     let (device, setup) = Device::wgpu_options().init_with_setup().map_err(|error| format!("burn: {error}"))?;
     let info = setup.adapter.get_info();
-    let gpu = Gpu::open(Some(&info.name))?;
+    let gpu = platform::open(Some(&info.name))?;
     let identity = gpu.identity();
     let same = [&identity.adapter, &identity.driver_info, &identity.backend]
         == [&info.name, &info.driver_info, &info.backend.to_string()];

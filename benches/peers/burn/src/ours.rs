@@ -2,7 +2,21 @@
 
 use std::{error::Error, path::Path, sync::Arc};
 
-use underdog::{settings::Autotune, data::{Example, pack, random::StepKey}, train::engine::{Engine, EnginePlan, LOGITS, Side, Spec}, gpu::{Gpu, tune::{self, Options, Told}}, objective::{CrossEntropy, Draw}, model::Config, graph::{ops::{families, head_loss::LOSS}, optim::Scalars}, session::effort};
+use underdog::{
+    data::{Example, pack, random::StepKey},
+    gpu::Gpu,
+    graph::{
+        ops::{groups, head_loss::LOSS},
+        scalars::Scalars,
+    },
+    kernels::tuner::{Message, Options},
+    model::Config,
+    objective::{CrossEntropy, Draw},
+    platform::{self, tuning_cache},
+    session::effort,
+    settings::Autotune,
+    train::engine::{Engine, EnginePlan, LOGITS, Side, Spec},
+};
 
 use crate::workload::{self, Workload};
 
@@ -50,20 +64,20 @@ impl<'g> Ours<'g> {
     }
 }
 
-/// Chooses the forms of the kernels by trial, all of them, as burn does.
+/// Chooses the variants of the kernels by trial, all of them, as burn does.
 fn tune(gpu: &Gpu, plan: &EnginePlan) -> Result<(), Box<dyn Error>> {
     let planned = plan.footprint().total();
     let options = effort(Autotune::Full, gpu).map(|effort| Options { effort, half: false, planned });
-    let cache = tune::cache_folder();
-    Ok(tune::settle(
+    let cache = platform::cache_folder();
+    Ok(tuning_cache::choose(
         gpu,
-        families(),
+        groups(),
         plan.work(),
         options,
         cache.as_deref(),
         || true,
-        |told| match told {
-            Told::Note(text) | Told::Warning(text) => eprintln!("{text}"),
+        |message| match message {
+            Message::Note(text) | Message::Warning(text) => eprintln!("{text}"),
         },
     )?)
 }

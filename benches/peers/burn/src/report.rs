@@ -1,7 +1,10 @@
 //! What was measured, as a table and as JSON.
 
 use serde_json::{Value, json};
-use underdog::{bench::{Spread, spread}, gpu::Identity};
+use underdog::{
+    bench::{Spread, spread},
+    gpu::Identity,
+};
 
 use crate::workload::Workload;
 
