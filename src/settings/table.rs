@@ -63,7 +63,7 @@ settings! {
             /// What a run does with its data
             method: Method = Method::Sft, .verbs(TRAIN | PLAN).value_name("METHOD");
             /// A file of `curriculum` to draw the epoch's examples by
-            weights: Option<PathBuf> = None, .verbs(TRAIN).value_name("FILE")
+            weights: Option<PathBuf> = None, .verbs(TRAIN | PLAN).value_name("FILE")
                 .only(Config::is_one_phase, "is not for `wmss`, which makes its own curriculum; leave it out");
             /// JSONL file that is not trained on, to measure with
             held_out: Option<PathBuf> = None, .verbs(TRAIN | COMPARE).value_name("FILE");
@@ -105,7 +105,7 @@ settings! {
             weak: Vec<PathBuf> = Vec::new(), .verbs(TRAIN | WMSS | PLAN)
                 .only(Config::mixes, "is only for methods `mix` and `wmss`; leave it out");
             /// Share of each --weak in the weak logits, in their order
-            weak_share: Vec<f64> = Vec::new(), .verbs(TRAIN).above(0.0).at_most(1e6).otherwise("equal")
+            weak_share: Vec<f64> = Vec::new(), .verbs(TRAIN | PLAN).above(0.0).at_most(1e6).otherwise("equal")
                 .hint("only their proportions count");
             /// An earlier checkpoint that --weak auto may choose; may be repeated
             candidate: Vec<PathBuf> = Vec::new(), .verbs(TRAIN)

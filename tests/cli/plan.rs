@@ -103,7 +103,7 @@ fn blocks_are_computed_twice_one_by_one_and_cost_time() {
     for wanted in ["2 of 6 blocks computed twice", "workspaces", "staging", "2 (chosen)", "blocks computed twice +"] {
         assert!(told.stdout.contains(wanted), "no `{wanted}`: {}", told.stdout);
     }
-    desk.refuses(&format!("plan {flags} --recompute sometimes"), 2, &["sometimes", "auto, on, off, or a number"]);
+    desk.refuses(&format!("plan {flags} --recompute sometimes"), 2, &["sometimes", "auto, on, off or a number"]);
 }
 
 #[test]

@@ -88,8 +88,8 @@ fn rules_ask_for_their_files() {
         ("--weak weak.jsonl --earliest weak.jsonl", &["reads", "got 3"]),
         ("--weak weak.jsonl --rule brownboost --earliest absent.jsonl", &["absent.jsonl"]),
         ("--weak weak.jsonl --rule brownboost --earliest short.jsonl", &["short.jsonl: has no row for sample idx 0"]),
-        ("--weak nan.jsonl", &["nan.jsonl:1"]),
-        ("--weak none.jsonl", &["none.jsonl:1", "`entropy`"]),
+        ("--weak nan.jsonl", &["nan.jsonl, line 1"]),
+        ("--weak none.jsonl", &["none.jsonl, line 1", "`entropy`"]),
         ("--weak weak.jsonl --alpha nan", &["alpha is NaN"]),
     ] {
         desk.refuses(&format!("{line} {flags}"), 1, wanted);
