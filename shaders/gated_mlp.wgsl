@@ -12,7 +12,7 @@ struct Params {
     n: u32,
     accumulate_gate: u32,
     accumulate_up: u32,
-    gelu: u32, // 0: SiLU, 1: GELU
+    activation: u32, // 0: SiLU, 1: GELU, 2: none, whose s is 1
 }
 
 var<immediate> params: Params;
@@ -26,13 +26,13 @@ const CUBIC = 0.044715;
 
 // What of the gate passes, s.
 fn share(g: Numbers) -> Numbers {
-    let v = select(g, TWICE_ROOT * (g + CUBIC * g * g * g), params.gelu != 0u);
-    return 1.0 / (1.0 + exp(-v));
+    let v = select(g, TWICE_ROOT * (g + CUBIC * g * g * g), params.activation == 1u);
+    return select(1.0 / (1.0 + exp(-v)), Numbers(1.0), params.activation == 2u);
 }
 
 // v'
 fn steepness(g: Numbers) -> Numbers {
-    return select(Numbers(1.0), TWICE_ROOT * (1.0 + 3.0 * CUBIC * g * g), params.gelu != 0u);
+    return select(Numbers(1.0), TWICE_ROOT * (1.0 + 3.0 * CUBIC * g * g), params.activation == 1u);
 }
 
 @compute @workgroup_size(64)

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+#[path = "model_config/lfm2.rs"]
+mod lfm2;
 #[path = "model_config/real.rs"]
 mod real;
 #[path = "common/skip.rs"]
@@ -31,8 +33,10 @@ fn with(model_type: &str, changes: Value) -> Value {
 
 /// The attention of a layer that has one.
 fn attention(config: &Config, layer: usize) -> &Attention {
-    let Mixer::Attention(attention) = &config.layers[layer].mixer;
-    attention
+    match &config.layers[layer].mixer {
+        Mixer::Attention(attention) => attention,
+        Mixer::ShortConv(_) => panic!("layer {layer} has no attention"),
+    }
 }
 
 /// How the first layer turns.

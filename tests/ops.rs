@@ -11,6 +11,8 @@ mod adamw_widths;
 mod attention;
 #[path = "ops/attention_variants.rs"]
 mod attention_variants;
+#[path = "ops/causal_conv.rs"]
+mod causal_conv;
 #[path = "ops/check.rs"]
 mod check;
 #[path = "ops/embedding.rs"]

@@ -19,6 +19,7 @@ pub use super::{
     mixers::{
         Mixer,
         attention::{Attention, QkNorm},
+        short_conv::ShortConv,
     },
     parameter::{Init, Parameter},
     rope::{LongRope, Rope, RopeScaling, Rotation},

@@ -51,6 +51,7 @@ pub struct Model {
 /// Declared room for what the layers of a model keep of the tokens before.
 pub struct Caches {
     layers: Vec<Vec<Tensor>>,
+    room: Room,
 }
 
 impl Caches {
@@ -62,7 +63,7 @@ impl Caches {
             .iter()
             .map(|layer| layer.mixer.caches(room))
             .map(|shapes| shapes.into_iter().map(&mut declare).collect());
-        Self { layers: layers.collect() }
+        Self { layers: layers.collect(), room }
     }
 
     /// Bytes of the largest tensor.
@@ -144,7 +145,7 @@ impl Model {
     /// Final hidden states of new tokens, whose `rows` `[1, T]` are those of [`Room`]. A token sees the rows of its span;
     /// its position is a row of the rotary tables, counted from the first one of its text where [`Model::long_texts`] says.
     pub fn hidden_cached(&self, tape: &mut Tape, inputs: Inputs, rows: Tensor, caches: &Caches) -> Tensor {
-        let cached = caches.layers.iter().map(|tensors| Cached { tensors, rows }).collect();
+        let cached = caches.layers.iter().map(|tensors| Cached { tensors, rows, room: caches.room }).collect();
         let tokens = Tokens { inputs, rows: vec![inputs.positions; self.tables.len()], cached };
         self.forward(tape, &tokens, None, 0)
     }

@@ -56,6 +56,8 @@ pub(crate) struct Cached<'a> {
     pub(crate) tensors: &'a [Tensor],
     /// `[1, T]` row of each new token.
     pub(crate) rows: Tensor,
+    /// How rows divide into texts.
+    pub(crate) room: Room,
 }
 
 /// What a part records with: the tape, its layer's weights by our names of their modules, and what belongs to the tokens.

@@ -111,6 +111,16 @@ fn smollm3() {
 }
 
 #[test]
+fn lfm2() {
+    check("lfm2");
+}
+
+#[test]
+fn lfm2_bias() {
+    check("lfm2_bias");
+}
+
+#[test]
 fn narrow_weights() {
     for case in ["qwen3/bf16", "llama3/f16"] {
         let mut checks = Checks::of(case);
@@ -133,7 +143,7 @@ fn older_config_files_give_the_same_model() {
             }
         }
     }
-    assert_eq!(others, 11);
+    assert_eq!(others, 12);
 }
 
 #[test]
@@ -145,9 +155,9 @@ fn shapes_beyond_the_kernels_are_refused_by_name() {
     };
     let wide = refused(&|spec| spec.model.layers[0].ffn.width = 40_000);
     assert!(wide.contains("gate_proj") && wide.contains("40000 by 40"), "{wide}");
-    let heads = refused(&|spec| {
-        let Mixer::Attention(attention) = &mut spec.model.layers[0].mixer;
-        attention.heads.heads = 4096;
+    let heads = refused(&|spec| match &mut spec.model.layers[0].mixer {
+        Mixer::Attention(attention) => attention.heads.heads = 4096,
+        Mixer::ShortConv(_) => panic!("no attention"),
     });
     assert!(heads.contains("q_proj"), "{heads}");
     let hidden = refused(&|spec| spec.model.hidden = 40_000);

@@ -59,7 +59,7 @@ pub(crate) fn quiet() -> Draw {
     Draw::quiet(StepKey::new(SEED, 0))
 }
 
-pub(crate) const FAMILIES: [&str; 13] = [
+pub(crate) const FAMILIES: [&str; 15] = [
     "qwen3",
     "qwen3_untied",
     "qwen2",
@@ -73,6 +73,8 @@ pub(crate) const FAMILIES: [&str; 13] = [
     "gemma2",
     "gemma2_uncapped",
     "smollm3",
+    "lfm2",
+    "lfm2_bias",
 ];
 
 /// Folders of golden numbers, the strong and the weak model.

@@ -3,7 +3,7 @@
 use underdog::{
     graph::{
         ops::{
-            self, Activation, Decomposed, Dropout, Heads, Norm, Scores,
+            self, Activation, Decomposed, Dropout, Heads, Norm, Ring, Scores,
             head_loss::{self, Head, STATS, Second, Targets, head_loss},
         },
         optim::{AdamW, Width},
@@ -119,6 +119,12 @@ pub(crate) fn largest(store: &mut Store, tape: &mut Tape) {
     let cache = trained(tape, LONGEST, 8 * 128);
     ops::append(tape, k, row, cache);
     ops::attention_forward(tape, [q, cache, cache], heads, scores, spans);
+
+    let [x, taps, bias] = [(LONGEST, 64), (64, 64), (1, 64)].map(|(rows, cols)| trained(tape, rows, cols));
+    let y = ops::causal_conv(tape, x, taps, Some(bias), [spans, row]);
+    tape.gradient(y);
+    let ring = Ring { cache: trained(tape, LONGEST, 64), rows: row, capacity: LONGEST, kept: LONGEST - 1 };
+    ops::causal_conv_cached(tape, x, taps, Some(bias), spans, ring);
 
     let back = trained(tape, 64, 64 * 128);
     let hidden = ops::linear(tape, attended, back, None);

@@ -316,8 +316,10 @@ fn sigmoid(g: f64) -> f64 {
 impl GatedMlp {
     /// The activation and its derivative.
     fn act(&self, g: f64) -> [f64; 2] {
-        if self.0 == Activation::Silu {
-            return [g * sigmoid(g), sigmoid(g) + g * sigmoid(g) * sigmoid(-g)];
+        match self.0 {
+            Activation::Silu => return [g * sigmoid(g), sigmoid(g) + g * sigmoid(g) * sigmoid(-g)],
+            Activation::Identity => return [g, 1.0],
+            Activation::GeluTanh => {}
         }
         // g / 2 (1 + tanh u), whose 1 + tanh u is 2 sigmoid(2u), also where tanh u is near -1
         let root = (2.0 / std::f64::consts::PI).sqrt();
@@ -343,7 +345,7 @@ impl Oracle for GatedMlp {
     }
 }
 
-const ACTIVATIONS: [Activation; 2] = [Activation::Silu, Activation::GeluTanh];
+const ACTIVATIONS: [Activation; 3] = [Activation::Silu, Activation::GeluTanh, Activation::Identity];
 
 #[test]
 fn gated_mlp() {

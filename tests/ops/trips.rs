@@ -30,8 +30,8 @@ const MOST: usize = 1 << 15;
 /// An upper bound of the trips of one invocation, as the kernel's comment states it.
 fn trips(kernel: &Kernel, params: &[u8]) -> usize {
     use kernels::{
-        adamw, attention, ceiling, column_sum_vec4 as column_sum, dora, embedding_vec4 as embedding, head_single,
-        linear, linear_narrow, linear_packed_bf16, linear_small_k, norm_rope_vec4 as norm_rope,
+        adamw, attention, causal_conv, ceiling, column_sum_vec4 as column_sum, dora, embedding_vec4 as embedding,
+        head_single, linear, linear_narrow, linear_packed_bf16, linear_small_k, norm_rope_vec4 as norm_rope,
         rms_norm_vec4 as rms_norm,
     };
     const REDUCE: usize = 32; // the end of a workgroup's sum
@@ -52,6 +52,7 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
         | "blend.forward"
         | "blend.backward"
         | "cache.append"
+        | "causal_conv.keep"
         | "ceiling.copy"
         | "ceiling.touch"
         | "dora.forward"
@@ -87,6 +88,10 @@ fn trips(kernel: &Kernel, params: &[u8]) -> usize {
             };
             trips as usize
         }
+        "causal_conv.forward" | "causal_conv.backward" | "causal_conv.decode" => {
+            of::<causal_conv::Params>(params).taps as usize
+        }
+        "causal_conv.backward_weight" => causal_conv::BLOCK,
         "ceiling.multiply_add" => of::<ceiling::Params>(params).n as usize * (1 + ceiling::ROUNDS),
         "ceiling_half.multiply_add" => of::<ceiling::Params>(params).n as usize * (1 + kernels::ceiling_half::ROUNDS),
         "ceiling_coop_8_f16.multiply_add"

@@ -18,6 +18,8 @@ pub enum Activation {
     Silu,
     /// `g / 2 (1 + tanh(sqrt(2 / pi) (g + 0.044715 g^3)))`
     GeluTanh,
+    /// `g`: a product of two tensors.
+    Identity,
 }
 
 struct GatedMlp(Activation);
@@ -30,8 +32,12 @@ pub fn gated_mlp(tape: &mut Tape, gate: Tensor, up: Tensor, activation: Activati
 
 impl GatedMlp {
     fn params(&self, gate: Tensor, accumulate_gate: u32, accumulate_up: u32) -> Params {
-        let gelu = u32::from(self.0 == Activation::GeluTanh);
-        Params { n: size(gate.len()), accumulate_gate, accumulate_up, gelu }
+        let activation = match self.0 {
+            Activation::Silu => 0,
+            Activation::GeluTanh => 1,
+            Activation::Identity => 2,
+        };
+        Params { n: size(gate.len()), accumulate_gate, accumulate_up, activation }
     }
 }
 

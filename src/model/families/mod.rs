@@ -4,6 +4,7 @@
 
 mod gemma2;
 mod gemma3;
+mod lfm2;
 mod llama;
 mod mistral;
 mod olmo2;
@@ -25,4 +26,5 @@ pub(crate) const FAMILIES: &[&Family] = &[
     &phi3::FAMILY,
     &olmo2::FAMILY,
     &smollm3::FAMILY,
+    &lfm2::FAMILY,
 ];

@@ -2,6 +2,7 @@
 //! where text is generated, and what it keeps for that.
 
 pub(crate) mod attention;
+pub(crate) mod short_conv;
 
 use super::{
     parameter::List,
@@ -10,12 +11,15 @@ use super::{
 };
 use crate::graph::tensor::Tensor;
 use attention::Attention;
+use short_conv::ShortConv;
 
 /// The mixer of one layer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Mixer {
     /// Softmax attention.
     Attention(Attention),
+    /// A gated short convolution.
+    ShortConv(ShortConv),
 }
 
 /// Has `$call` done by the mixer that it is.
@@ -23,6 +27,7 @@ macro_rules! each {
     ($mixer:expr, $part:ident => $call:expr) => {
         match $mixer {
             Mixer::Attention($part) => $call,
+            Mixer::ShortConv($part) => $call,
         }
     };
 }
@@ -52,5 +57,11 @@ impl Part for Mixer {
 impl From<Attention> for Mixer {
     fn from(attention: Attention) -> Self {
         Self::Attention(attention)
+    }
+}
+
+impl From<ShortConv> for Mixer {
+    fn from(conv: ShortConv) -> Self {
+        Self::ShortConv(conv)
     }
 }
