@@ -68,14 +68,15 @@ impl Training<'_> {
     pub fn run(self, context: &mut Context<'_>, directory: &mut Directory) -> Result<Trained, Error> {
         let Self { config, name, main, models, examples, order, out, dtype } = self;
         let gpu = context.gpu;
-        match directory.state() {
-            directory::State::New => formats::check_vacant(out)?,
-            _ => directory::remove_partial(out)?,
-        }
         let spec = models.spec(config, main);
         let key = self::key(config, main, models, examples, &order)?;
         let from = newest(context, out)?;
         let resumed = from.as_ref().map(|from| checkpoint::layout_of(from, &key)).transpose()?;
+        // A checkpoint of another run is refused before anything is touched.
+        match directory.state() {
+            directory::State::New => formats::check_vacant(out)?,
+            _ => directory::remove_partial(out)?,
+        }
         let (mut epochs, steps) = data::epochs(config, order)?;
         let limits = Limits { resumed, ..Limits::of(Some(gpu)) };
         faults::warn(context, &limits.faults)?;
