@@ -152,7 +152,11 @@ fn mistakes_come_before_any_work() {
     desk.ok(&format!("{RUN} --arms sft --seeds 1 --max-steps 1 --out done"));
     let no_held_out = RUN.replace(" --held-out held.jsonl", "");
     for (line, code, wanted) in [
-        (format!("{RUN} --arms wms --out s"), 2, &["--arms: there is no arm \"wms\"", "mix, temperature, curriculum, wmss"][..]),
+        (
+            format!("{RUN} --arms wms --out s"),
+            2,
+            &["--arms: there is no arm \"wms\"", "mix, temperature, curriculum, wmss"][..],
+        ),
         (format!("{RUN} --arms sft,mix,mix --out s"), 2, &["--arms: mix and mix are one arm"]),
         (format!("{RUN} --arms mix:lamda=0.7 --out s"), 2, &["lamda", "did you mean `lambda`?"]),
         (format!("{RUN} --arms mix:lambda=7 --out s"), 2, &["lambda=7", "at most 1"]),

@@ -90,11 +90,11 @@ fn rules_ask_for_their_files() {
         ("--weak weak.jsonl --rule brownboost --earliest short.jsonl", &["short.jsonl: has no row for sample idx 0"]),
         ("--weak nan.jsonl", &["nan.jsonl, line 1"]),
         ("--weak none.jsonl", &["none.jsonl, line 1", "`entropy`"]),
-        ("--weak weak.jsonl --alpha nan", &["alpha is NaN"]),
     ] {
         desk.refuses(&format!("{line} {flags}"), 1, wanted);
     }
     desk.refuses(&format!("{line} --weak weak.jsonl --rule boost"), 2, &["'boost'", "brownboost"]);
+    desk.refuses(&format!("{line} --weak weak.jsonl --alpha nan"), 2, &["--alpha", "must be 0 or more"]);
     let zero = |i| format!("{{\"idx\":{i},\"weight\":0,\"entropy_weak\":1,\"entropy_strong\":1}}\n");
     desk.write("zero.jsonl", &(0..ROWS).map(zero).collect::<String>());
     desk.refuses("train --model m --data data.jsonl --weights zero.jsonl --out run", 1, &["all 12 weights are zero"]);
